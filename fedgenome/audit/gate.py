@@ -1,0 +1,169 @@
+"""The gate: a policy, a verdict, and what of it may leave (DESIGN §7.10, §8).
+
+Soundness of the limits: a release needs *every* upper bound below its limit. The bounds are the upper
+ends of 95 % intervals, so a generator that truly exceeds a limit on any attack is released with a
+chance of at most 2.5 % (an intersection–union test: nothing to correct for several attacks).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from fedgenome.audit.results import STATEMENT, Attack, Audit, Check
+from fedgenome.card import DECISION
+from fedgenome.study import Strict
+
+NOT_DP = "the audit is internal and not differentially private: it " + STATEMENT
+
+
+class Limit(Strict):
+    """A limit on an upper confidence bound, and why it is there."""
+
+    most: float = Field(gt=0, le=1, description="largest upper end of the 95 % interval that passes")
+    reason: str = Field(min_length=1, description="why this number")
+
+
+class Policy(Strict):
+    """What an audit must show before a release leaves.
+
+    The defaults come from the intervals' widths with 560 members and 140 controls (94 evaluated; 3,000
+    draws of scores without any leak). The upper end for the AUC is then .564 on average and above .65
+    in .3 % of draws; that for the hit rate .22 on average and above .35 in .5 %. So a generator that
+    does not leak passes, while AUC .72 or hits .58, published values for attacks on a conditional
+    autoencoder, do not. Smaller audits have wider intervals and are withheld more often (46 evaluated
+    controls: 9 % and 14 % of draws above the limits); under 30 evaluated controls nothing passes.
+    """
+
+    auc: Limit = Limit(
+        most=0.65,
+        reason="half-way between .56, the mean bound of 94 controls without a leak, and .72, a published CVAE's AUC",
+    )
+    hits: Limit = Limit(
+        most=0.35,
+        reason="94 controls without a leak bound it at .22 on average and above .35 once in 200 audits",
+    )
+    require_controls: bool = Field(
+        default=True,
+        description="withhold if there are too few control donors to audit, or a control of the audit fails",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether a candidate is released, and why.
+
+    Attributes:
+        released: True if nothing speaks against it under the policy.
+        audited: False if there were too few donors for an audit.
+        reasons: Why it is withheld; empty if released. Any one suffices.
+        evidence_against: What the audit found that speaks against release.
+        evidence_for: What the audit did not find, and how large it would have had to be.
+        policy: The policy applied.
+    """
+
+    released: bool
+    audited: bool
+    reasons: tuple[str, ...]
+    evidence_against: tuple[str, ...]
+    evidence_for: tuple[str, ...]
+    policy: Policy
+
+    @property
+    def word(self) -> str:
+        """``released`` or ``withheld``."""
+        return "released" if self.released else "withheld"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything, for ``internal/``: the sentences hold numbers from real members."""
+        return {
+            "verdict": self.word,
+            "audited": self.audited,
+            "statement": STATEMENT,
+            **{name: list(getattr(self, name)) for name in ("reasons", "evidence_against", "evidence_for")},
+            "policy": self.policy.model_dump(mode="json"),
+        }
+
+    def public(self) -> dict[str, Any]:
+        """Return what ``release/audit.json`` holds: no number that was read off a person."""
+        return {
+            "verdict": self.word,
+            "audited": self.audited,
+            "statement": NOT_DP,
+            "decision": DECISION,
+            "policy": self.policy.model_dump(mode="json"),
+        }
+
+
+def judge(audit: Audit | None, policy: Policy) -> Verdict:
+    """Return the verdict on ``audit`` under ``policy``: released only if every limit holds.
+
+    Without an audit (too few donors) nothing is released unless the policy does without controls.
+    """
+    if audit is None:
+        missing = ("not audited: too few donors among members or controls",)
+        return _verdict(policy, audited=False, reasons=missing if policy.require_controls else (), against=missing)
+    void = tuple(_void(check) for check in audit.void)
+    over = (reason for attack in audit.attacks for reason in _over(attack, audit, policy))
+    reasons = (*(void if policy.require_controls else ()), *over)
+    found = (reason for attack in audit.attacks for reason in _found(attack, len(audit.attacks)))
+    return _verdict(
+        policy, audited=True, reasons=reasons, against=(*found, *void), evidence=_for(audit, policy, not reasons)
+    )
+
+
+def _verdict(
+    policy: Policy, *, audited: bool, reasons: tuple[str, ...], against: tuple[str, ...], evidence: tuple[str, ...] = ()
+) -> Verdict:
+    return Verdict(
+        released=not reasons,
+        audited=audited,
+        reasons=reasons,
+        evidence_against=tuple(each for each in against if each not in reasons),
+        evidence_for=evidence,
+        policy=policy,
+    )
+
+
+def _void(check: Check) -> str:
+    seen = f"AUC {check.auc.estimate:.3f} [{check.auc.low:.3f}, {check.auc.high:.3f}]"
+    return f"the audit is void: {check.kind} control of {check.attack} has {seen}; it must pass: {check.rule}"
+
+
+def _over(attack: Attack, audit: Audit, policy: Policy) -> list[str]:
+    reasons = []
+    if attack.auc.high > policy.auc.most:
+        seen = f"upper bound {attack.auc.high:.3f} of the AUC exceeds the limit {policy.auc.most:g}"
+        reasons.append(f"{attack.name}: {seen} ({policy.auc.reason})")
+    if attack.hits is None:
+        few = f"{audit.controls} evaluated controls support no claim below a rate of {audit.smallest_false_alarms:.2g}"
+        reasons.append(f"{attack.name}: {few}; the limit at 10 % false alarms needs at least 30")
+    elif attack.hits.high > policy.hits.most:
+        seen = f"upper bound {attack.hits.high:.3f} of the hits at 10 % false alarms exceeds {policy.hits.most:g}"
+        reasons.append(f"{attack.name}: {seen} ({policy.hits.reason})")
+    return reasons
+
+
+def _found(attack: Attack, tests: int) -> list[str]:
+    p = min(1.0, attack.p_value * tests)
+    if p >= 0.05:
+        return []
+    seen = f"AUC {attack.auc.estimate:.3f} [{attack.auc.low:.3f}, {attack.auc.high:.3f}]"
+    return [f"{attack.name} tells members from controls above chance: {seen}, p = {p:.2g} over {tests} attacks"]
+
+
+def _for(audit: Audit, policy: Policy, released: bool) -> tuple[str, ...]:
+    limits = (
+        f"not refuted: every upper bound is within its limit (AUC {policy.auc.most:g}, "
+        f"hits at 10 % false alarms {policy.hits.most:g})"
+    )
+    effect = audit.detectable_auc
+    power = (
+        f"with {audit.members} members and {audit.controls} controls the audit finds an attack AUC of {effect:.2f} "
+        f"(about {2 * effect - 1:.0%} of the members copied verbatim) with 80 % power; smaller leaks can go unseen"
+    )
+    fired = [check for check in audit.checks if check.kind == "positive" and check.passed]
+    copies = [f"{check.attack} found planted copies with AUC {check.auc.estimate:.2f}" for check in fired]
+    return (*([limits] if released else []), power, *copies)

@@ -1,0 +1,139 @@
+"""What an audit found: plain facts, importable without SciPy or scikit-learn."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+STATEMENT = "reads real members and controls; stays internal"
+FALSE_ALARMS = 0.1  # the false-alarm rate at which hits are counted
+GRID = (0.0, *np.geomspace(1e-3, 1.0, 61).tolist())  # false-alarm rates at which curves are kept
+_RULE_OF_THREE = 3.0  # 0 of n seen: the rate is below 3/n with 95 % confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An estimate with a two-sided interval and the method that gave it."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    method: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def smallest_false_alarms(controls: int) -> float:
+    """Return 3/n: below this false-alarm rate n controls support no claim (DESIGN §7.8)."""
+    return min(1.0, _RULE_OF_THREE / controls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attack:
+    """What one attack achieved.
+
+    Attributes:
+        name: The attack.
+        threat: What the attacker holds.
+        auc: Area under the ROC curve; .5 is chance.
+        hits: True-positive rate at 10 % false alarms; None if the controls are too few to say.
+        p_value: Of "members score no higher than controls", one-sided Mann–Whitney, uncorrected.
+        roc: True-positive rates at the false-alarm rates ``GRID``.
+    """
+
+    name: str
+    threat: str
+    auc: Interval
+    hits: Interval | None
+    p_value: float
+    roc: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "name": self.name,
+            "threat": self.threat,
+            "auc": self.auc.to_json(),
+            "hits": self.hits.to_json() if self.hits else None,
+            "false_alarms": FALSE_ALARMS,
+            "p_value": self.p_value,
+            "roc": {"false_alarms": list(GRID), "hits": list(self.roc)},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One control and whether it came out as it must.
+
+    Attributes:
+        kind: ``positive`` must be found; ``negative`` and ``blind`` must be at chance.
+        attack: The attack it controls, or the blind attacker's name.
+        auc: What it scored.
+        passed: Whether ``rule`` holds.
+        rule: What had to hold, in words.
+    """
+
+    kind: Literal["positive", "negative", "blind"]
+    attack: str
+    auc: Interval
+    passed: bool
+    rule: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """All attacks and checks of one run.
+
+    Attributes:
+        attacks: One result per attack.
+        checks: Positive, negative and blind controls.
+        members: Donors that were trained on.
+        controls: Control donors that were evaluated.
+        base: Donors of the control base.
+        rows: Rows of the table attacked.
+        samples: Rows that GAN-leaks drew on.
+        unit: What one "donor" is: a donor, or a row.
+        detectable_auc: AUC that the attacks together find above chance with 80 % power.
+    """
+
+    attacks: tuple[Attack, ...]
+    checks: tuple[Check, ...]
+    members: int
+    controls: int
+    base: int
+    rows: int
+    samples: int
+    unit: str
+    detectable_auc: float
+
+    @property
+    def void(self) -> tuple[Check, ...]:
+        """The checks that failed; empty for a valid audit."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    @property
+    def smallest_false_alarms(self) -> float:
+        """Smallest false-alarm rate that these controls support a claim about."""
+        return smallest_false_alarms(self.controls)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything a report shows, as plain JSON values."""
+        sizes = {name: getattr(self, name) for name in ("members", "controls", "base", "rows", "samples", "unit")}
+        return {
+            "statement": STATEMENT,
+            **sizes,
+            "smallest_false_alarms": self.smallest_false_alarms,
+            "detectable_auc": self.detectable_auc,
+            "void": bool(self.void),
+            "attacks": [attack.to_json() for attack in self.attacks],
+            "checks": [check.to_json() for check in self.checks],
+        }

@@ -1,0 +1,133 @@
+"""The audit: two attacks on a table, with intervals, and the controls of the attacks themselves.
+
+Who is compared with whom: *members* are the training donors, *controls* donors drawn at random from
+the same cohort before training and kept apart. Given the table and the control base, a member's and
+a control's score have the same law if the table does not depend on who was a member; that is all the
+intervals and the p-values need. The control base must be real donors who are neither, so unless one
+is passed a random third of the controls becomes the base, and only the other two thirds are
+evaluated. (Distances to all controls, leaving a control itself out, would keep all of them but give
+members one neighbour more than controls; a base of synthetic rows fitted to members would leak.)
+
+All of it reads real members and controls: it is not differentially private and stays internal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fedgenome.audit import bounds, checks
+from fedgenome.audit.checks import Score
+from fedgenome.audit.distance import closest_record, per_donor
+from fedgenome.audit.gan_leaks import reconstruction
+from fedgenome.audit.results import Attack, Audit
+from fedgenome.audit.targets import Records, Target, scaled
+from fedgenome.errors import require
+
+ATTACKS: dict[str, Score] = {"closest-record": closest_record, "gan-leaks": reconstruction}
+THREATS = {"closest-record": "synthetic data only", "gan-leaks": "query access to the generator"}
+FEWEST = 6  # control donors: 2 for the base, 4 evaluated, of whom the blind attacker judges 2
+FEWEST_MEMBERS = 4
+_BASE = 3  # one control in three becomes the base
+
+Progress = Callable[[str], None]
+
+
+def audit(
+    *,
+    members: Records,
+    controls: Records,
+    synthetic: Records,
+    low: float,
+    high: float,
+    rng: np.random.Generator,
+    samples: Records | None = None,
+    base: Records | None = None,
+    generator_reference: Records | None = None,
+    unit: str = "row",
+    progress: Progress = lambda step: None,
+) -> Audit:
+    """Attack a synthetic table and check the attacks.
+
+    Args:
+        members: Rows of the training donors.
+        controls: Rows of donors kept apart before training; at least ``FEWEST`` donors, or 4 with ``base``.
+        synthetic: The table to be released.
+        low: Smallest public expression value; see :func:`scaled`.
+        high: Largest.
+        rng: Splits controls, draws control tables. The same state gives the same audit.
+        samples: Many more rows of the released generator, for GAN-leaks; default: the table.
+        base: Real donors disjoint from members and controls; default: a third of the controls.
+        generator_reference: Rows of a generator that never saw members, to calibrate GAN-leaks.
+        unit: The word for one unit.
+        progress: Told each step's name.
+
+    Raises:
+        SpecError: On differing genes, an empty table, or too few donors.
+    """
+    given = {"members": members, "controls": controls, "synthetic": synthetic, "samples": samples, "base": base}
+    _check(given | {"generator_reference": generator_reference})
+    progress("scale")
+    people, others, table = (scaled(records, low, high) for records in (members, controls, synthetic))
+    more, against = (scaled(records, low, high) if records else None for records in (samples, generator_reference))
+    target = Target(table=table, samples=more or table, reference=against)
+    others, own = (others, scaled(base, low, high)) if base else split_base(others, rng)
+    results = []
+    for name in ATTACKS:
+        progress(name)
+        results.append(attack(name, people, others, target, own))
+    progress("checks")
+    return Audit(
+        attacks=tuple(results),
+        checks=checks.of_attacks(ATTACKS, people, others, own, target, rng),
+        members=len(people.units),
+        controls=len(others.units),
+        base=len(own.units),
+        rows=len(table),
+        samples=len(target.samples),
+        unit=unit,
+        detectable_auc=bounds.detectable_auc(len(people.units), len(others.units), len(results)),
+    )
+
+
+def attack(name: str, members: Records, controls: Records, target: Target, base: Records) -> Attack:
+    """Run the attack ``name`` on scaled records and return what it achieved, by donor."""
+    score = ATTACKS[name]
+    inside = per_donor(score(members, target, base), members.owner)
+    outside = per_donor(score(controls, target, base), controls.owner)
+    return Attack(
+        name=name,
+        threat=THREATS[name],
+        auc=bounds.auc_interval(inside, outside),
+        hits=bounds.hit_rate(inside, outside),
+        p_value=bounds.chance_p_value(inside, outside),
+        roc=bounds.curve(inside, outside),
+    )
+
+
+def split_base(controls: Records, rng: np.random.Generator) -> tuple[Records, Records]:
+    """Return (evaluated controls, control base): a random third of the donors becomes the base."""
+    shuffled = rng.permutation(controls.units)
+    n = len(shuffled) // _BASE
+    return controls.of(shuffled[n:]), controls.of(shuffled[:n])
+
+
+def enough(members: Records, controls: Records) -> bool:
+    """Return whether there are donors enough for :func:`audit` to run without a ``base`` of its own.
+
+    They may still be too few for the gate: see :class:`fedgenome.audit.gate.Policy`.
+    """
+    return len(members.units) >= FEWEST_MEMBERS and len(controls.units) >= FEWEST
+
+
+def _check(given: dict[str, Records | None]) -> None:
+    genes = {name: records.x.shape[1] for name, records in given.items() if records is not None}
+    require(len(set(genes.values())) == 1, "the same number of genes everywhere", **genes)
+    for name, records in given.items():
+        require(records is None or len(records) > 0, f"at least one row in {name}")
+    fewest = {"members": FEWEST_MEMBERS, "controls": FEWEST - FEWEST // _BASE if given["base"] else FEWEST}
+    for name, least in fewest.items():
+        records = given[name]
+        donors = len(records.units) if records else 0
+        require(donors >= least, f"at least {least} donors among the {name}", donors=donors)

@@ -1,0 +1,319 @@
+"""The release card: what a release guarantees, to whom, and what it does not (DESIGN §8).
+
+Everything here is public: specs, public caps, planned mechanisms. A *seeded* release must be the same
+bytes in every engine, so its card holds no time, host, engine, run or roster digest, and no ε at all.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fedgenome.errors import require
+from fedgenome.query import PARTIES, Mechanism
+from fedgenome.study import Plan, Study
+
+FORMAT = "fedgenome card 1"
+UNITS = {"row": "row (cell), not a person", "donor": "donor (person)"}
+DECISION = "ε covers the model, not the decision to publish it"
+SIMULATION = "simulation: no privacy guarantee"
+NO_PRIVACY = "no privacy: trust model none releases exact sums"
+SIMULATED_ROLES = "simulated roles: ε holds for recipients of the release, not against the operator"
+SECURE_OFF = "secure aggregation off: the coordinator saw every site's vector in the clear"
+DELIVERY = "coordinator trusted to deliver: messages are not yet signed, nor answered once only"
+_LIBRARIES = ("fedgenome", "numpy", "torch", "crypten", "cryptography", "dp-accounting", "flwr", "safetensors", "h5py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """What only people can say; empty fields are shown as empty.
+
+    Attributes:
+        intended_use: For what and for whom the release is meant.
+        justification: Why this ε was chosen.
+        contact: Whom to tell of an incident.
+        review: When the release is to be looked at again.
+        sector: Sector and region.
+        licence: Licence or DUO terms of the release.
+        tuning: How the hyper-parameters were chosen, and whether that was paid for.
+    """
+
+    intended_use: str = ""
+    justification: str = ""
+    contact: str = ""
+    review: str = ""
+    sector: str = ""
+    licence: str = ""
+    tuning: str = "not assessed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a run knows when it writes its card.
+
+    Attributes:
+        study: The pinned Study.
+        plan: The priced plan, retry reserve included; empty under trust ``none``.
+        queries: Queries answered, by method.
+        engine: Which engine ran; left out of a seeded card.
+        seeded: True in a simulation: the card then claims no ε, whatever the plan costs.
+        gate_reads_people: The decision to publish was taken by looking at members or controls.
+        epsilon: The plan's ε at the Study's δ with at most t parties colluding; None under ``none``.
+        epsilon_two: The same if two parties collude; None under ``none``.
+        by_method: ε of each method's part alone: the split of the budget.
+        earlier: ε of earlier releases of the same accounts; None: not known.
+        unit_note: What the unit leaves out, e.g. that all rows come from one person.
+        versions: Library versions (:func:`library_versions`).
+        texts: What only people can say.
+        run: The run's id; left out of a seeded card.
+        created: When, as text; left out of a seeded card.
+        command: The command that reproduces the release; left out of a seeded card.
+    """
+
+    study: Study
+    plan: Plan
+    queries: Mapping[str, int]
+    engine: Literal["local", "ray", "deployment"]
+    seeded: bool
+    gate_reads_people: bool
+    epsilon: float | None = None
+    epsilon_two: float | None = None
+    by_method: Mapping[str, float] = field(default_factory=dict)
+    earlier: float | None = None
+    unit_note: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
+    run: str = ""
+    created: str = ""
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        private = self.study.privacy.trust != "none"
+        for name, value in (("epsilon", self.epsilon), ("epsilon_two", self.epsilon_two)):
+            require((value is not None) == private, f"{name} under every trust model but none", seen=value)
+            require(value is None or 0 < value < math.inf, f"0 < {name} < inf", seen=value)
+        require(bool(self.plan.mechanisms) == private, "a plan under every trust model but none")
+
+    @property
+    def claims(self) -> bool:
+        """True if the card may print an ε."""
+        return self.epsilon is not None and not self.seeded
+
+
+def library_versions(names: tuple[str, ...] = _LIBRARIES) -> dict[str, str]:
+    """Return Python's version and that of every named library that is installed."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def build_card(facts: Facts) -> dict[str, Any]:
+    """Return the card of a run as plain JSON values.
+
+    Under trust ``none`` and in a seeded run ``guarantee.epsilon`` is None and ``alerts`` says why.
+    ``record.files`` is added by :func:`fedgenome.release.write_candidate`.
+    """
+    card: dict[str, Any] = {
+        "format": FORMAT,
+        "alerts": _alerts(facts),
+        "study": _study(facts),
+        "about": _about(facts),
+        "guarantee": _guarantee(facts),
+        "trust": {"model": facts.study.privacy.trust, "secure": facts.study.secure, "actors": _actors(facts)},
+        "mechanisms": [_mechanism(m) for m in facts.plan.mechanisms],
+        "composition": _composition(facts),
+        "not_covered": [{"what": what, "covered": covered, "why": why} for what, covered, why in _not_covered(facts)],
+        "risk": _risk(facts),
+        "record": _record(facts),
+        "sign_off": {"name": "", "role": "", "date": ""},
+    }
+    card["guarantee"]["statement"] = guarantee_line(card)
+    return card
+
+
+def guarantee_line(card: Mapping[str, Any]) -> str:
+    """Return the guarantee in one line, unit and adjacency included: for cards, reports, terminals."""
+    guarantee = card["guarantee"]
+    if guarantee["epsilon"] is None:
+        return str(guarantee["absent"])
+    line = (
+        f"ε = {epsilon_text(guarantee['epsilon'])}, δ = {guarantee['delta']:g} per {guarantee['unit']} "
+        f"({guarantee['adjacency']}), with at most {guarantee['colluders']} of {PARTIES} parties colluding; "
+        f"ε = {epsilon_text(guarantee['epsilon_two_colluders'])} if two collude"
+    )
+    return f"{line}; {DECISION}" if card["risk"]["gate_reads_people"] else line
+
+
+def epsilon_text(epsilon: float) -> str:
+    """Return ε with three decimals, never rounded down.
+
+    >>> epsilon_text(9.99931), epsilon_text(2.0)
+    ('10', '2')
+    """
+    return f"{math.ceil(epsilon * 1000 - 1e-9) / 1000:.10g}"
+
+
+def odds_text(epsilon: float) -> str:
+    """Return e^ε as people read it, never rounded down.
+
+    >>> odds_text(1.0), odds_text(10.0), odds_text(30.0)
+    ('2.8', '22,027', '1.1e+13')
+    """
+    if epsilon > 700:
+        return "more than 1e+304"
+    odds = math.exp(epsilon)
+    if odds < 100:
+        return f"{math.ceil(odds * 10) / 10:g}"
+    return f"{math.ceil(odds):,}" if odds < 1e6 else f"{odds * 1.05:.1e}"
+
+
+def _alerts(facts: Facts) -> list[str]:
+    """What must be read first: printed in red on every page."""
+    study = facts.study
+    lines = [NO_PRIVACY] if study.privacy.trust == "none" else []
+    lines += [SIMULATION] if facts.seeded else []
+    lines += [SECURE_OFF] if study.secure == "off" else []
+    lines += [SIMULATED_ROLES] if facts.claims and facts.engine != "deployment" else []
+    return lines + ([DECISION] if facts.claims and facts.gate_reads_people else [])
+
+
+def _study(facts: Facts) -> dict[str, Any]:
+    spec = facts.study.model_dump(mode="json", by_alias=True)
+    if facts.seeded:  # a seeded release prints no ε, not even the one that was asked for
+        spec["privacy"] = {key: spec["privacy"][key] for key in ("trust", "colluders", "retries")}
+    return {"name": facts.study.name, "digest": facts.study.digest, "plan_digest": facts.plan.digest, "spec": spec}
+
+
+def _about(facts: Facts) -> dict[str, Any]:
+    texts = facts.texts
+    sites = [{"site": site.name, "cap": site.cap, "role": "holds its donors' data"} for site in facts.study.roster]
+    return {
+        "product": "generative models, and synthetic data made from them",
+        "curators": sites,
+        "intended_use": texts.intended_use,
+        "sector": texts.sector,
+        "licence": texts.licence,
+        "contact": texts.contact,
+        "review": texts.review,
+    }
+
+
+def _guarantee(facts: Facts) -> dict[str, Any]:
+    privacy, claims, unit = facts.study.privacy, facts.claims, facts.study.schema_.unit
+    reasons = [NO_PRIVACY] * (privacy.trust == "none") + [SIMULATION] * facts.seeded
+    return {
+        "variant": "approximate differential privacy (ε, δ)" if claims else "none",
+        "absent": "; ".join(reasons),
+        "epsilon": facts.epsilon if claims else None,
+        "delta": privacy.delta if claims else None,
+        "epsilon_two_colluders": facts.epsilon_two if claims else None,
+        "odds": odds_text(facts.epsilon) if claims and facts.epsilon is not None else None,
+        "justification": facts.texts.justification,
+        "unit": UNITS[unit],
+        "unit_note": facts.unit_note,
+        "adjacency": f"add or remove one {unit}",
+        "colluders": privacy.colluders,
+        "donors_bound": facts.study.donors_bound,
+    }
+
+
+def _mechanism(mechanism: Mechanism) -> dict[str, Any]:
+    level = "noise_multiplier" if mechanism.kind == "gaussian" else "epsilon"
+    return {
+        "scope": mechanism.scope,
+        "kind": mechanism.kind,
+        level: mechanism.level,
+        "sampling": mechanism.sampling,
+        "count": mechanism.count,
+        "where": mechanism.where,
+    }
+
+
+def _composition(facts: Facts) -> dict[str, Any]:
+    trust = facts.study.privacy.trust
+    earlier = "not known to this card: every site's own ledger adds them up"
+    return {
+        "queries_answered": dict(sorted(facts.queries.items())),
+        "retry_reserve": facts.study.privacy.retries,
+        "price": "the plan's ε, retry reserve included; never that of the steps used" if trust != "none" else "none",
+        "within_the_plan": "privacy loss distributions (dp-accounting)" if trust != "none" else "none",
+        "epsilon_by_method": dict(sorted(facts.by_method.items())) if facts.claims else {},
+        "across_releases": "ε and δ of all releases from the same accounts add up",
+        "earlier_releases_epsilon": facts.earlier if facts.claims and facts.earlier is not None else earlier,
+        "arithmetic": "noise on integers (discrete Gaussian, AES-256-CTR); rounding is part of the sensitivity",
+        "sampling": "Poisson by donor, with coins that only the site knows",
+        "post_processing": "synthetic data are drawn from the released arrays alone, labels included",
+        "tuning": facts.texts.tuning,
+    }
+
+
+def _actors(facts: Facts) -> list[dict[str, str]]:
+    """Who takes part, for what each is trusted, and why."""
+    t = facts.study.privacy.colluders
+    site = ("site", "with its own donors' data only", "it holds them already; it sees the same sums as the coordinator")
+    reader = ("recipient", "with nothing", "ε holds against whoever reads the release, whatever else they know")
+    if facts.study.privacy.trust == "none":
+        what = "sees every exact sum" if facts.study.secure == "on" else "sees every site's exact vector"
+        reader = ("recipient", "with everything in the release", "no noise was added")
+        rows = [site, ("coordinator", "fully", f"{what}; crafted weights could single out one person"), reader]
+    else:
+        parties = f"at most {t} of {PARTIES} may collude: each adds its own noise, and the others' suffices for ε"
+        deliver = f"sees noisy sums only; {DELIVERY}"
+        network = "seeds travel sealed (HPKE), vectors encrypted (AES-GCM)"
+        rows = [
+            site,
+            ("party", "to follow the protocol", parties),
+            ("coordinator", "to deliver", deliver),
+            ("network", "with nothing but delivery", network),
+            reader,
+        ]
+    return [{"actor": actor, "trusted": trusted, "why": why} for actor, trusted, why in rows]
+
+
+def _not_covered(facts: Facts) -> list[tuple[str, str, str]]:
+    """(what, covered: no | not assessed, why)."""
+    unit = facts.study.schema_.unit
+    rows = [
+        ("names of sites, public caps, genes, labels and ranges", "no", "declared public by the operator"),
+        ("which sites took part, and when they answered", "no", "a sum hides who sent what, not who sent"),
+        ("what is true of the population", "no", "that is what the release is for"),
+        ("relatives", "no", f"the unit is one {unit}; a relative's data stay in when that one is removed"),
+        (f"one person behind several {unit}s or at several sites", "no", "ε is multiplied by their number"),
+        ("later releases from the same data", "no", "their ε is added to this one"),
+        ("how long answers took", "not assessed", "answers do not yet leave on a fixed schedule"),
+        ("choice of hyper-parameters", "not assessed", facts.texts.tuning),
+        ("attribute inference and linkage to other data", "not assessed", "only membership is attacked so far"),
+        ("three colluding parties", "no", "together they can open every site's vector"),
+    ]
+    if facts.gate_reads_people:
+        rows.append(("the decision to publish", "no", "it was taken by looking at real members and controls"))
+    if facts.study.privacy.trust == "none" or facts.seeded:
+        rows.insert(0, ("everything else", "no", "; ".join(_alerts(facts))))
+    return rows
+
+
+def _risk(facts: Facts) -> dict[str, Any]:
+    reads = "reads real members and controls, stays inside, and is not differentially private"
+    return {
+        "gate_reads_people": facts.gate_reads_people,
+        "audit": f"internal: it {reads}" if facts.gate_reads_people else "computed from public values only",
+        "assessed": {"membership": "yes", "attribute": "not assessed", "extraction": "not assessed"},
+        "meaning": "an attack that failed proves nothing by itself",
+    }
+
+
+def _record(facts: Facts) -> dict[str, Any]:
+    record: dict[str, Any] = {"versions": dict(sorted(facts.versions.items())), "ledger": "ledger.jsonl", "files": {}}
+    if facts.seeded:
+        return record
+    roster = facts.study.terms(facts.plan).roster
+    where = {"engine": facts.engine, "run": facts.run, "created": facts.created, "command": facts.command}
+    return record | where | {"roster_digest": roster}

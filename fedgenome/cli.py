@@ -1,0 +1,94 @@
+"""The command line: ``fedgenome run`` and ``fedgenome plan``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedgenome.errors import FedgenomeError
+
+app = typer.Typer(
+    name="fedgenome",
+    help="Train generators across hospitals under secure aggregation and differential privacy; audit every release.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Exit codes: 0 released · 3 withheld · 2 bad input · 4 a role failed · 5 budget refused · 130 interrupted",
+)
+
+File = Annotated[Path, typer.Argument(help="the experiment file", metavar="EXPERIMENT.toml", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit")] = False,
+) -> None:
+    """Global options."""
+    if version:
+        from fedgenome import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def run(
+    file: File,
+    out: Annotated[Path | None, typer.Option(help="folder for run folders, in place of the file's `out`")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the newest unfinished run of this file")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but the last line")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run an experiment end to end: train, release, audit, report."""
+    with _one_line_errors(as_json):
+        from fedgenome import console, experiment
+        from fedgenome import run as runs
+
+        spec = experiment.load(file)
+        with console.reporter(silent=quiet or as_json) as reporter:
+            outcome = runs.run(spec, file, out or spec.out, resume=resume, reporter=reporter)
+        typer.echo(json.dumps(outcome.to_json()) if as_json else outcome.last_line if quiet else outcome.text)
+        raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def plan(file: File, as_json: Json = False) -> None:
+    """Price an experiment before anything runs: ε, noise, queries and bytes."""
+    with _one_line_errors(as_json):
+        from fedgenome import console, experiment
+        from fedgenome import run as runs
+
+        prices = runs.price(experiment.load(file))
+        typer.echo(json.dumps(prices.to_json()) if as_json else console.table(prices))
+
+
+@contextmanager
+def _one_line_errors(as_json: bool) -> Iterator[None]:
+    """Turn every error of ours into one line and its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        yield
+    except FedgenomeError as fault:
+        text = " ".join(str(fault).split())
+        typer.echo(json.dumps({"error": text, "exit": fault.exit_code}) if as_json else f"error: {text}", err=not as_json)
+        raise typer.Exit(fault.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; continue with: fedgenome run … --resume", err=True)
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """Entry point."""
+    app()

@@ -1,0 +1,59 @@
+"""Public lists of genes. A panel is chosen before the data are seen, so that it costs no ε (DESIGN §7.1)."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from fedgenome.errors import SpecError
+
+
+def panels() -> tuple[str, ...]:
+    """Return the names of the panels that come with fedgenome.
+
+    >>> panels()
+    ('blood_markers',)
+    """
+    folder = resources.files("fedgenome.cohort") / "panels"
+    return tuple(sorted(entry.name[:-4] for entry in folder.iterdir() if entry.name.endswith(".tsv")))
+
+
+def panel(name_or_path: str) -> tuple[str, ...]:
+    """Return the genes of a packaged panel, or of a file of one gene a line, in file order.
+
+    A file's first tab-separated column counts; lines that start with ``#`` and a first line ``gene``
+    do not.
+
+    Raises:
+        SpecError: no such panel or file, not UTF-8, a gene listed twice or left empty (with the line), no gene.
+
+    >>> panel("blood_markers")[:3]
+    ('PTPRC', 'CD3D', 'CD3E')
+    """
+    if name_or_path in panels():
+        packaged = resources.files("fedgenome.cohort") / "panels" / f"{name_or_path}.tsv"
+        return _parse(name_or_path, packaged.read_text("utf-8"))
+    try:
+        return _parse(name_or_path, Path(name_or_path).read_text("utf-8"))
+    except OSError as fault:
+        rule = f"expected a file of one gene a line, or one of {', '.join(panels())}"
+        raise SpecError(f"panel {name_or_path!r}: {rule}, got {fault.strerror or 'no file'}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"panel {name_or_path!r}: expected a text file in UTF-8") from None
+
+
+def _parse(name: str, text: str) -> tuple[str, ...]:
+    first: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        gene = line.split("\t")[0].strip()
+        if line.startswith("#") or not line.strip() or (gene == "gene" and not first):
+            continue
+        if not gene:
+            raise SpecError(f"panel {name!r}: line {number}: expected a gene in the first column, got none")
+        if gene in first:
+            rule = f"expected every gene once, {gene!r} is also on line {first[gene]}"
+            raise SpecError(f"panel {name!r}: line {number}: {rule}")
+        first[gene] = number
+    if not first:
+        raise SpecError(f"panel {name!r}: expected at least one gene, got none")
+    return tuple(first)

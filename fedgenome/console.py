@@ -1,0 +1,85 @@
+"""What the terminal shows: steps, progress bars, tables. Nothing here decides anything."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from fedgenome.prepare import Prices
+from fedgenome.run import Reporter
+
+
+class Bars(Reporter):
+    """Shows named steps and queries as they happen."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._step: TaskID | None = None
+        self._bars: dict[str, TaskID] = {}
+
+    def step(self, text: str) -> None:
+        """Begin a named step; the one before is done."""
+        self.finish()
+        self._step = self._progress.add_task(text, total=1)
+
+    def queries(self, method: str, done: int, total: int | None) -> None:
+        """Show that ``done`` of ``total`` queries of a method are answered (None: unknown)."""
+        if method not in self._bars:
+            self._bars[method] = self._progress.add_task(f"  {method}", total=total)
+        self._progress.update(self._bars[method], completed=done)
+
+    def finish(self) -> None:
+        """End the current step."""
+        if self._step is not None:
+            self._progress.update(self._step, completed=1)
+        self._step = None
+
+
+@contextmanager
+def reporter(*, silent: bool) -> Iterator[Reporter]:
+    """Yield a reporter on standard error."""
+    if silent:
+        yield Reporter()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        shown = Bars(progress)
+        yield shown
+        shown.finish()
+
+
+def table(prices: Prices) -> str:
+    """Return the price table of a plan as text."""
+    grid = Table(title=f"{prices.study}: {prices.sites} sites, trust model {prices.trust}", title_justify="left")
+    for name in ("method", "queries", "noise multiplier", "sampling", "elements", "ring", "upload per site"):
+        grid.add_column(name, justify="left" if name == "method" else "right")
+    for part in prices.parts:
+        level = "none" if part.noise_multiplier is None else f"{part.noise_multiplier:.4g}"
+        size = f"{part.site_bytes / 1e6:.2f} MB"
+        row = (part.method, str(part.queries), level, f"{part.sampling:g}", f"{part.elements:,}", f"{part.bits} bit", size)
+        grid.add_row(*row)
+    out = io.StringIO()
+    console = Console(file=out, width=110, highlight=False)
+    console.print(grid)
+    console.print(_epsilon_line(prices))
+    return out.getvalue().rstrip()
+
+
+def _epsilon_line(prices: Prices) -> str:
+    if prices.epsilon is None or prices.epsilon_colluding is None:
+        return "No ε: trust model 'none' protects nobody."
+    parts = ", ".join(f"{method} alone {epsilon:.3f}" for method, epsilon in prices.by_method.items())
+    return (
+        f"ε = {prices.epsilon:.3f} at δ = {prices.delta:g} for one {_unit(prices.unit)} added or removed, "
+        f"retries included ({parts}).\nHolds with up to {prices.colluders} colluding parties; "
+        f"with two colluding, ε = {prices.epsilon_colluding:.3f}."
+    )
+
+
+def _unit(unit: str) -> str:
+    return "donor" if unit == "donor" else "row (not a person)"

@@ -1,0 +1,117 @@
+"""``experiment.toml``: a Study plus what is private or local (paths, engine, audit policy)."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+import pydantic
+from pydantic import Field, model_validator
+
+from fedgenome.audit.gate import Policy
+from fedgenome.cohort.expression import CohortSpec
+from fedgenome.cohort.split import SplitSpec
+from fedgenome.errors import SpecError
+from fedgenome.study import MethodSpec, Name, Privacy, Strict
+
+
+class Caps(Strict):
+    """Public numbers that stand in for private sizes."""
+
+    site_cap: int = Field(ge=1, description="most donors a site may hold; set with slack, it is public")
+    donors_bound: int = Field(ge=1, description="public bound on the donors of all sites, for δ and for means")
+    quorum: int | None = Field(default=None, ge=1, description="fewest sites whose sum is opened; default: all")
+
+
+class EngineSpec(Strict):
+    """Where it runs."""
+
+    kind: Literal["local", "ray"] = Field(default="local", description="this process, or Flower's simulation engine")
+    secure: Literal["on", "off"] = Field(default="on", description="off: plain sums, only under trust none")
+    timeout_seconds: float = Field(default=600.0, gt=0, description="what a site may take for one answer")
+    ledgers: Path | None = Field(default=None, description="folder of site ledgers kept over runs; default: in the run")
+    budget_epsilon: float | None = Field(default=None, gt=0, description="most ε that a site's ledger may ever hold")
+    budget_delta: float = Field(default=1e-2, gt=0, lt=1, description="most δ that a site's ledger may ever hold")
+
+
+class ReleaseSpec(Strict):
+    """What is generated from the trained models."""
+
+    generator: Name | None = Field(default=None, description="method that makes synthetic.h5ad; default: the first")
+    rows: int = Field(default=1000, ge=1, le=10_000_000, description="synthetic rows; a public number")
+    why_epsilon: str = Field(default="", description="justification of ε for the card")
+
+
+class Experiment(Strict):
+    """One experiment file."""
+
+    name: Name
+    seed: int | None = Field(default=None, ge=0, description="a simulation without ε; absent: real randomness")
+    out: Path = Field(default=Path("runs"), description="folder for run folders, relative to the working directory")
+    cohort: CohortSpec
+    split: SplitSpec = SplitSpec()
+    caps: Caps
+    privacy: Privacy
+    methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    engine: EngineSpec = EngineSpec()
+    release: ReleaseSpec = ReleaseSpec()
+    audit: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        labels = [method.label for method in self.methods]
+        if self.release.generator is not None and self.release.generator not in labels:
+            raise ValueError(f"release.generator: expected one of {labels}, got {self.release.generator!r}")
+        if self.engine.secure == "off" and self.privacy.trust != "none":
+            raise ValueError("engine.secure: expected 'on' with trust 'distributed'; 'off' is for trust 'none'")
+        if self.privacy.delta is not None and self.privacy.delta > 1 / (10 * self.caps.donors_bound):
+            limit = 1 / (10 * self.caps.donors_bound)
+            raise ValueError(f"privacy.delta: expected at most 1 / (10 · donors_bound) = {limit:.3g}")
+        return self
+
+    @property
+    def generator(self) -> str:
+        """Label of the method that makes the synthetic data."""
+        return self.release.generator or self.methods[0].label
+
+
+def load(path: Path) -> Experiment:
+    """Read and check an experiment file.
+
+    Raises:
+        SpecError: one line naming file, field, what was found and what would be right.
+    """
+    if not path.is_file():
+        raise SpecError(f"{path}: expected an experiment file, found none")
+    try:
+        return Experiment.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise SpecError(f"{path}: expected TOML, {fault}") from None
+    except pydantic.ValidationError as fault:
+        raise SpecError(f"{path}: {_first(fault)}") from None
+
+
+def _first(fault: pydantic.ValidationError) -> str:
+    """Say the first of pydantic's findings in one line, misspelt keys with the nearest known one."""
+    found = fault.errors()[0]
+    where = ".".join(str(part) for part in found["loc"])
+    more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
+    if found["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_nearest(found['loc'])}{more}"
+    text = found["msg"].removeprefix("Value error, ")
+    seen = "" if found["type"] in ("missing", "value_error") else f", got {found['input']!r}"
+    return (f"{where}: " if where else "") + f"{text}{seen}{more}"
+
+
+def _nearest(loc: tuple[int | str, ...]) -> str:
+    import difflib
+
+    model: type[pydantic.BaseModel] = Experiment
+    for part in loc[:-1]:
+        field = model.model_fields.get(str(part)) if isinstance(part, str) else None
+        inner = getattr(field, "annotation", None)
+        candidates = [inner, *getattr(inner, "__args__", ())]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, pydantic.BaseModel)), model)
+    close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known keys are {', '.join(model.model_fields)}"

@@ -1,0 +1,120 @@
+"""Train a prepared study with every role simulated: parties, site agents, coordinator, one engine."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedgenome.federation import engines
+from fedgenome.federation.coordinator import Coordinator, Job
+from fedgenome.federation.site import SiteAgent
+from fedgenome.prepare import Prepared
+from fedgenome.privacy.ledger import Budget, Ledger
+from fedgenome.query import Array
+from fedgenome.secure.parties import Parties
+from fedgenome.streams import Root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where and as what one simulated run runs.
+
+    Attributes:
+        state: The coordinator's checkpoints.
+        ledgers: Folder of the sites' ledgers.
+        run: The run's id, kept over resumes.
+        seed: A simulation's seed, or None.
+    """
+
+    state: Path
+    ledgers: Path
+    run: str
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """What training gave.
+
+    Attributes:
+        arrays: Each method's released arrays.
+        queries: Queries answered, by method.
+        uploaded: Bytes of sealed parts (or plain vectors) that all sites sent in this process.
+    """
+
+    arrays: Mapping[str, dict[str, Array]]
+    queries: Mapping[str, int]
+    uploaded: int
+
+
+@contextlib.contextmanager
+def parties(seed: int | None, *, secure: bool = True) -> Iterator[Parties | None]:
+    """Start three parties and yield at once; none is left afterwards. Without ``secure``: None."""
+    if not secure:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="fedgenome-") as folder, Parties.start(Path(folder), seed) as started:
+        yield started
+
+
+def federate(
+    prepared: Prepared, place: Place, running: Parties | None, on_step: Callable[[str, int], None]
+) -> Trained:
+    """Ask every query of the study, or the rest of them after an interruption.
+
+    Args:
+        running: The parties; None where the study says secure = off.
+        on_step: Told (method, queries answered).
+
+    Raises:
+        RoleError: a party ended, or too few sites answered.
+        BudgetRefused: a site's ledger, or the plan's reserve, has too little left.
+    """
+    job = Job(
+        study=prepared.study,
+        plan=prepared.plan,
+        run=place.run,
+        methods=prepared.methods,
+        parties=running,
+        folder=place.state,
+        root=Root.of(place.seed, "coordinator"),
+        on_step=on_step,
+        timeout=prepared.experiment.engine.timeout_seconds,
+    )
+    coordinator = Coordinator(job)
+    with contextlib.ExitStack() as stack:
+        agents = [stack.enter_context(_agent(prepared, place, site)) for site in prepared.split.sites]
+        engines.run(prepared.experiment.engine.kind, coordinator.conduct, agents)
+    return Trained(arrays=coordinator.releases, queries=coordinator.answered, uploaded=coordinator.uploaded)
+
+
+@contextlib.contextmanager
+def _agent(prepared: Prepared, place: Place, site: str) -> Iterator[SiteAgent]:
+    """Open a site's ledger and yield its agent."""
+    folder = place.ledgers / site
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = prepared.experiment.engine
+    budget = Budget(epsilon=spec.budget_epsilon, delta=spec.budget_delta) if spec.budget_epsilon else None
+    with Ledger(folder / "ledger.jsonl", _account(folder), budget) as ledger:
+        yield SiteAgent(
+            site,
+            prepared.split.sites[site],
+            root=Root.of(place.seed, "site", site),
+            ledger=ledger,
+            pinned=prepared.study.digest,
+            public=prepared.cohort.public,
+        )
+
+
+def _account(folder: Path) -> str:
+    """Return the random id of a site's population, made once and kept beside its ledger."""
+    path = folder / "account"
+    if not path.exists():
+        temporary = folder / ".account.new"
+        temporary.write_text(secrets.token_hex(16))
+        temporary.replace(path)
+    return path.read_text()

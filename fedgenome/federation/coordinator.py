@@ -1,0 +1,220 @@
+"""The coordinator: asks each method's questions of all sites, has the parties add, and lets it learn.
+
+It is the main of a Flower ServerApp and works over any Flower Grid. It never sees a contribution:
+sealed parts pass through it to the parties, and only their sum comes back.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedgenome.errors import BudgetRefused, RoleError, WireError
+from fedgenome.federation.checkpoint import Checkpoint, Progress
+from fedgenome.federation.wire import Call, from_records, to_records
+from fedgenome.methods.base import Method
+from fedgenome.query import Array, Query, Question, choose_scale, digest_of
+from fedgenome.secure import ring
+from fedgenome.secure.parties import Parties
+from fedgenome.streams import Root
+from fedgenome.study import Plan, Study
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.1
+_SEALED = ("part0", "part1", "part2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a coordinator is to do.
+
+    Attributes:
+        study: What all sides agreed to.
+        plan: Its priced plan.
+        run: The run's id, kept over resumes.
+        methods: Each method by its label, in the study's order.
+        parties: The running parties; None where the study says secure = off.
+        folder: Where checkpoints lie.
+        root: Randomness of starting weights and the like; never of noise.
+        on_step: Told (method, queries done) after every query.
+        timeout: Seconds a site may take for one answer.
+    """
+
+    study: Study
+    plan: Plan
+    run: str
+    methods: Mapping[str, Method]
+    parties: Parties | None
+    folder: Path
+    root: Root
+    on_step: Callable[[str, int], None] = lambda method, done: None
+    timeout: float = 600.0
+
+
+class Coordinator:
+    """Conducts one job over a grid.
+
+    Attributes:
+        releases: Each method's released arrays, once it is done.
+        answered: Queries answered, by method.
+        uploaded: Bytes that sites sent for the sums.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._terms = job.study.terms(job.plan)
+        identity = {"run": job.run, "study": job.study.digest, "plan": job.plan.digest}
+        self._checkpoint = Checkpoint(job.folder, identity)
+        self._grid: Grid
+        self._nodes: dict[str, int] = {}
+        self.releases: dict[str, dict[str, Array]] = {}
+        self.answered: dict[str, int] = {}
+        self.uploaded = 0
+
+    def conduct(self, grid: Grid) -> None:
+        """Run every method to its end."""
+        self._grid = grid
+        self._discover()
+        self._join()
+        for label, method in self._job.methods.items():
+            self.releases[label] = method.release(self._run(label, method))
+
+    def _run(self, label: str, method: Method) -> dict[str, Array]:
+        start = self._job.root.stream("start", label).generator()
+        progress = self._checkpoint.load(label) or Progress(state=method.start(start), step=0)
+        while (question := method.ask(progress.state)) is not None:
+            total = self._total(label, progress.step, question)
+            progress = Progress(state=method.learn(progress.state, question, total), step=progress.step + 1)
+            self._checkpoint.save(label, progress)
+            self._job.on_step(label, progress.step)
+        self.answered[label] = progress.step
+        return progress.state
+
+    def _total(self, label: str, step: int, question: Question) -> Array:
+        """Ask until an attempt succeeds or the plan's reserve is used up."""
+        while True:
+            query = self._next(label, step, question)
+            try:
+                return ring.decode(self._attempt(query), query.scale, query.width)
+            except _AttemptFailed as fault:
+                log.warning("%s, query %d, attempt %d failed: %s", label, step, query.attempt, fault)
+                if self._job.parties is not None:
+                    self._job.parties.abort()
+
+    def _next(self, label: str, step: int, question: Question) -> Query:
+        form = "none" if question.mechanism is None else digest_of("form", repr(question.mechanism.form))
+        attempt, before = self._checkpoint.asking(label, step, form)
+        if question.mechanism is not None and before >= self._job.plan.allowed(question.mechanism):
+            raise BudgetRefused(
+                f"{label}, query {step}: the plan's {before} queries of this form are used up, retries included; "
+                "a new run with a larger privacy.retries leaves more"
+            )
+        scale = choose_scale(question, self._terms)
+        when = {"study": self._job.study.digest, "run": self._job.run, "method": label, "step": step}
+        return Query(question=question, terms=self._terms, scale=scale, attempt=attempt, **when)  # type: ignore[arg-type]
+
+    def _attempt(self, query: Query) -> Array:
+        """Return the opened sum of one attempt, as checked ring words."""
+        job = self._job
+        call = Call(header={"query": query.header()}, arrays=query.question.payload)
+        if job.parties is not None:
+            job.parties.begin(query)
+        total = np.zeros(query.question.length, ring.dtype_of(query.width))
+        included = []
+        for site, answer in self._ask("ask", call):
+            self.uploaded += sum(array.nbytes for array in answer.arrays.values())
+            if job.parties is None:
+                total += answer.arrays["sum"]
+            else:
+                parts = tuple(answer.arrays[part].tobytes() for part in _SEALED)
+                job.parties.deliver(site, parts)
+            included.append(site)
+        if len(included) < query.terms.quorum:
+            raise _AttemptFailed(f"{len(included)} of {query.terms.sites} sites answered, {query.terms.quorum} needed")
+        if job.parties is not None:
+            for share in job.parties.reveal(included):
+                total += share
+        ring.check_range(ring.signed(total), query.limit)
+        return total
+
+    def _discover(self) -> None:
+        """Learn which node is which site."""
+        nodes = list(self._grid.get_node_ids())
+        replies = self._send("hello", {node: Call(header={}) for node in nodes})
+        self._nodes = {str(reply.header["site"]): node for node, reply in replies if not reply.refusal}
+        missing = [site for site, _ in self._terms.caps if site not in self._nodes]
+        if len(self._terms.caps) - len(missing) < self._terms.quorum:
+            raise RoleError(f"expected at least {self._terms.quorum} sites of the roster, missing: {', '.join(missing)}")
+
+    def _join(self) -> None:
+        """Have every site pin the study and reserve the plan, before anything is asked."""
+        job = self._job
+        publics: tuple[str, ...] = ()
+        if job.parties is not None:
+            publics = tuple(public.to_bytes().hex() for public in job.parties.ready())
+            job.parties.pin(job.study.digest, job.run, self._terms)
+        study, plan = (model.model_dump(mode="json", by_alias=True) for model in (job.study, job.plan))
+        header = {"study": study, "plan": plan, "run": job.run, "publics": list(publics)}
+        joined = [site for site, _ in self._ask("join", Call(header=header))]
+        if len(joined) < self._terms.quorum:
+            raise RoleError(f"{len(joined)} of {self._terms.sites} sites joined, quorum is {self._terms.quorum}")
+
+    def _ask(self, kind: str, call: Call) -> Iterator[tuple[str, Call]]:
+        """Send ``call`` to every site; yield (site, answer) as they come, refusals left out.
+
+        A site may answer for itself only: the name is that of the node, not the one it writes.
+
+        Raises:
+            BudgetRefused: a site's ledger has too little left.
+        """
+        sites = {node: site for site, node in self._nodes.items()}
+        for node, answer in self._send(kind, dict.fromkeys(sites, call)):
+            site = sites[node]
+            if answer.refusal is None:
+                yield site, answer
+                continue
+            code, rule = answer.refusal
+            if code == "budget":
+                raise BudgetRefused(f"{site}: {rule}")
+            log.warning("%s refuses to %s: %s (%s)", site, kind, code, rule)
+
+    def _send(self, kind: str, calls: Mapping[int, Call]) -> Iterator[tuple[int, Call]]:
+        """Push one message a node; yield (node, answer) until all came or the time is up."""
+        records = {id(call): to_records(call) for call in calls.values()}
+        messages = [
+            self._grid.create_message(records[id(call)], f"query.{kind}", node, "", self._job.timeout)
+            for node, call in calls.items()
+        ]
+        waiting = dict(zip(self._grid.push_messages(messages), calls, strict=True))
+        deadline = time.monotonic() + self._job.timeout
+        while waiting and time.monotonic() < deadline:
+            replies = list(self._grid.pull_messages(list(waiting)))
+            for reply in replies:
+                node = waiting.pop(reply.metadata.reply_to_message_id)
+                if (answer := _answer(node, reply)) is not None:
+                    yield node, answer
+            if not replies:
+                time.sleep(_POLL_SECONDS)
+
+
+class _AttemptFailed(Exception):
+    """An attempt gave no sum; a new one may."""
+
+
+def _answer(node: int, reply: Message) -> Call | None:
+    if reply.has_error():
+        log.warning("node %d: Flower error %d", node, reply.error.code)
+        return None
+    try:
+        return from_records(reply.content)
+    except WireError as fault:
+        log.warning("node %d: %s", node, fault)
+        return None

@@ -1,0 +1,198 @@
+"""The site agent: the long-lived process of a hospital that holds data, keys and ledger.
+
+It alone samples, clips (through the method), rounds, shares, seals and charges. It answers three
+calls (``federation.wire``) and refuses, with a code and the rule that decided, whatever the pinned
+Study and plan do not allow. No error text that could hold data ever leaves.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pydantic
+
+from fedgenome.cohort.shard import Shard
+from fedgenome.errors import BudgetRefused, FedgenomeError, Refused
+from fedgenome.federation.wire import Call, refusal
+from fedgenome.methods import registry
+from fedgenome.methods.base import Method
+from fedgenome.privacy.coins import DonorNormals, chosen
+from fedgenome.privacy.ledger import Ledger
+from fedgenome.query import Array, Query, Terms, choose_scale, from_header
+from fedgenome.secure import bundle, ring
+from fedgenome.secure.envelope import PublicKey
+from fedgenome.streams import Root
+from fedgenome.study import Plan, Study
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What a site pinned when it joined a run."""
+
+    run: str
+    study: Study
+    plan: Plan
+    terms: Terms
+    methods: Mapping[str, Method]
+    publics: tuple[PublicKey, ...]
+
+
+class SiteAgent:
+    """One hospital's agent.
+
+    Args:
+        name: The site's name in the roster.
+        shard: Its data.
+        root: Its randomness; a seeded root is refused unless ``public``.
+        ledger: Its ledger, opened.
+        pinned: Hex digest of the Study this site agreed to.
+        public: The operator declares the shard public: simulations and ``none`` are allowed.
+    """
+
+    def __init__(self, name: str, shard: Shard, *, root: Root, ledger: Ledger, pinned: str, public: bool) -> None:
+        self.name = name
+        self._shard = shard
+        self._root = root
+        self._ledger = ledger
+        self._pinned = pinned
+        self._public = public
+        self._run: _Run | None = None
+        self._answered: dict[tuple[str, int, int], tuple[str, Call]] = {}
+
+    def handle(self, kind: str, call: Call) -> Call:
+        """Answer one call; every fault becomes a refusal that carries no data."""
+        try:
+            match kind:
+                case "hello":
+                    return self._reply()
+                case "join":
+                    return self._join(call)
+                case "ask":
+                    return self._ask(call)
+                case _:
+                    return refusal("unknown-kind", "hello, join or ask")
+        except Refused as fault:
+            return refusal(fault.code, fault.rule)
+        except BudgetRefused as fault:
+            return refusal("budget", str(fault))
+        except FedgenomeError as fault:
+            # The rule stays here: a SpecError may quote a record.
+            log.error("site %s refuses a %s: %s", self.name, kind, fault)
+            return refusal("invalid", f"the {kind} breaks a rule; the site's log says which")
+        except Exception:
+            log.exception("site %s failed at a %s", self.name, kind)
+            return refusal("internal", "the site's log says what failed")
+
+    def _reply(self, arrays: Mapping[str, Array] | None = None, **header: object) -> Call:
+        return Call(header={"site": self.name, **header}, arrays=arrays or {})
+
+    def _join(self, call: Call) -> Call:
+        try:
+            study = Study.model_validate(call.header["study"])
+            plan = Plan.model_validate(call.header["plan"])
+            run = str(call.header["run"])
+            publics = tuple(PublicKey.from_bytes(bytes.fromhex(key)) for key in call.header["publics"])
+        except (KeyError, pydantic.ValidationError):
+            raise Refused("malformed", "join: study, plan, run, publics") from None
+        self._check(study, plan)
+        self._ledger.reserve(
+            run, study.digest, plan, study.privacy.epsilon, study.privacy.delta, kind=self._claim(study)
+        )
+        private = study.privacy.trust != "none"
+        methods = {m.label: registry.build(m, study.schema_, study.donors_bound, private) for m in study.methods}
+        self._run = _Run(run=run, study=study, plan=plan, terms=study.terms(plan), methods=methods, publics=publics)
+        return self._reply()
+
+    def _claim(self, study: Study) -> str:
+        if study.privacy.trust == "none":
+            return "none"
+        return "simulation" if self._root.seeded else "private"
+
+    def _check(self, study: Study, plan: Plan) -> None:
+        """Refuse a study or plan that this site did not agree to, before anything is reserved."""
+        cap = {site.name: site.cap for site in study.roster}.get(self.name)
+        if study.digest != self._pinned:
+            raise Refused("other-study", "the study's digest is not the one pinned here")
+        if cap is None:
+            raise Refused("not-in-roster", "the roster does not name this site")
+        if self._shard.n_donors > cap:
+            log.error("site %s holds %d donors, over its cap of %d", self.name, self._shard.n_donors, cap)
+            raise Refused("over-cap", "the site takes no part; its log says why")
+        if (self._root.seeded or study.privacy.trust == "none") and not self._public:
+            raise Refused("not-public", "a seeded run or trust 'none' needs a cohort declared public")
+        if study.privacy.epsilon is not None and study.privacy.delta is not None:
+            from fedgenome.privacy import accounting  # slow to import, and needed only where a plan is priced
+
+            delta = accounting.usable(plan, study.privacy.epsilon, study.privacy.delta)
+            if accounting.epsilon(plan, delta) > study.privacy.epsilon:
+                raise Refused("over-epsilon", "the plan costs more than the study's epsilon")
+
+    def _ask(self, call: Call) -> Call:
+        run = self._run
+        if run is None:
+            raise Refused("not-joined", "join comes before ask")
+        query = from_header(call.header["query"], run.terms, call.arrays)
+        moment = (query.method, query.step, query.attempt)
+        if moment in self._answered:
+            return self._repeat(query, *self._answered[moment])
+        self._admit(query, run)
+        words = self._contribution(query, run)
+        answer = self._seal(query, run, words)
+        self._answered = {moment: (query.digest, answer)} | {
+            past: (digest, self._reply()) for past, (digest, _) in self._answered.items()
+        }
+        return answer
+
+    def _repeat(self, query: Query, digest: str, answer: Call) -> Call:
+        """Give the stored answer to a repeated question; refuse a changed one (DESIGN §5, once only)."""
+        if digest != query.digest or not answer.arrays:
+            raise Refused("asked-before", "one bundle per (run, method, step, attempt)")
+        return answer
+
+    def _admit(self, query: Query, run: _Run) -> None:
+        """Refuse what the plan does not hold, and charge the rest: before a share leaves."""
+        question, mechanism = query.question, query.question.mechanism
+        if query.study != run.study.digest or query.run != run.run:
+            raise Refused("other-study", "the query names another study or run")
+        if query.method not in run.methods:
+            raise Refused("unknown-method", "the study names no such method")
+        if question.reduce != "sum" or question.unit != "donor":
+            raise Refused("unsupported", "sums over donors only")
+        if query.scale != choose_scale(question, query.terms):
+            raise Refused("wrong-scale", "the scale is not the one that the terms give")
+        if mechanism is None:
+            if run.study.privacy.trust != "none":
+                raise Refused("outside-plan", "a query without a mechanism needs trust 'none'")
+            self._ledger.charge(run.run, None)
+            return
+        if mechanism.where != "parties" or mechanism.kind != "gaussian" or mechanism.count != 1:
+            raise Refused("outside-plan", "one Gaussian sum, noised by the parties, at a time")
+        if mechanism.scope != query.method:
+            raise Refused("outside-plan", "a method charges its own scope")
+        self._ledger.charge(run.run, mechanism)
+
+    def _contribution(self, query: Query, run: _Run) -> Array:
+        """Sample, answer, check, round: this site's vector as ring words."""
+        question = query.question
+        moment: tuple[str | int, ...] = (query.digest,)
+        if self._root.seeded:  # never by digest or run id, which differ between engines (DESIGN §7.4)
+            moment = (query.method, query.step, query.attempt)
+        sample = self._shard
+        if question.mechanism is not None and question.mechanism.sampling < 1:
+            sample = sample.take(chosen(self._root, moment, sample.donors, question.mechanism.sampling))
+        answer = run.methods[query.method].answer(question, sample, DonorNormals(self._root, moment))
+        if answer.bound != question.bound or answer.value.shape != (question.length,):
+            raise Refused("bound", "the method's answer is not clipped to the question's bound and length")
+        return ring.encode(answer.value, query.scale, query.width)
+
+    def _seal(self, query: Query, run: _Run, words: Array) -> Call:
+        if run.study.secure == "off":
+            return self._reply({"sum": words}, width=query.width)
+        index = [site for site, _ in query.terms.caps].index(self.name)
+        parts = bundle.seal(query, self.name, index, words, run.publics)
+        return self._reply({f"part{i}": np.frombuffer(part, np.uint8) for i, part in enumerate(parts)})

@@ -1,0 +1,74 @@
+"""What travels between coordinator and site agents: a call is a kind, a JSON header and arrays.
+
+The relay in between (a Flower ClientApp) understands none of it: it carries the two records below to
+its agent and the agent's answer back.
+
+======== ==================================== ==========================================
+kind     header of the request                header of the reply (arrays)
+======== ==================================== ==========================================
+hello    {}                                   site, its public keys (later: its node key)
+join     study, plan, run, publics            site
+ask      the query's header (payload arrays)  site, width (part0, part1, part2 as bytes, or ``sum`` where
+                                              the study says secure = off)
+any      —                                    refused: [code, rule]
+======== ==================================== ==========================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from flwr.app import Array as FlowerArray
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+
+from fedgenome.errors import WireError
+from fedgenome.query import Array
+
+KINDS = ("hello", "join", "ask")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Call:
+    """One request or reply: a JSON header and named arrays."""
+
+    header: Mapping[str, Any]
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def refusal(self) -> tuple[str, str] | None:
+        """(code, rule) of a refused request, else None."""
+        refused = self.header.get("refused")
+        return (str(refused[0]), str(refused[1])) if refused else None
+
+
+def to_records(call: Call) -> RecordDict:
+    """Return the Flower records of ``call``."""
+    arrays = ArrayRecord({name: FlowerArray(np.ascontiguousarray(array)) for name, array in call.arrays.items()})
+    header = json.dumps(call.header, separators=(",", ":"), allow_nan=False)
+    return RecordDict({"header": ConfigRecord({"json": header}), "arrays": arrays})
+
+
+def from_records(records: RecordDict) -> Call:
+    """Return the call that ``records`` hold.
+
+    Raises:
+        WireError: a record is missing or malformed.
+    """
+    try:
+        text = records.config_records["header"]["json"]
+        arrays = {str(name): array.numpy() for name, array in records.array_records["arrays"].items()}
+        header = json.loads(text) if isinstance(text, str) else None
+    except (KeyError, ValueError) as fault:
+        raise WireError(f"records of a call: {type(fault).__name__}") from None
+    if not isinstance(header, dict):
+        raise WireError("records of a call: the header is not a JSON object")
+    return Call(header=header, arrays=arrays)
+
+
+def refusal(code: str, rule: str) -> Call:
+    """Return the reply that refuses a request; ``rule`` is public."""
+    return Call(header={"refused": [code, rule]})

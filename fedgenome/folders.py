@@ -1,0 +1,120 @@
+"""The folder of a run: where its release, its internal results and its checkpoints lie.
+
+``release/`` may leave; ``internal/`` never does. ``internal/run.json`` is written first and holds what a
+resumed run must reuse; ``internal/outcome.json`` is written last, so that a folder without it is an
+unfinished run.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedgenome.errors import SpecError
+from fedgenome.query import digest_of
+from fedgenome.streams import Root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """One run's folder.
+
+    Attributes:
+        path: The folder.
+        run: The run's id, kept over resumes.
+        deal: Hex key of the stream that deals the cohort out and samples the release; internal.
+    """
+
+    path: Path
+    run: str
+    deal: str
+
+    @property
+    def internal(self) -> Path:
+        """What never leaves."""
+        return self.path / "internal"
+
+    @property
+    def candidate(self) -> Path:
+        """A release that waits for, or did not pass, the gate."""
+        return self.internal / "candidate"
+
+    @property
+    def release(self) -> Path:
+        """What may leave."""
+        return self.path / "release"
+
+    def root(self) -> Root:
+        """Return the operator's own randomness: the split, the synthetic rows, the audit's halves."""
+        return Root(bytes.fromhex(self.deal), seeded=False)
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of ``internal/``, whole or not at all."""
+        path = self.internal / name
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+        return path
+
+    def finish(self, outcome: dict[str, Any]) -> None:
+        """Mark the run as finished."""
+        self.write("outcome.json", json.dumps(outcome, indent=1) + "\n")
+
+
+def reserve(seed: int | None) -> tuple[str, str]:
+    """Return a new run's id and the key of its operator's stream; nothing is written yet."""
+    return secrets.token_hex(16), Root.of(seed, "driver").derive("deal").hex()
+
+
+def create(out: Path, name: str, experiment: dict[str, Any], run: str, deal: str) -> RunFolder:
+    """Make the next free folder ``name``, ``name-2``, … under ``out``. Earlier runs are left alone."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path in _names(out, name):
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        break
+    (path / "internal").mkdir()
+    folder = RunFolder(path=path, run=run, deal=deal)
+    record = {"run": run, "deal": deal, "experiment": _digest(experiment)}
+    folder.write("run.json", json.dumps(record, indent=1) + "\n")
+    return folder
+
+
+def unfinished(out: Path, name: str, experiment: dict[str, Any]) -> RunFolder:
+    """Return the newest unfinished run of ``name``.
+
+    Raises:
+        SpecError: there is none, or it was started from another experiment file.
+    """
+    found = []
+    for path in _names(out, name):
+        if not path.exists():
+            break
+        if (path / "internal" / "run.json").exists() and not (path / "internal" / "outcome.json").exists():
+            found.append(path)
+    if not found:
+        raise SpecError(f"--resume: expected an unfinished run {name} in {out}, found none")
+    record = json.loads((found[-1] / "internal" / "run.json").read_text())
+    if record["experiment"] != _digest(experiment):
+        raise SpecError(f"--resume: {found[-1]} was started from another version of the experiment file; start anew")
+    return RunFolder(path=found[-1], run=record["run"], deal=record["deal"])
+
+
+def _names(out: Path, name: str) -> Iterator[Path]:
+    yield out / name
+    number = 2
+    while True:
+        yield out / f"{name}-{number}"
+        number += 1
+
+
+def _digest(experiment: dict[str, Any]) -> str:
+    return digest_of("experiment", experiment)
+
+

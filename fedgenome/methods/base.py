@@ -1,0 +1,94 @@
+"""What a method is: the questions it asks, the clipped answers of a site, what it learns (DESIGN §3).
+
+A method is built from public facts only (its spec and the schema), so that a site can rebuild it from
+the Study. The engine, not the method, samples donors, rounds, shares, seals, adds noise and charges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from fedgenome.cohort.shard import Shard
+from fedgenome.privacy.clipping import ClippedSum
+from fedgenome.query import Array, Mechanism, Question, State
+
+
+class DonorStreams(Protocol):
+    """A site's draws for one query, keyed by donor id. They hide nobody."""
+
+    def normal(self, donors: Sequence[str], size: int) -> Array:
+        """Return standard normals, float32 (len(donors), size).
+
+        Row i depends on ``donors[i]`` and the query only, and its first k numbers do not depend on
+        ``size``: a donor's draws are the same whoever else is in the sample.
+        """
+        ...
+
+
+class Method(Protocol):
+    """A sequence of bounded questions, and what is learned from their sums."""
+
+    @property
+    def name(self) -> str:
+        """The spec's label: scope of the ledger, name in the release."""
+        ...
+
+    def plan(self, noise: float) -> tuple[Mechanism, ...]:
+        """Return every query the method will ask, counted by form, at the study's noise level.
+
+        Gaussian levels are ``noise`` times public factors. Empty under trust none. Pure.
+        """
+        ...
+
+    def at(self, noise: float) -> Self:
+        """Return this method with its noise level set to a calibrated ``noise``; needed to ask, not to answer."""
+        ...
+
+    def start(self, rng: np.random.Generator) -> State:
+        """Return the state before the first question; ``rng`` draws public starting values.
+
+        Raises:
+            SpecError: the method is private and its noise level is not set (:meth:`at`).
+        """
+        ...
+
+    def ask(self, state: State) -> Question | None:
+        """Return the next question, None when finished. Pure: the same state asks the same question."""
+        ...
+
+    def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
+        """Return the site's sum over the sampled donors, (question.length,), each clipped to its bound.
+
+        Any payload is answered within the bound; what a masked slot holds plays no part.
+
+        Raises:
+            SpecError: the payload has not the names or shapes this method sends.
+        """
+        ...
+
+    def learn(self, state: State, question: Question, total: Array) -> State:
+        """Return the state after ``question`` gave ``total``, the noisy sum, float64 (reply_length,).
+
+        Post-processing: reads nothing else. The state passed in is left as it was.
+        """
+        ...
+
+    def release(self, state: State) -> dict[str, Array]:
+        """Return the arrays that leave: finite, and learned from noisy sums and public facts only."""
+        ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A method whose release can generate rows. Needs the released arrays and public facts only."""
+
+    def label_weights(self, arrays: Mapping[str, Array]) -> Array:
+        """Return the noisy share of each label, float64 (labels,), >= 0, summing to 1."""
+        ...
+
+    def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
+        """Return one generated row for each label code of ``labels`` (n,), float32 (n, genes) within the range."""
+        ...

@@ -1,0 +1,196 @@
+"""From an experiment file to what a run needs: shards, Study, methods, and a calibrated, priced plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fedgenome.cohort import expression
+from fedgenome.cohort.expression import Cohort
+from fedgenome.cohort.split import Split, split
+from fedgenome.errors import SpecError
+from fedgenome.experiment import Experiment
+from fedgenome.methods import registry
+from fedgenome.methods.base import Method
+from fedgenome.privacy import accounting
+from fedgenome.query import PARTIES, Mechanism, Query, Question, choose_scale
+from fedgenome.study import Plan, SiteEntry, Study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """Everything decided before the first process is asked anything.
+
+    Attributes:
+        base: The plan's mechanisms without the reserve for retries.
+        epsilon: ε of the whole plan at the study's δ; None under trust none.
+        epsilon_colluding: ε if two parties collude; None under trust none.
+        by_method: ε of each method's part alone.
+    """
+
+    experiment: Experiment
+    cohort: Cohort
+    split: Split
+    study: Study
+    plan: Plan
+    base: tuple[Mechanism, ...]
+    methods: Mapping[str, Method]
+    epsilon: float | None
+    epsilon_colluding: float | None
+    by_method: Mapping[str, float]
+
+
+def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
+    """Read the cohort, deal it out, and calibrate the plan.
+
+    Args:
+        rng: Deals the cohort out to sites and controls.
+
+    Raises:
+        SpecError: the file, the cohort or the numbers do not fit; names which and what would be right.
+    """
+    cohort = expression.read(spec.cohort)
+    dealt = split(cohort, spec.split, rng)
+    study = _study(spec, cohort, dealt)
+    private = spec.privacy.trust != "none"
+    methods = {m.label: registry.build(m, study.schema_, study.donors_bound, private) for m in spec.methods}
+    common = {"experiment": spec, "cohort": cohort, "split": dealt, "study": study}
+    if spec.privacy.epsilon is None or spec.privacy.delta is None:
+        return Prepared(**common, plan=Plan(), base=(), methods=methods, epsilon=None, epsilon_colluding=None, by_method={})
+    noise = _calibrated(study, methods)
+    base = tuple(m for method in methods.values() for m in method.plan(noise))
+    plan = Plan.with_reserve(base, spec.privacy.retries)
+    delta = accounting.usable(plan, spec.privacy.epsilon, spec.privacy.delta)
+    return Prepared(
+        **common,
+        plan=plan,
+        base=base,
+        methods={label: method.at(noise) for label, method in methods.items()},
+        epsilon=accounting.epsilon(plan, delta),
+        epsilon_colluding=accounting.collusion(plan, delta, spec.privacy.colluders, PARTIES - 1),
+        by_method=accounting.by_scope(plan, delta),
+    )
+
+
+def _study(spec: Experiment, cohort: Cohort, dealt: Split) -> Study:
+    for site, shard in dealt.sites.items():
+        if shard.n_donors > spec.caps.site_cap:
+            raise SpecError(
+                f"caps.site_cap: expected at least the {shard.n_donors} donors that {site} trains on, "
+                f"got {spec.caps.site_cap}; raise the cap or deal out more sites"
+            )
+    return Study.model_validate(
+        {
+            "name": spec.name,
+            "schema": expression.schema_of(cohort, spec.cohort).model_dump(),
+            "methods": [method.model_dump() for method in spec.methods],
+            "privacy": spec.privacy.model_dump(),
+            "donors_bound": spec.caps.donors_bound,
+            "quorum": spec.caps.quorum or len(dealt.sites),
+            "roster": [SiteEntry(name=site, cap=spec.caps.site_cap).model_dump() for site in dealt.sites],
+            "secure": spec.engine.secure,
+        }
+    )
+
+
+def _calibrated(study: Study, methods: Mapping[str, Method]) -> float:
+    """Return the least noise at which the plan, retries included, costs the study's ε."""
+    epsilon, delta = study.privacy.epsilon, study.privacy.delta
+    if epsilon is None or delta is None:
+        raise SpecError("privacy: expected epsilon and delta with trust 'distributed'")
+
+    def plan_at(noise: float) -> Plan:
+        return Plan.with_reserve(tuple(m for x in methods.values() for m in x.plan(noise)), study.privacy.retries)
+
+    return accounting.calibrate(plan_at, epsilon, accounting.usable(plan_at(1.0), epsilon, delta))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One kind of query of a run, priced.
+
+    Attributes:
+        queries: How many the plan holds, retries included.
+        noise_multiplier: Standard deviation / sensitivity; None without noise.
+        elements: Numbers in a site's answer.
+        bits: Ring width.
+        site_bytes: Bytes of vector that one site uploads for all of them.
+    """
+
+    method: str
+    queries: int
+    noise_multiplier: float | None
+    sampling: float
+    elements: int
+    bits: int
+    site_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What a run would cost, before anything runs."""
+
+    study: str
+    trust: str
+    unit: str
+    sites: int
+    epsilon: float | None
+    delta: float | None
+    colluders: int
+    epsilon_colluding: float | None
+    by_method: Mapping[str, float]
+    parts: tuple[Part, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def prices(prepared: Prepared, rng: np.random.Generator) -> Prices:
+    """Price what :func:`prepare` decided."""
+    study = prepared.study
+    return Prices(
+        study=study.name,
+        trust=study.privacy.trust,
+        unit=study.schema_.unit,
+        sites=len(study.roster),
+        epsilon=prepared.epsilon,
+        delta=study.privacy.delta,
+        colluders=study.privacy.colluders,
+        epsilon_colluding=prepared.epsilon_colluding,
+        by_method=prepared.by_method,
+        parts=tuple(part for label in prepared.methods for part in _parts(prepared, label, rng)),
+    )
+
+
+def _parts(prepared: Prepared, label: str, rng: np.random.Generator) -> list[Part]:
+    """Walk the method's questions with zero sums until each form of its plan was seen."""
+    method, plan = prepared.methods[label], prepared.plan
+    wanted = {m.form for m in plan.mechanisms if m.scope == label} or {None}
+    parts, state = [], method.start(rng)
+    while wanted and (question := method.ask(state)) is not None:
+        mechanism = question.mechanism
+        if mechanism in wanted:
+            parts.append(_part(prepared, label, question, plan.allowed(mechanism) if mechanism else 1))
+            wanted.discard(mechanism)
+        state = method.learn(state, question, np.zeros(question.reply_length))
+    return parts
+
+
+def _part(prepared: Prepared, label: str, question: Question, queries: int) -> Part:
+    terms = prepared.study.terms(prepared.plan)
+    scale = choose_scale(question, terms)
+    query = Query(question=question, study="", run="", method=label, step=0, attempt=0, scale=scale, terms=terms)
+    mechanism: Mechanism | None = question.mechanism
+    return Part(
+        method=label,
+        queries=queries,
+        noise_multiplier=mechanism.level if mechanism else None,
+        sampling=mechanism.sampling if mechanism else 1.0,
+        elements=question.length,
+        bits=query.width,
+        site_bytes=queries * question.length * query.width // 8,
+    )

@@ -1,0 +1,216 @@
+"""Per-donor clipped gradient sums at about the cost of plain ones: book-keeping (Bu et al. 2022).
+
+One forward and one backward to the pre-activations give, for a Linear layer with inputs a and
+pre-activation gradients g, row i's weight gradient g_i a_iᵀ without writing it down: inner products of
+row gradients are (g_i·g_j)(a_i·a_j + 1), from which come the donors' norms, and the clipped sum is
+(c∘g)ᵀa. Rows run in micro-batches of one fixed shape: a matrix product of another height may round a
+row differently, so that removing a donor would move the others' answers. All sums are in float64.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from fedgenome.errors import SpecError, require
+from fedgenome.privacy.clipping import _TOKEN, ClippedSum, check_slots
+from fedgenome.query import MICRO_BATCH
+
+Inputs = tuple[Tensor, ...]
+Model = TypeVar("Model", bound=nn.Module)
+Loss = Callable[[Model, Inputs], Tensor]
+
+_CANCELLED = 2.0**-40  # share of the rows' own norms added to a donor's: what rounding can hide in a sum of them
+
+
+def sum_gradients(
+    model: Model, loss: Loss[Model], inputs: Inputs, donor: Tensor, mask: Tensor, bound: float
+) -> ClippedSum:
+    """Return the sum over donors of the gradient of a donor's mean loss, clipped to ``bound`` in L2.
+
+    The value is the flattened gradient in the order of ``model.parameters()``, (P,) float64. A donor
+    whose gradient holds NaN or infinity contributes zero and never raises; no rows give zeros.
+
+    Args:
+        model: Its parameters all belong to Linear layers, each used once in ``loss``, on (rows, features).
+        loss: Gives one loss a row, (rows,), entry i of which depends on row i alone.
+        inputs: Tensors of (slots, ...) each.
+        donor: (slots,) int64, whose row it is; at most ``MICRO_BATCH`` slots a donor.
+        mask: (slots,) bool; a False slot contributes exactly nothing, whatever it holds.
+        bound: C.
+
+    Raises:
+        SpecError: a layer without a rule, a donor of too many rows, or shapes that do not agree.
+    """
+    check_slots(len(donor), tuple(donor.shape), tuple(mask.shape), bound)
+    shapes = [tuple(tensor.shape) for tensor in inputs]
+    require(all(shape[:1] == donor.shape for shape in shapes), "inputs of (slots, ...)", shapes=shapes)
+    layers = _linear_layers(model)
+    total = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
+    views = _views(model, total)
+    with torch.enable_grad(), _tapped(layers) as taps:
+        for slots in _micro_batches(donor):
+            live = mask[slots.clamp(min=0)] & (slots >= 0)
+            owner = torch.where(slots >= 0, donor[slots.clamp(min=0)], -1)
+            rows = _run(model, loss, tuple(_rows(t, slots, live) for t in inputs), taps)
+            _add_clipped(rows, owner, live, bound, [views[name] for name in layers])
+    return ClippedSum(value=total.numpy(), bound=bound, token=_TOKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """One layer's book-keeping for a micro-batch, float64: (m, in) inputs, (m, out) gradients."""
+
+    a: Tensor
+    g: Tensor
+
+    def squared(self) -> Tensor:
+        """Squared norm of each row's gradient, (m,)."""
+        return self.g.square().sum(1) * (self.a.square().sum(1) + 1)
+
+    def products(self) -> Tensor:
+        """Inner products of the rows' gradients, (m, m)."""
+        return (self.g @ self.g.T) * (self.a @ self.a.T + 1)
+
+
+_Tap = tuple[Tensor, int, GradientEdge]  # a layer's input, its version then, and where its gradient comes by
+
+
+def _linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Return the Linear layers by name; refuse whatever mixes donors or has no rule."""
+    layers: dict[str, nn.Linear] = {}
+    seen: set[nn.Parameter] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm):
+            raise SpecError(f"layer {name!r}: BatchNorm mixes donors; use GroupNorm(affine=False) or none")
+        if isinstance(module, _DropoutNd) and module.training and module.p > 0:
+            raise SpecError(f"layer {name!r}: Dropout draws by position in the batch; take draws as an input instead")
+        own = list(module.parameters(recurse=False))
+        if own and type(module) is not nn.Linear:
+            kind = type(module).__name__
+            raise SpecError(f"layer {name!r}: no clipping rule for the parameters of {kind}; use nn.Linear")
+        if not seen.isdisjoint(own) or not all(p.requires_grad for p in own):
+            raise SpecError(f"layer {name!r}: expected parameters of its own, none shared, all trained")
+        if isinstance(module, nn.Linear):
+            layers[name] = module
+            seen.update(own)
+    require(bool(layers), "a model with a Linear layer", model=type(model).__name__)
+    return layers
+
+
+def _views(model: nn.Module, total: Tensor) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Return each Linear's weight and bias as views into ``total``, by layer name."""
+    parts: dict[str, Tensor] = {}
+    start = 0
+    for name, parameter in model.named_parameters():
+        parts[name] = total[start : start + parameter.numel()].view(parameter.shape)
+        start += parameter.numel()
+    layers = [name.removesuffix("weight") for name in parts if name.endswith("weight")]
+    return {layer.removesuffix("."): (parts[f"{layer}weight"], parts.get(f"{layer}bias")) for layer in layers}
+
+
+@contextlib.contextmanager
+def _tapped(layers: dict[str, nn.Linear]) -> Iterator[dict[str, list[_Tap]]]:
+    """Note every use of each layer while the context lasts."""
+    taps: dict[str, list[_Tap]] = {name: [] for name in layers}
+    with contextlib.ExitStack() as hooks:
+        for name, layer in layers.items():
+            hooks.callback(layer.register_forward_hook(functools.partial(_note, taps[name])).remove)
+        yield taps
+
+
+def _note(taps: list[_Tap], _: nn.Module, inputs: Inputs, output: Tensor) -> None:
+    # The edge, not the output: an in-place activation after the layer would put its own gradient there.
+    taps.append((inputs[0].detach(), inputs[0]._version, get_gradient_edge(output)))
+
+
+def _micro_batches(donor: Tensor) -> Iterator[Tensor]:
+    """Yield slots in groups of ``MICRO_BATCH``, whole donors each, filled up with -1.
+
+    The layout depends on ``donor`` alone, so that masking a slot moves no other.
+    """
+    order = np.argsort(donor.numpy(), kind="stable")
+    sizes = np.unique(donor.numpy(), return_counts=True)[1]
+    # Raised on how rows are dealt to donors: check it where a shard is made, not where questions are answered.
+    if sizes.size and sizes.max() > MICRO_BATCH:
+        raise SpecError(f"expected at most {MICRO_BATCH} rows a donor, as a micro-batch holds whole donors; keep fewer")
+    start = stop = 0
+    for size in sizes.tolist():
+        if stop + size - start > MICRO_BATCH:
+            yield _filled(order[start:stop])
+            start = stop
+        stop += size
+    if stop > start:
+        yield _filled(order[start:stop])
+
+
+def _filled(slots: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
+    return torch.from_numpy(np.pad(slots, (0, MICRO_BATCH - len(slots)), constant_values=-1))
+
+
+def _rows(tensor: Tensor, slots: Tensor, live: Tensor) -> Tensor:
+    """Return the rows of ``slots``, zeros where a slot is not live: what it holds is never computed with."""
+    picked = tensor.detach()[slots.clamp(min=0)]
+    picked[~live] = 0
+    return picked
+
+
+def _run(model: Model, loss: Loss[Model], inputs: Inputs, taps: dict[str, list[_Tap]]) -> list[_Rows]:
+    """Return every layer's inputs and pre-activation gradients for one micro-batch."""
+    for used in taps.values():
+        used.clear()
+    losses = loss(model, inputs)
+    require(losses.shape == (MICRO_BATCH,), "one loss a row", shape=tuple(losses.shape), rows=MICRO_BATCH)
+    for name, used in taps.items():
+        if len(used) != 1 or used[0][0].shape[:-1] != (MICRO_BATCH,) or used[0][0]._version != used[0][1]:
+            raise SpecError(
+                f"layer {name!r}: expected one use, on (rows, features) that stay unchanged, got {len(used)} uses on "
+                f"{[tuple(a.shape) for a, _, _ in used]}; split the layer or flatten its input"
+            )
+    edges = [used[0][2] for used in taps.values()]
+    gradients = torch.autograd.grad(losses.sum(), edges, allow_unused=True, materialize_grads=True)
+    return [_Rows(used[0][0].double(), g.double()) for used, g in zip(taps.values(), gradients, strict=True)]
+
+
+def _add_clipped(
+    rows: list[_Rows], owner: Tensor, live: Tensor, bound: float, views: list[tuple[Tensor, Tensor | None]]
+) -> None:
+    """Add a micro-batch's clipped donors to the views."""
+    squared = torch.stack([layer.squared() for layer in rows]).sum(0)
+    same = owner[:, None] == owner
+    kept = live & ~(same & (live & ~squared.isfinite())).any(1)  # float64 squares of finite float32 cannot overflow
+    if not kept.all():
+        rows = [_Rows(r.a.masked_fill(~kept[:, None], 0), r.g.masked_fill(~kept[:, None], 0)) for r in rows]
+        squared = squared.masked_fill(~kept, 0)
+    share = kept.double() / (same & live).sum(1).clamp(min=1)  # of a row in its donor's mean
+    weight = share * _factors(rows, squared, same.double() * share, bound)
+    for layer, (matrix, bias) in zip(rows, views, strict=True):
+        scaled = layer.g * weight[:, None]
+        matrix.addmm_(scaled.T, layer.a)
+        if bias is not None:
+            bias.add_(scaled.sum(0))
+
+
+def _factors(rows: list[_Rows], squared: Tensor, shares: Tensor, bound: float) -> Tensor:
+    """Return by how much each row's donor is scaled, (m,).
+
+    Args:
+        squared: Squared norms of the rows' gradients, (m,).
+        shares: Entry ij: the share of row j in the mean of row i's donor, (m, m).
+    """
+    norms2 = (shares @ squared.sqrt()).square()  # that of a donor with one row; of several, if they agreed
+    hidden = norms2 * _CANCELLED
+    if int((shares > 0).sum()) > len(shares):
+        products = torch.stack([layer.products() for layer in rows]).sum(0)
+        norms2 = ((shares @ products) * shares).sum(1).clamp(min=0)
+    return bound / (norms2 + hidden).sqrt().clamp(min=bound)

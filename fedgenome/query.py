@@ -1,0 +1,346 @@
+"""The bounded query: the one form of question that fedgenome asks of hospitals (DESIGN §3, §5).
+
+A method asks a :class:`Question`; the engine turns it into a :class:`Query` by adding who, when and
+the :class:`Terms` that all sides pinned. Ring width, sensitivity, noise scale and digest are derived
+here and nowhere else, so that a site, a party and the coordinator cannot disagree about them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fedgenome.errors import WireError, require
+
+Array = npt.NDArray[Any]
+State = dict[str, Array]  # counters as 0-d int64: safetensors hold it, so it is the checkpoint
+
+PARTIES = 3
+MICRO_BATCH = 16  # masked slots whose gradients are added in float32; across them in float64
+BLOCK_TAIL = 1e-12  # chance that a Poisson sample exceeds the micro-batches charged for; goes into δ
+SIGMA_TAIL = 10.0  # opened sums lie within this many standard deviations (1.5e-23 a coordinate)
+_MIN_PARTY_SIGMA = 4.0  # ring units; below, a party's noise is refused
+_ROUNDING_OK = 0.02  # largest √n / (s·C): what rounding may cost of the sensitivity
+_ROUNDING_GOAL = 2.0**-10  # no finer scale is useful
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mechanism:
+    """How a query is protected, in plain numbers.
+
+    Attributes:
+        kind: ``gaussian`` for sums, ``exponential`` for selections.
+        level: Noise multiplier (standard deviation / sensitivity, rounding included), or ε.
+        sampling: Poisson rate q of each donor, in (0, 1].
+        count: How many queries of this form.
+        where: Noise is added by the ``parties`` inside MPC, or at ``home`` by each site.
+        scope: The part of the ledger that is charged.
+    """
+
+    kind: Literal["gaussian", "exponential"]
+    level: float
+    sampling: float = 1.0
+    count: int = 1
+    where: Literal["parties", "home"] = "parties"
+    scope: str = "train"
+
+    def __post_init__(self) -> None:
+        require(self.kind in ("gaussian", "exponential"), "kind gaussian or exponential", kind=self.kind)
+        require(0 < self.level < math.inf, "0 < level < inf", level=self.level)
+        require(0 < self.sampling <= 1, "0 < sampling <= 1", sampling=self.sampling)
+        require(self.count >= 1, "count >= 1", count=self.count)
+        require(self.where in ("parties", "home"), "where parties or home", where=self.where)
+
+    @property
+    def form(self) -> Mechanism:
+        """This mechanism for a single query: what the plan counts."""
+        return replace(self, count=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Question:
+    """What a method asks of every site.
+
+    Attributes:
+        payload: Arrays the sites need (weights, bin edges); copied and read-only.
+        length: Numbers a site answers with.
+        reply_length: Numbers the sum gives back (``length`` for sums).
+        bound: L2 bound C of one unit's contribution (``sum``) or Δs per score (``select``).
+        mechanism: Its protection; None only under trust model ``none``.
+        reduce: ``sum``, or ``select``: the index of the largest score.
+        unit: Whose contribution is bounded.
+        precision: Arithmetic in which a site adds its donors. float32 sums depend on the order of
+            adding, which removing a donor changes: that is charged.
+    """
+
+    payload: Mapping[str, Array]
+    length: int
+    reply_length: int
+    bound: float
+    mechanism: Mechanism | None
+    reduce: Literal["sum", "select"] = "sum"
+    unit: Literal["donor", "site"] = "donor"
+    precision: Literal["float64", "float32"] = "float64"
+
+    def __post_init__(self) -> None:
+        require(self.length >= 1, "length >= 1", length=self.length)
+        require(0 < self.bound < math.inf, "0 < bound < inf", bound=self.bound)
+        frozen = {name: _read_only(array) for name, array in sorted(self.payload.items())}
+        object.__setattr__(self, "payload", MappingProxyType(frozen))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What all roles pinned before the first query.
+
+    Attributes:
+        caps: (site, most donors that site may hold) for every site of the roster, in roster order.
+        colluders: Parties t that may collude without weakening ε (0 ≤ t ≤ 2).
+        quorum: Fewest sites whose sum may be opened.
+        roster: Hex digest of the roster.
+        plan: Hex digest of the priced plan.
+        digest: Hex digest over all of the above.
+    """
+
+    caps: tuple[tuple[str, int], ...]
+    colluders: int
+    quorum: int
+    roster: str
+    plan: str
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        require(0 <= self.colluders < PARTIES, f"0 <= colluders < {PARTIES}", colluders=self.colluders)
+        require(1 <= self.quorum <= len(self.caps), "1 <= quorum <= sites", quorum=self.quorum, sites=len(self.caps))
+        require(all(cap >= 1 for _, cap in self.caps), "every donor cap >= 1")
+        object.__setattr__(self, "caps", tuple((str(site), int(cap)) for site, cap in self.caps))
+        object.__setattr__(self, "digest", digest_of("terms", [self.caps, self.colluders, self.quorum, self.roster, self.plan]))
+
+    @property
+    def sites(self) -> int:
+        """Number of sites S."""
+        return len(self.caps)
+
+    @property
+    def donors(self) -> int:
+        """Public bound on the number of donors of all sites."""
+        return sum(cap for _, cap in self.caps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Query:
+    """A question as it travels: who asks, when, and under which terms.
+
+    Attributes:
+        study: Hex digest of the Study.
+        run: The run's id, kept over resumes.
+        method: Name of the method that asks.
+        step: Index of the query within the method.
+        attempt: Index of the try; a retry has fresh coins, seeds and noise.
+        scale: Ring units per unit of the contribution, a power of two (:func:`choose_scale`).
+        payload_digest: Hex digest of the payload. A site computes it; a party, which never sees the
+            payload, is told it (:meth:`blind`).
+    """
+
+    question: Question
+    study: str
+    run: str
+    method: str
+    step: int
+    attempt: int
+    scale: float
+    terms: Terms
+    payload_digest: str = ""
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.payload_digest:
+            object.__setattr__(self, "payload_digest", _payload_digest(self.question.payload))
+        rounding = math.sqrt(self.question.length) / (self.scale * self.question.bound)
+        require(rounding <= _ROUNDING_OK, f"rounding sqrt(n)/(s*C) <= {_ROUNDING_OK}", rounding=rounding)
+        require(self.limit < 2.0**62, "a sum below 2^62 ring units", limit=self.limit)
+        derived = [self.width, self.sensitivity.hex(), self.sigma_ring.hex()]
+        require(
+            self.sigma_ring == 0 or self.sigma_party >= _MIN_PARTY_SIGMA,
+            f"a party's noise of at least {_MIN_PARTY_SIGMA:g} ring units",
+            sigma_party=self.sigma_party,
+        )
+        object.__setattr__(self, "digest", digest_of("query", [self.header(), derived]))
+
+    @property
+    def sensitivity(self) -> float:
+        """Δ in ring units: how far one unit can move the integer sum (L2; per score in ``select``).
+
+        s·C, plus √n because a site's sum is rounded (two roundings of 1/2 a coordinate), plus what
+        the order of adding can change in finite precision (DESIGN §6).
+        """
+        return _sensitivity(self.question, self.terms, self.scale)
+
+    @property
+    def sigma_ring(self) -> float:
+        """Standard deviation of the noise that remains when t parties' noise is taken off; 0: none.
+
+        The discrete Gaussian DG(σ²) post-processes N(0, σ² − 4), so σ² = (z·Δ)² + 4 (DESIGN §6).
+        """
+        return _sigma_ring(self.question, self.terms, self.scale)
+
+    @property
+    def sigma_party(self) -> float:
+        """Standard deviation of each party's own noise: σ/√(3 − t)."""
+        return self.sigma_ring / math.sqrt(PARTIES - self.terms.colluders)
+
+    @property
+    def limit(self) -> float:
+        """Largest magnitude an honest opened sum can have, noise included: D·(s·C + 1) + S + 10·σ."""
+        return _limit(self.question, self.terms, self.scale)
+
+    @property
+    def width(self) -> Literal[32, 64]:
+        """Bits of the ring. Two spare bits let a wrap show after opening."""
+        return 32 if self.limit < 2.0**30 else 64
+
+    def header(self) -> dict[str, Any]:
+        """Every field but the payload, as plain JSON values: what the digest covers and what travels.
+
+        The terms go by digest only: whoever receives the query puts in the terms it pinned itself.
+        """
+        question = self.question
+        mechanism = asdict(question.mechanism) if question.mechanism else None
+        asked = {name: getattr(question, name) for name in _QUESTION_FIELDS} | {"mechanism": mechanism}
+        when = {name: getattr(self, name) for name in _QUERY_FIELDS}
+        return {"question": asked, "terms": self.terms.digest, **when}
+
+    def blind(self) -> Query:
+        """This query without its payload: same digest, for roles that must not hold the payload."""
+        return replace(self, question=replace(self.question, payload={}))
+
+
+_QUESTION_FIELDS = ("length", "reply_length", "bound", "reduce", "unit", "precision")
+_QUERY_FIELDS = ("study", "run", "method", "step", "attempt", "scale", "payload_digest")
+
+
+def from_header(header: Mapping[str, Any], terms: Terms, payload: Mapping[str, Array] | None) -> Query:
+    """Rebuild a query from its header under the receiver's own ``terms``.
+
+    Args:
+        payload: The arrays; None for a role that only gets their digest.
+
+    Raises:
+        WireError: the header is malformed, or its terms are not the receiver's.
+        SpecError: a field breaks its rule.
+    """
+    try:
+        fields = {name: header[name] for name in _QUERY_FIELDS}
+        asked = dict(header["question"])
+        mechanism = Mechanism(**asked.pop("mechanism")) if asked["mechanism"] else asked.pop("mechanism")
+        question = Question(payload=payload or {}, mechanism=mechanism, **asked)
+        theirs = header["terms"]
+    except (KeyError, TypeError) as fault:
+        raise WireError(f"query header: {type(fault).__name__}") from None
+    if theirs != terms.digest:
+        raise WireError("query header: other terms than those pinned here")
+    if payload is not None and fields["payload_digest"] != _payload_digest(question.payload):
+        raise WireError("query header: payload does not match its digest")
+    return Query(question=question, terms=terms, **fields)
+
+
+def choose_scale(question: Question, terms: Terms) -> float:
+    """Return the power of two s that a query of ``question`` is encoded with (DESIGN §5).
+
+    The finest useful scale makes rounding 2^-10 of the bound; a coarser one is taken where that lets
+    the sum fit 32 bits and rounding still costs at most 2 %.
+
+    Raises:
+        SpecError: no scale fits even 64 bits.
+
+    >>> terms = Terms(caps=(("a", 100),), colluders=0, quorum=1, roster="", plan="")
+    >>> choose_scale(Question(payload={}, length=4, reply_length=4, bound=1.0, mechanism=None), terms)
+    2048.0
+    """
+    finest = 2.0 ** math.ceil(math.log2(math.sqrt(question.length) / (_ROUNDING_GOAL * question.bound)))
+    coarsest = math.sqrt(question.length) / (_ROUNDING_OK * question.bound)
+    fitting = [s for s in _halvings(finest, coarsest) if _limit(question, terms, s) < 2.0**62]
+    require(bool(fitting), "a sum below 2^62 ring units at some scale", length=question.length, bound=question.bound)
+    return next((s for s in fitting if _limit(question, terms, s) < 2.0**30), fitting[0])
+
+
+def _halvings(finest: float, coarsest: float) -> list[float]:
+    return [finest / 2**k for k in range(64) if finest / 2**k >= coarsest]
+
+
+def _sensitivity(question: Question, terms: Terms, scale: float) -> float:
+    bound = scale * question.bound
+    if question.reduce == "select":
+        return bound
+    return bound * (1 + _addition_error(question, terms)) + math.sqrt(question.length)
+
+
+def _addition_error(question: Question, terms: Terms) -> float:
+    donors = max(cap for _, cap in terms.caps)
+    if question.precision == "float64":
+        return donors * 2.0**-50
+    sampling = question.mechanism.sampling if question.mechanism else 1.0
+    return micro_batches(donors, sampling) * 2 * MICRO_BATCH**2 * 2.0**-24
+
+
+def _sigma_ring(question: Question, terms: Terms, scale: float) -> float:
+    mechanism = question.mechanism
+    if mechanism is None or mechanism.kind != "gaussian" or mechanism.where == "home":
+        return 0.0
+    return math.hypot(mechanism.level * _sensitivity(question, terms, scale), 2.0)
+
+
+def _limit(question: Question, terms: Terms, scale: float) -> float:
+    units = terms.sites if question.unit == "site" else terms.donors
+    sigma_total = _sigma_ring(question, terms, scale) * math.sqrt(PARTIES / (PARTIES - terms.colluders))
+    return units * (scale * question.bound + 1) + terms.sites + SIGMA_TAIL * sigma_total
+
+
+@functools.lru_cache(maxsize=256)
+def micro_batches(donors: int, sampling: float) -> int:
+    """Most micro-batches a Poisson sample needs, but for a chance of ``BLOCK_TAIL``.
+
+    Chernoff: P(Binomial(D, q) ≥ k) ≤ exp(−D·KL(k/D ‖ q)).
+
+    >>> micro_batches(160, 1.0), micro_batches(160, 0.1)
+    (10, 4)
+    """
+    if sampling >= 1:
+        return math.ceil(donors / MICRO_BATCH)
+
+    def tail(k: int) -> float:
+        a = k / donors
+        rest = (1 - a) * math.log((1 - a) / (1 - sampling)) if a < 1 else 0.0
+        return math.exp(-donors * (a * math.log(a / sampling) + rest))
+
+    most = next((k for k in range(math.floor(donors * sampling) + 1, donors + 1) if tail(k) <= BLOCK_TAIL), donors)
+    return math.ceil(most / MICRO_BATCH)
+
+
+def digest_of(what: str, value: object) -> str:
+    """Return the hex SHA-256 of canonical JSON, separated by the kind of thing it is."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(f"fedgenome {what} 1\0{text}".encode()).hexdigest()
+
+
+def _payload_digest(payload: Mapping[str, Array]) -> str:
+    parts = [
+        [name, array.dtype.str, list(array.shape), hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()]
+        for name, array in sorted(payload.items())
+    ]
+    return digest_of("payload", parts)
+
+
+def _read_only(array: Array) -> Array:
+    copy = np.array(array)
+    copy.setflags(write=False)
+    return copy

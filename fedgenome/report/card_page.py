@@ -1,0 +1,150 @@
+"""The release card as a page: public facts only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fedgenome.card import guarantee_line
+from fedgenome.report.html import Child, Html, bullets, facts, join, page, section, table, tag
+from fedgenome.report.meaning import meaning
+
+_EMPTY = Html('<span class="quiet">not filled in</span>')
+_SHOWN = 60  # genes named on the page; card.json names all
+
+
+def public_card(card: Mapping[str, Any], audit_public: Mapping[str, Any]) -> str:
+    """Return ``card.html``: the same bytes for the same card and audit.
+
+    Args:
+        card: The release card, as written or as read back.
+        audit_public: ``Verdict.public()``: what of the audit may leave.
+    """
+    contents = {"guarantee": "Guarantee", **{name: title for name, title, _ in _PARTS}, "audit": "Audit"}
+    return page(
+        f"Release card: {card['study']['name']}",
+        alerts(card),
+        section("guarantee", "What is guaranteed", tag("p", tag("strong", guarantee_line(card))), meaning(card)),
+        card_sections(card),
+        section("audit", "Audit", _audit(card, audit_public)),
+        contents=contents,
+    )
+
+
+def alerts(card: Mapping[str, Any]) -> Html:
+    """Return what must be read first, in a red banner; empty if there is nothing."""
+    if not card["alerts"]:
+        return Html()
+    words = [tag("p", tag("strong", line)) for line in card["alerts"]]
+    return tag("div", *words, class_="banner bad", role="note", aria_label="Read this first")
+
+
+def card_sections(card: Mapping[str, Any]) -> Html:
+    """Return every part of the card that is not the guarantee itself."""
+    return join(section(name, title, show(card)) for name, title, show in _PARTS)
+
+
+def _not_covered(card: Mapping[str, Any]) -> Html:
+    rows = [(row["what"], row["covered"], row["why"]) for row in card["not_covered"]]
+    return table("What the guarantee does not cover", ("what", "covered", "why"), rows)
+
+
+def _trust(card: Mapping[str, Any]) -> Html:
+    rows = [(row["actor"], row["trusted"], row["why"]) for row in card["trust"]["actors"]]
+    secure = "on" if card["trust"]["secure"] == "on" else tag("strong", "off", class_="bad")
+    who = table("Who is trusted with what, and why", ("actor", "trusted", "why"), rows)
+    return join([facts([("trust model", card["trust"]["model"]), ("secure aggregation", secure)]), who])
+
+
+def _mechanisms(card: Mapping[str, Any]) -> Html:
+    if not card["mechanisms"]:
+        return tag("p", "None: no noise was added to anything.")
+    head = ("method", "mechanism", "noise multiplier", "sampling", "queries", "noise added by")
+    rows = [
+        (m["scope"], m["kind"], _level(m), f"{m['sampling']:g}", f"{m['count']:,}", m["where"])
+        for m in card["mechanisms"]
+    ]
+    return table("The plan, retry reserve included", head, rows, numbers=(2, 3, 4))
+
+
+def _level(mechanism: Mapping[str, Any]) -> str:
+    if "noise_multiplier" in mechanism:
+        return f"{mechanism['noise_multiplier']:.4g}"
+    return f"ε = {mechanism['epsilon']:.4g} per query"
+
+
+def _composition(card: Mapping[str, Any]) -> Html:
+    return _named(card["composition"])
+
+
+def _study(card: Mapping[str, Any]) -> Html:
+    study = card["study"]
+    spec, schema = study["spec"], study["spec"]["schema"]
+    genes, labels = schema["genes"], schema["labels"]
+    methods = [(m["name"] or m["kind"], m["kind"], _value(m["options"])) for m in spec["methods"]]
+    more = f" and {len(genes) - _SHOWN:,} more" if len(genes) > _SHOWN else ""
+    public = facts(
+        [
+            ("study digest", tag("code", study["digest"])),
+            ("plan digest", tag("code", study["plan_digest"])),
+            (f"genes ({len(genes):,})", ", ".join(genes[:_SHOWN]) + more),
+            (f"labels ({len(labels):,})", ", ".join(labels)),
+            ("range of values", f"{schema['low']:g} to {schema['high']:g}; beyond it values are clipped"),
+        ]
+    )
+    return join([table("Methods", ("name", "kind", "options"), methods), public])
+
+
+def _about(card: Mapping[str, Any]) -> Html:
+    about = {name: value for name, value in card["about"].items() if name != "curators"}
+    rows = [(row["site"], row["role"], f"{row['cap']:,}") for row in card["about"]["curators"]]
+    caps = table(
+        "Sites, with the public cap that stands in for their size", ("site", "role", "cap"), rows, numbers=(2,)
+    )
+    return join([_named(about), caps, tag("h3", "Signed off by"), _named(card["sign_off"])])
+
+
+def _record(card: Mapping[str, Any]) -> Html:
+    record = card["record"]
+    files = [(name, tag("code", digest)) for name, digest in sorted(record["files"].items())]
+    versions = table("Versions", ("library", "version"), sorted(record["versions"].items()))
+    rest = {name: value for name, value in record.items() if name not in ("files", "versions")}
+    return join([_named(rest), table("SHA-256 of the files", ("file", "digest"), files), versions])
+
+
+def _audit(card: Mapping[str, Any], audit: Mapping[str, Any]) -> Html:
+    return join([_named({k: v for k, v in card["risk"].items() if k != "gate_reads_people"}), _named(audit)])
+
+
+def _named(pairs: Mapping[str, Any]) -> Html:
+    """Show a mapping; sorted, because a card that was read back is."""
+    return facts((name.replace("_", " "), _value(pairs[name])) for name in sorted(pairs))
+
+
+def _value(value: object) -> Child:
+    if value is None or value == "" or value == {} or value == []:
+        return _EMPTY
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return _inner((f"{key}: ", value[key]) for key in sorted(value))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return _inner(("", item) for item in value)
+    return str(value)
+
+
+def _inner(items: Iterable[tuple[str, object]]) -> Html:
+    return bullets(join([name.replace("_", " "), _value(item)]) for name, item in items)
+
+
+_PARTS = (
+    ("not-covered", "What is not protected", _not_covered),
+    ("trust", "Who is trusted", _trust),
+    ("mechanisms", "Mechanisms", _mechanisms),
+    ("composition", "Composition", _composition),
+    ("study", "Study", _study),
+    ("about", "Purpose and people", _about),
+    ("record", "Record", _record),
+)

@@ -1,0 +1,184 @@
+"""The parts of the internal report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedgenome.card import guarantee_line
+from fedgenome.report import figures
+from fedgenome.report.html import Child, Html, bullets, facts, join, section, table, tag
+from fedgenome.report.inputs import Comparison, Cost, Curve
+from fedgenome.report.meaning import meaning
+
+_LEDGER_ROWS = 200  # shown; the ledger itself has all
+
+
+def verdict(found: Mapping[str, Any], audit: Mapping[str, Any]) -> Html:
+    """Return the gate's verdict, first thing on the page, in plain words."""
+    released = found["verdict"] == "released"
+    lead = (
+        "The candidate passed the policy and was released." if released else "The candidate was withheld: nothing left."
+    )
+    parts: list[Child] = [tag("h2", f"Verdict: {found['verdict']}", id="verdict-title"), tag("p", lead, class_="words")]
+    if audit.get("void"):
+        parts.append(tag("p", tag("strong", "The audit is void: one of its own controls failed."), class_="words"))
+    for name, words in (("reasons", "Why"), ("evidence_against", "Speaks against"), ("evidence_for", "Speaks for")):
+        if found.get(name):
+            parts += [tag("p", tag("strong", f"{words}:"), class_="words"), bullets(found[name])]
+    style = "banner good" if released else "banner bad"
+    return tag("section", *parts, id="verdict", class_=style, aria_labelledby="verdict-title")
+
+
+def privacy(card: Mapping[str, Any]) -> Html:
+    """Return ε and what it means."""
+    return section("privacy", "Privacy", tag("p", tag("strong", guarantee_line(card))), meaning(card))
+
+
+def training(curves: Sequence[Curve]) -> Html:
+    """Return one plot per pair of axis titles."""
+    kinds: dict[tuple[str, str], list[Curve]] = {}
+    for curve in curves:
+        kinds.setdefault((curve.x_title, curve.y_title), []).append(curve)
+    plots = [figures.training(f"training-{k}", group).to_html() for k, group in enumerate(kinds.values())]
+    return section("training", "Training", *(plots or [tag("p", "No method of this run trains in rounds.")]))
+
+
+def comparison(comparisons: Sequence[Comparison]) -> Html:
+    """Return real against synthetic: projections by label and gene means."""
+    parts: list[Child] = []
+    for k, shown in enumerate(comparisons):
+        real, made = figures.projection(f"pca-{k}", shown)
+        pair = tag("div", real.to_html(), made.to_html(), class_="pair")
+        parts += [tag("h3", shown.method), pair, figures.gene_means(f"means-{k}", shown).to_html()]
+    note = "Left the real rows, right the synthetic ones, on the principal components of the real rows, same axes."
+    return section("comparison", "Real against synthetic", tag("p", note), *parts)
+
+
+def utility(results: Mapping[str, Mapping[str, Any]], labels: Sequence[str], genes: Sequence[str]) -> Html:
+    """Return train-on-synthetic, test-on-real beside real data and the majority class, and fidelity.
+
+    Args:
+        results: Method → ``Utility.to_json()``.
+        labels: Names of label codes.
+        genes: Names of gene indices.
+    """
+    if not results:
+        return section("utility", "Utility", tag("p", "Not measured."))
+    first = next(iter(results.values()))
+    scores = [(name, s) for name, result in results.items() for s in result["scores"] if s["trained_on"] == "synthetic"]
+    scores += [("real data", s) for s in first["scores"] if s["trained_on"] == "real"]
+    scores += [("majority class", s) for s in first["scores"] if s["trained_on"] == "majority"]
+    head = ("trained on", "classifier", "accuracy", "95 % interval", "macro-F1", "95 % interval", "classes missing")
+    rows = [_score_row(name, score, labels) for name, score in scores]
+    caption = f"Trained on the rows named, tested on {first['controls']:,} real control rows; intervals over donors"
+    return section(
+        "utility",
+        "Utility",
+        tag("p", "What a classifier learns from the synthetic rows, beside what it learns from the real ones."),
+        figures.accuracies("utility-plot", scores).to_html(),
+        table(caption, head, rows, numbers=(2, 3, 4, 5)),
+        _fidelity(results, first, genes),
+    )
+
+
+def _score_row(name: str, score: Mapping[str, Any], labels: Sequence[str]) -> tuple[Child, ...]:
+    missing = ", ".join(labels[code] for code in score["missing"]) or "none"
+    return name, score["classifier"], *estimate(score["accuracy"]), *estimate(score["macro_f1"]), missing
+
+
+def _fidelity(results: Mapping[str, Mapping[str, Any]], first: Mapping[str, Any], genes: Sequence[str]) -> Html:
+    found = [(name, result["fidelity"]["synthetic"]) for name, result in results.items()]
+    found.append(("real rows against real rows", first["fidelity"]["real"]))
+    head = ("table", "gene distance", "worst", "worst gene", "correlation error")
+    rows = [
+        (name, f"{f['wasserstein']:.3g}", f"{f['worst']:.3g}", genes[f["worst_gene"]], f"{f['correlation']:.3g}")
+        for name, f in found
+    ]
+    caption = "Distance to the real controls: mean and worst 1-Wasserstein over genes, mean difference of correlations"
+    return table(caption, head, rows, numbers=(1, 2, 4))
+
+
+def estimate(found: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return an estimate and its interval as text."""
+    if found is None:
+        return "–", "too few controls to say"
+    return f"{found['estimate']:.3f}", f"{found['low']:.3f} – {found['high']:.3f}"
+
+
+def attacks(audit: Mapping[str, Any]) -> Html:
+    """Return attack curves, results with intervals, and the attacks' own controls, of ``Audit.to_json()``."""
+    unit = audit["unit"]
+    told = (
+        f"{audit['members']:,} members ({unit}s trained on) against {audit['controls']:,} controls; "
+        f"{audit['base']:,} more as a base of comparison. An AUC of .5 is chance. "
+        f"This audit finds an AUC of {audit['detectable_auc']:.2f} with 80 % power; weaker leaks can go unseen. "
+        f"It supports no claim below {audit['smallest_false_alarms']:.2g} false alarms."
+    )
+    head = ("attack", "attacker holds", "AUC", "95 % interval", "hits", "95 % interval", "p")
+    rows = [
+        (a["name"], a["threat"], *estimate(a["auc"]), *estimate(a["hits"]), f"{a['p_value']:.2g}")
+        for a in audit["attacks"]
+    ]
+    rate = audit["attacks"][0]["false_alarms"] if audit["attacks"] else 0.1
+    return section(
+        "attacks",
+        "Attacks",
+        tag("p", told),
+        figures.roc("attack-curves", audit["attacks"]).to_html(),
+        table(f"Membership attacks; hits at {rate:.0%} false alarms", head, rows, numbers=(2, 3, 4, 5, 6)),
+        _checks(audit["checks"]),
+        tag("p", audit["statement"], class_="quiet"),
+    )
+
+
+def _checks(checks: Sequence[Mapping[str, Any]]) -> Html:
+    head = ("control", "attack", "came out", "AUC", "interval", "counts only if it")
+    failed = tag("strong", "FAILED", class_="bad")
+    rows = [
+        (c["kind"], c["attack"], "as it must" if c["passed"] else failed, *estimate(c["auc"]), c["rule"])
+        for c in checks
+    ]
+    return table("Controls of the attacks: without them the numbers above mean nothing", head, rows, numbers=(3, 4))
+
+
+def cost(spent: Cost) -> Html:
+    """Return what the run took."""
+    total = sum(spent.seconds.values())
+    steps = [(name, f"{seconds:.2f}") for name, seconds in spent.seconds.items()] + [("total", f"{total:.2f}")]
+    sent = [(name, f"{n:,}") for name, n in spent.bytes.items()]
+    asked = [(name, f"{n:,}") for name, n in spent.queries.items()]
+    return section(
+        "cost",
+        "Cost",
+        table("Wall-clock time of each step", ("step", "seconds"), steps, numbers=(1,)),
+        table("Bytes sent", ("what", "bytes"), sent, numbers=(1,)) if sent else "",
+        table("Queries answered", ("method", "queries"), asked, numbers=(1,)) if asked else "",
+        facts(spent.other.items()),
+    )
+
+
+def ledger(records: Sequence[Mapping[str, Any]]) -> Html:
+    """Return the ledger's records, oldest first."""
+    if not records:
+        return section("ledger", "Ledger", tag("p", "Empty: nothing was charged."))
+    names = list(dict.fromkeys(name for record in records for name in record))
+    rows = [[_cell(record.get(name)) for name in names] for record in records[:_LEDGER_ROWS]]
+    caption = f"{len(records):,} records, oldest first" + (
+        f"; the first {_LEDGER_ROWS}" * (len(records) > _LEDGER_ROWS)
+    )
+    return section("ledger", "Ledger", table(caption, names, rows))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, str) and len(value) == 64:  # a digest: its head tells it from others
+        return f"{value[:12]}…"
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def card(released: Mapping[str, Any], parts: Html) -> Html:
+    """Return the release card, parts and source, folded."""
+    source = tag("pre", json.dumps(released, indent=2, sort_keys=True, ensure_ascii=False), tabindex=0)
+    folded = tag("details", tag("summary", "card.json"), source)
+    return join([tag("h2", "Release card", id="card"), parts, folded])

@@ -1,0 +1,139 @@
+"""A site's answer on the wire: one sealed part for each party (DESIGN §5, *Sharing*, *Envelopes*).
+
+A part is a header and a body:
+
+    offset  bytes  field
+    0       4      magic "FGPT"
+    4       1      version 1
+    5       1      kind: 0 seed, 1 vector
+    6       8      bytes of the body, big-endian
+    14      …      body: a sealed seed (1168 bytes) or a sealed vector (envelope.py)
+
+Kind and length follow from the query, the site and the party: a part that says otherwise is refused.
+The header and the share's context are the ``info`` under which the body is sealed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import struct
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fedgenome.errors import WireError, require
+from fedgenome.query import PARTIES, Query
+from fedgenome.secure.envelope import (
+    SMALL_BYTES,
+    PartyKey,
+    PublicKey,
+    open_small,
+    open_vector_into,
+    seal_small,
+    seal_vector,
+    vector_bytes,
+)
+from fedgenome.secure.ring import Words, as_words, dtype_of
+from fedgenome.secure.sharing import Masked, add_mask, carrier, context, share
+
+HEADER = struct.Struct(">4sBBQ")  # magic | version | kind | bytes of the body
+MAGIC, VERSION = b"FGPT", 1
+SEED, VECTOR = 0, 1
+
+
+def seal(
+    query: Query, site: str, site_index: int, words: Words, publics: Sequence[PublicKey]
+) -> tuple[bytes, bytes, bytes]:
+    """Share ``words`` and seal one part to each party.
+
+    Args:
+        query: What is being answered; width and length must be those of ``words``.
+        site: The site's name.
+        site_index: Its index in the roster; decides which party gets the vector.
+        words: (n,) uint32 or uint64, the encoded sum; left as it is.
+        publics: The parties' keys, in party order.
+
+    Raises:
+        SpecError: the words do not fit the query, or there are not three keys.
+    """
+    require(len(publics) == PARTIES, f"{PARTIES} party keys", keys=len(publics))
+    _check_words(query, words)
+    holder = carrier(site_index)
+    contexts = [context(query, site, party) for party in range(PARTIES)]
+    shares = share(words, contexts, holder)
+    sealed = map(functools.partial(_seal_part, query), shares, publics, contexts)
+    first, second, third = sealed
+    return first, second, third
+
+
+def add_part(
+    query: Query, site: str, site_index: int, party: int, key: PartyKey, part: bytes | memoryview, accumulator: Words
+) -> None:
+    """Open one part and add the share in it to ``accumulator`` (n,), in place.
+
+    Over all parties the accumulators add up, mod 2^w, to exactly the sum of the sites' words.
+
+    Raises:
+        WireError: the part is not this site's for this party and query, or was altered; the
+            accumulator is then as it was.
+        SpecError: the accumulator does not fit the query.
+    """
+    _check_words(query, accumulator)
+    kind = VECTOR if carrier(site_index) == party else SEED
+    body = _body(query, part, kind)
+    names = context(query, site, party)
+    info = _header(query, kind) + names
+    if kind == SEED:
+        add_mask(accumulator, open_small(body, key, info), names)
+        return
+    try:
+        open_vector_into(body, key, info, _adder(np.add, accumulator))
+    except WireError:
+        # Take off again the chunks that came before the bad one: the same bytes give the same chunks.
+        with contextlib.suppress(WireError):
+            open_vector_into(body, key, info, _adder(np.subtract, accumulator))
+        raise
+
+
+def _seal_part(query: Query, held: bytes | Masked, public: PublicKey, names: bytes) -> bytes:
+    if isinstance(held, bytes):
+        header = _header(query, SEED)
+        return header + seal_small(held, public, header + names)
+    header = _header(query, VECTOR)
+    return seal_vector(held, public, header + names, prefix=header)
+
+
+def _header(query: Query, kind: int) -> bytes:
+    n_bytes = vector_bytes(query.question.length * query.width // 8) if kind == VECTOR else SMALL_BYTES
+    return HEADER.pack(MAGIC, VERSION, kind, n_bytes)
+
+
+def _body(query: Query, part: bytes | memoryview, kind: int) -> memoryview:
+    if len(part) < HEADER.size:
+        raise WireError(f"part: expected at least {HEADER.size} bytes, got {len(part)}")
+    expected, found = HEADER.unpack(_header(query, kind)), HEADER.unpack_from(part)
+    if found != expected:
+        raise WireError(f"part: expected (magic, version, kind, length) {expected}, got {found}")
+    if len(part) != HEADER.size + expected[3]:
+        raise WireError(f"part: expected {HEADER.size + expected[3]} bytes, got {len(part)}")
+    return memoryview(part)[HEADER.size :]
+
+
+def _check_words(query: Query, words: Words) -> None:
+    fits = words.dtype == dtype_of(query.width) and words.shape == (query.question.length,)
+    expected = f"{query.question.length} words of {query.width} bits"
+    require(fits, expected, dtype=str(words.dtype), shape=words.shape)
+
+
+def _adder(operation: np.ufunc, accumulator: Words) -> Callable[[memoryview], None]:
+    done = 0
+
+    def sink(chunk: memoryview) -> None:
+        nonlocal done
+        words = as_words(chunk, accumulator.itemsize * 8)
+        block = accumulator[done : done + words.size]
+        operation(block, words, out=block)
+        done += words.size
+
+    return sink

@@ -1,0 +1,384 @@
+"""Start, reach and stop the three party processes, from the driver's side.
+
+Requests are pipelined: :meth:`Parties.deliver` does not wait for the parties to open what it sends,
+so that they work on one site's part while the next site computes. At most ``WINDOW`` parts wait at a
+party: that bounds its memory, and keeps either socket buffer from filling with both ends writing.
+
+A party that dies or falls silent is a :class:`RoleError` that names it, raised by the next call (a
+call in progress included). After that, as after Ctrl-C, :meth:`Parties.close` ends the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+import fedgenome
+from fedgenome.errors import Refused, RoleError, WireError, require
+from fedgenome.query import PARTIES, Array, Query, Terms
+from fedgenome.secure import frames, ring
+from fedgenome.secure.envelope import PublicKey
+from fedgenome.secure.frames import Frame, Kind
+from fedgenome.secure.party import START_SECONDS, set_digest
+
+REPLY_SECONDS = 30.0  # silence that counts as failure
+WINDOW = 3  # parts a party may owe a reply for: one being opened, one read, one on its way
+_GLANCE = 0.2  # seconds between looks at the processes while waiting
+_GRACE = 1.0  # seconds that parties have to leave before they are killed
+_LONGEST_PATH = 100  # bytes; a Unix socket's address holds 108
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Handle:
+    """What the driver holds of one party: ``owed`` are the requests that still lack a reply."""
+
+    index: int
+    path: str
+    key: bytes = field(repr=False)
+    process: subprocess.Popen[bytes] | None = None
+    link: Connection | None = None
+    owed: deque[str] = field(default_factory=deque)
+
+
+class Parties:
+    """The three parties; a context manager that leaves no process behind.
+
+    Not safe for threads. One connection controls the parties at a time; another waits for its end.
+    """
+
+    def __init__(self, handles: Sequence[_Handle], folder: Path | None, timeout_seconds: float) -> None:
+        self._handles, self._folder, self._timeout = tuple(handles), folder, timeout_seconds
+        self._query: Query | None = None
+
+    @classmethod
+    def start(cls, folder: Path, seed: int | None, timeout_seconds: float = REPLY_SECONDS) -> Self:
+        """Start three processes and return at once; they load while the caller does other things.
+
+        Args:
+            folder: Where a private folder (mode 0700) for the sockets is made, and removed by ``close``.
+            seed: None for a real run; a number for a simulation, whose noise can be recomputed.
+            timeout_seconds: Silence of a party that counts as its failure.
+
+        Raises:
+            SpecError: the folder's path is too long for a Unix socket.
+        """
+        private = Path(tempfile.mkdtemp(prefix="parties-", dir=folder.resolve()))  # mkdtemp makes it 0700
+        parties = cls([], private, timeout_seconds)
+        try:
+            size = len(os.fsencode(private / "0.sock"))
+            require(
+                size <= _LONGEST_PATH, f"a folder whose socket paths have at most {_LONGEST_PATH} bytes", bytes=size
+            )
+            for index in range(PARTIES):
+                parties._handles += (_spawn(index, private, seed),)
+        except BaseException:
+            parties.close()
+            raise
+        return parties
+
+    @classmethod
+    def connect(cls, addresses: str, timeout_seconds: float = REPLY_SECONDS) -> Self:
+        """Reach parties that another process started, by what its :meth:`addresses` gave."""
+        pairs = enumerate(json.loads(addresses))
+        return cls(
+            [_Handle(index=i, path=path, key=bytes.fromhex(key)) for i, (path, key) in pairs], None, timeout_seconds
+        )
+
+    def addresses(self) -> str:
+        """Return one line of text for :meth:`connect`. It holds keys: pass it by environment, never print it."""
+        return json.dumps([[handle.path, handle.key.hex()] for handle in self._handles])
+
+    def ready(self) -> tuple[PublicKey, ...]:
+        """Wait until every party is up and return their public keys of this run, in order."""
+        replies = self._ask(Kind.HELLO, {}, START_SECONDS)
+        told = [reply.fields(index=int, public=str) for reply in replies]
+        for handle, (index, _) in zip(self._handles, told, strict=True):
+            _agree(handle, index == handle.index)
+        return tuple(PublicKey.from_bytes(bytes.fromhex(public)) for _, public in told)
+
+    def pin(self, study: str, run: str, terms: Terms) -> None:
+        """Tell the parties the study's digest, the run and its terms; they keep them for life.
+
+        Raises:
+            Refused: they hold others already.
+        """
+        told = {name: value for name, value in asdict(terms).items() if name != "digest"}
+        replies = self._ask(Kind.PIN, {"study": study, "run": run, "terms": told})
+        for handle, reply in zip(self._handles, replies, strict=True):
+            _agree(handle, reply.fields(terms=str) == (terms.digest,))
+
+    def begin(self, query: Query) -> None:
+        """Open ``query`` at the parties, by its header; they never see the payload.
+
+        Raises:
+            Refused: a party holds other terms, study or run, has opened this attempt before, or ….
+        """
+        replies = self._ask(Kind.BEGIN, {"query": query.header()})
+        for handle, reply in zip(self._handles, replies, strict=True):
+            _agree(handle, reply.fields(query=str) == (query.digest,))
+        self._query = query.blind()
+
+    def deliver(self, site: str, parts: Sequence[bytes]) -> None:
+        """Send a site's sealed parts, one to each party, without waiting for them to be opened.
+
+        Raises:
+            Refused: a party refused this part or an earlier one. The parties may now hold different
+                sets: :meth:`abort`.
+        """
+        self.check()
+        for handle, part in zip(self._handles, parts, strict=True):
+            while len(handle.owed) >= WINDOW or (handle.owed and self._link(handle).poll(0)):
+                self._receive(handle)
+            self._send(handle, Kind.PART, {"site": site}, part)
+
+    def reveal(self, sites: Sequence[str]) -> tuple[Array, ...]:
+        """Open the sum of ``sites``, which must be all that were delivered; the attempt is then spent.
+
+        Returns:
+            Three result shares, uint32 or uint64 (length,): their sum in the ring is the noisy sum.
+
+        Raises:
+            Refused: a party holds another set, fewer sites than the quorum, or refused an earlier part.
+        """
+        query, included = self._query, sorted(sites)
+        if query is None:
+            raise Refused("no-query", "begin comes before reveal")
+        # Parts first: were one refused, the others must not spend the attempt.
+        _raise_first(refusal for handle in self._handles for refusal in self._settle(handle)[1])
+        replies = self._ask(Kind.REVEAL, {"sites": included})
+        self._query = None
+        told = {"query": query.digest, "set": set_digest(query, included)}
+        size = query.question.length * query.width // 8
+        for handle, reply in zip(self._handles, replies, strict=True):
+            _agree(handle, reply.kind is Kind.WORDS and reply.header == told and len(reply.body) == size)
+        return tuple(_words(reply.body, query) for reply in replies)
+
+    def abort(self) -> None:
+        """Make the parties forget the open query, whatever they still owed for it."""
+        self._query = None
+        for handle in self._handles:
+            self._send(handle, Kind.ABORT, {})
+        for handle in self._handles:
+            self._settle(handle)
+
+    def check(self) -> None:
+        """Raise unless every process started here still runs; costs three system calls.
+
+        Raises:
+            RoleError: one has ended; the message names it and how.
+        """
+        ended = [(process.poll(), handle) for handle in self._handles if (process := handle.process) is not None]
+        codes = [(code, handle.index) for code, handle in ended if code is not None]
+        if codes:
+            # A party killed at the start takes the others with it: a signal is the cause, an exit code the effect.
+            code, index = min(codes)
+            raise RoleError(f"party {index} ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})")
+
+    def hang_up(self) -> None:
+        """End the connections and keep the parties, so that another process can :meth:`connect`."""
+        for handle in self._handles:
+            if handle.link is not None:
+                handle.link.close()
+            handle.link = None
+            handle.owed.clear()
+
+    def close(self) -> None:
+        """End everything: hang up, close the pipes, wait a second, kill. Repeating it does nothing."""
+        self.hang_up()
+        processes = [handle.process for handle in self._handles if handle.process is not None]
+        for process in processes:
+            if process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    process.stdin.close()
+        deadline = time.monotonic() + _GRACE
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ── one party ────────────────────────────────────────────────────────────────────────────────
+
+    def _ask(self, kind: Kind, header: dict[str, object], seconds: float | None = None) -> list[Frame]:
+        """Send all three the same request, then return their replies; the first refusal is raised."""
+        for handle in self._handles:
+            self._send(handle, kind, header)
+        settled = [self._settle(handle, seconds) for handle in self._handles]
+        _raise_first(refusal for _, refusals in settled for refusal in refusals)
+        return [replies[-1] for replies, _ in settled]
+
+    def _settle(self, handle: _Handle, seconds: float | None = None) -> tuple[list[Frame], list[Refused]]:
+        """Read every reply still owed."""
+        replies: list[Frame] = []
+        refusals: list[Refused] = []
+        while handle.owed:
+            try:
+                replies.append(self._receive(handle, seconds))
+            except Refused as refusal:
+                refusals.append(refusal)
+        return replies, refusals
+
+    def _send(self, handle: _Handle, kind: Kind, header: dict[str, object], body: bytes = b"") -> None:
+        link = self._link(handle)
+        try:
+            frames.send(link, Frame(kind=kind, header=header, body=body))
+        except BlockingIOError:
+            raise self._silent(handle, self._timeout) from None
+        except OSError:
+            raise self._lost(handle) from None
+        handle.owed.append(f"{kind.name} {header.get('site', '')}".rstrip())
+
+    def _receive(self, handle: _Handle, seconds: float | None = None) -> Frame:
+        """Return the next reply, watching all the processes meanwhile."""
+        link, seconds = self._link(handle), seconds or self._timeout
+        deadline = time.monotonic() + seconds
+        try:
+            while not link.poll(_GLANCE):
+                self.check()
+                if time.monotonic() > deadline:
+                    raise self._silent(handle, seconds)
+            reply = frames.decode(frames.receive(link))
+        except BlockingIOError:
+            raise self._silent(handle, seconds) from None
+        except (EOFError, OSError):
+            raise self._lost(handle) from None
+        except WireError as fault:
+            raise RoleError(f"party {handle.index} sent no valid frame: {fault}") from None
+        asked = handle.owed.popleft()
+        if reply.kind is Kind.REFUSED:
+            code, rule = reply.fields(code=str, rule=str)
+            if code == "internal":
+                raise RoleError(f"party {handle.index} failed inside at {asked}; its standard error says where")
+            raise Refused(code, f"party {handle.index}, {asked}: {rule}")
+        return reply
+
+    def _link(self, handle: _Handle) -> Connection:
+        """Return the connection to a party, made once its socket is there."""
+        deadline = time.monotonic() + START_SECONDS
+        while handle.link is None:
+            link = self._dialled(handle, deadline)
+            if link is not None:
+                handle.link = _bounded(link, self._timeout)
+        return handle.link
+
+    def _dialled(self, handle: _Handle, deadline: float) -> Connection | None:
+        # Client has no timeout of its own, and a party that serves another connection does not greet: a
+        # thread waits, which a party's end sets free.
+        answer: queue.SimpleQueue[Connection | None] = queue.SimpleQueue()
+        threading.Thread(target=_dial, args=(handle.path, handle.key, answer), daemon=True).start()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return answer.get(timeout=_GLANCE)
+            self.check()
+            if time.monotonic() > deadline:
+                raise self._silent(handle, START_SECONDS)
+
+    def _lost(self, handle: _Handle) -> RoleError:
+        if handle.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the socket goes just before the process
+                handle.process.wait(_GRACE)
+        self.check()
+        return RoleError(f"party {handle.index} closed its connection")
+
+    def _silent(self, handle: _Handle, seconds: float) -> RoleError:
+        return RoleError(f"party {handle.index} gave no answer for {seconds:g} s")
+
+
+def _spawn(index: int, folder: Path, seed: int | None) -> _Handle:
+    """Start one party; its first line of stdin is its configuration, the pipe's end its death."""
+    key = secrets.token_bytes(32)
+    handle = _Handle(index=index, path=str(folder / f"{index}.sock"), key=key)
+    process = subprocess.Popen(
+        # -P: the user's folder must not come first on the path.
+        [sys.executable, "-P", "-m", "fedgenome.secure.party"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,  # gloo's chatter
+        env=_environment(),
+        start_new_session=True,  # Ctrl-C reaches the driver only, which then ends its parties
+    )
+    handle.process = process
+    config = {
+        "index": index,
+        "socket": handle.path,
+        "authkey": key.hex(),
+        "rendezvous": f"file://{folder / 'rendezvous'}",  # in the private folder: no port for strangers to reach
+        "seed": seed,
+    }
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):  # it ended already: check() says so
+            process.stdin.write(json.dumps(config).encode() + b"\n")
+            process.stdin.flush()
+    return handle
+
+
+def _environment() -> dict[str, str]:
+    """Return our environment with one thread, and with this very copy of fedgenome importable."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    home = Path(fedgenome.__file__).resolve().parent.parent
+    if home.name not in ("site-packages", "dist-packages"):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(home), os.environ.get("PYTHONPATH")]))
+    return environment
+
+
+def _dial(path: str, key: bytes, answer: queue.SimpleQueue[Connection | None]) -> None:
+    try:
+        answer.put(Client(path, "AF_UNIX", authkey=key))
+    except (OSError, EOFError, AuthenticationError):
+        time.sleep(0.02)  # not listening yet; ask again
+        answer.put(None)
+
+
+def _bounded(link: Connection, seconds: float) -> Connection:
+    """Bound each read and write: a stopped party leaves its socket open."""
+    with socket.socket(fileno=os.dup(link.fileno())) as twin:  # options belong to the socket, not to the number
+        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+        twin.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        twin.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    return link
+
+
+def _agree(handle: _Handle, same: bool) -> None:
+    if not same:
+        raise RoleError(f"party {handle.index} answered something else than was asked")
+
+
+def _raise_first(refusals: Iterable[Refused]) -> None:
+    for refusal in list(refusals):
+        raise refusal
+
+
+def _words(body: bytes | memoryview, query: Query) -> Array:
+    word = np.dtype(ring.dtype_of(query.width))
+    return np.frombuffer(body, word.newbyteorder("<")).astype(word, copy=False)

@@ -1,0 +1,359 @@
+"""A compute party: adds the sites' shares and its own noise share, and opens a sum only once.
+
+:class:`Party` is the whole protocol as a state machine from message to reply; :func:`main` is the
+process around it (``python -m fedgenome.secure.party``), started by :mod:`fedgenome.secure.parties`::
+
+    start ──PIN──▶ pinned ──BEGIN──▶ open ──PART…──▶ open ──REVEAL──▶ pinned (attempt spent)
+                                      └──────ABORT, connection lost──▶ pinned
+
+A refusal is a code and a rule in public terms, never data, and leaves the state as it was. Memory is
+O(length): one accumulator and the few parts in flight. CrypTen is loaded in the background
+once the socket listens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, cast
+
+import numpy as np
+
+from fedgenome.errors import Refused, WireError, require
+from fedgenome.query import PARTIES, Array, Query, Terms, choose_scale, digest_of, from_header
+from fedgenome.secure import bundle, crypten_runtime, frames, noise, ring
+from fedgenome.secure.envelope import PartyKey
+from fedgenome.secure.frames import Frame, Kind
+from fedgenome.streams import Root
+
+START_SECONDS = 120.0  # bound on a party's start, its wait for the other two included
+_ASKED = {"length": int, "reply_length": int, "bound": float}
+_WHEN = {"study": str, "run": str, "method": str, "step": int, "attempt": int, "scale": float, "payload_digest": str}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pinned:
+    study: str
+    run: str
+    terms: Terms
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """The query whose parts are being added: ``total`` (length,) of the ring's unsigned words."""
+
+    query: Query
+    total: Array
+    delivered: set[str] = field(default_factory=set)
+
+
+class Party:
+    """One party's state and its answer to each message.
+
+    Args:
+        index: Which of the three, from 0.
+        root: Source of its noise.
+        key: Its private key of this run.
+        share: Passes the final words through CrypTen and gives the same words back.
+    """
+
+    def __init__(self, index: int, root: Root, key: PartyKey, share: Callable[[Array], Array]) -> None:
+        require(0 <= index < PARTIES, f"0 <= index < {PARTIES}", index=index)
+        self._index, self._root, self._key, self._share = index, root, key, share
+        self._pinned: _Pinned | None = None
+        self._open: _Open | None = None
+        self._spent: set[tuple[str, str, int, int]] = set()
+        self.closed = False
+
+    def answer(self, message: bytes) -> Frame:
+        """Return the reply to one message; whatever is wrong with it becomes a refusal.
+
+        Codes: malformed, not-pinned, pinned-before, other-study, unsupported, wrong-scale, query-open,
+        no-query, opened-before, unknown-site, delivered-before, bad-part, other-set, below-quorum.
+        """
+        try:
+            request = frames.decode(message)
+            handle = self._handlers().get(request.kind)
+            if handle is None:
+                raise Refused("malformed", f"{request.kind.name} is not a request")
+            return handle(request)
+        except WireError as fault:
+            return _refusal("malformed", str(fault))
+        except Refused as fault:
+            return _refusal(fault.code, fault.rule)
+
+    def prepare(self) -> None:
+        """Build the open query's noise sampler: done while the sites still compute."""
+        if self._open and self._open.query.sigma_party:
+            noise.sampler(self._open.query.sigma_party)
+
+    def drop(self) -> None:
+        """Forget the open query, if there is one. Nothing of it was revealed."""
+        self._open = None
+
+    def _handlers(self) -> Mapping[Kind, Callable[[Frame], Frame]]:
+        return {
+            Kind.HELLO: self._hello,
+            Kind.PIN: self._pin,
+            Kind.BEGIN: self._begin,
+            Kind.PART: self._part,
+            Kind.REVEAL: self._reveal,
+            Kind.ABORT: self._abort,
+            Kind.CLOSE: self._close,
+        }
+
+    def _hello(self, request: Frame) -> Frame:
+        request.fields()
+        return _ok(index=self._index, public=self._key.public.to_bytes().hex())
+
+    def _pin(self, request: Frame) -> Frame:
+        study, run, told = request.fields(study=str, run=str, terms=dict)
+        pinned = _Pinned(study=study, run=run, terms=_terms(told))
+        if self._pinned not in (None, pinned):
+            raise Refused("pinned-before", "one study, run and terms in a party's life")
+        self._pinned = pinned
+        return _ok(terms=pinned.terms.digest)
+
+    def _begin(self, request: Frame) -> Frame:
+        (header,) = request.fields(query=dict)
+        if self._pinned is None:
+            raise Refused("not-pinned", "PIN comes before BEGIN")
+        if self._open is not None:
+            raise Refused("query-open", "one query at a time")
+        query = _query(header, self._pinned)
+        if _attempt(query) in self._spent:
+            raise Refused("opened-before", "a (run, method, step, attempt) opens once")
+        self._open = _Open(query=query, total=np.zeros(query.question.length, ring.dtype_of(query.width)))
+        return _ok(query=query.digest)
+
+    def _part(self, request: Frame) -> Frame:
+        (site,) = request.fields(site=str)
+        pinned, open_ = self._opened()
+        if site not in _indices(pinned.terms):
+            raise Refused("unknown-site", "the roster names no such site")
+        if site in open_.delivered:
+            raise Refused("delivered-before", "each site once a query")
+        where = _indices(pinned.terms)[site]
+        try:
+            # A view of the message, not a copy: add_part only reads it.
+            body = cast(bytes, request.body)
+            bundle.add_part(open_.query, site, where, self._index, self._key, body, open_.total)
+        except WireError:
+            raise Refused("bad-part", "the part does not open for this query, site and party") from None
+        open_.delivered.add(site)
+        return _ok()
+
+    def _reveal(self, request: Frame) -> Frame:
+        (sites,) = request.fields(sites=list)
+        pinned, open_ = self._opened()
+        if sites != sorted(open_.delivered):
+            raise Refused("other-set", "the sites named, sorted, are those delivered")
+        if len(sites) < pinned.terms.quorum:
+            raise Refused("below-quorum", f"at least {pinned.terms.quorum} sites")
+        # Spent before anything is drawn: whatever fails from here on, these shares are not noised again.
+        self._spent.add(_attempt(open_.query))
+        self._open = None
+        self._add_noise(open_)
+        words = self._share(open_.total)
+        header = {"query": open_.query.digest, "set": set_digest(open_.query, sites)}
+        return Frame(kind=Kind.WORDS, header=header, body=words.astype(words.dtype.newbyteorder("<")).tobytes())
+
+    def _add_noise(self, open_: _Open) -> None:
+        query = open_.query
+        if query.sigma_party:
+            # Engines agree on (method, step, attempt), not on run ids: a seeded run must not depend on those.
+            when = (query.method, query.step, query.attempt) if self._root.seeded else (query.digest,)
+            noise.sampler(query.sigma_party).add_to(open_.total, self._root.stream("noise", *when))
+
+    def _abort(self, request: Frame) -> Frame:
+        request.fields()
+        self.drop()
+        return _ok()
+
+    def _close(self, request: Frame) -> Frame:
+        request.fields()
+        self.closed = True
+        return _ok()
+
+    def _opened(self) -> tuple[_Pinned, _Open]:
+        if self._pinned is None or self._open is None:
+            raise Refused("no-query", "BEGIN comes first")
+        return self._pinned, self._open
+
+
+def set_digest(query: Query, sites: list[str]) -> str:
+    """Return the digest of an included set; every result share carries it."""
+    return digest_of("set", [query.digest, sites])
+
+
+def _ok(**header: object) -> Frame:
+    return Frame(kind=Kind.OK, header=header)
+
+
+def _refusal(code: str, rule: str) -> Frame:
+    return Frame(kind=Kind.REFUSED, header={"code": code, "rule": rule})
+
+
+def _attempt(query: Query) -> tuple[str, str, int, int]:
+    return query.run, query.method, query.step, query.attempt
+
+
+@functools.cache
+def _indices(terms: Terms) -> dict[str, int]:
+    return {site: index for index, (site, _) in enumerate(terms.caps)}
+
+
+def _terms(told: Mapping[str, Any]) -> Terms:
+    names = {"caps": list, "colluders": int, "quorum": int, "roster": str, "plan": str}
+    (caps, *_) = Frame(kind=Kind.PIN, header=told).fields(**names)
+    if not all(type(cap) is list and [type(x) for x in cap] == [str, int] for cap in caps):
+        raise WireError("terms: caps are pairs of site and number")
+    if len({site for site, _ in caps}) < len(caps):
+        raise WireError("terms: every site once")
+    try:
+        return Terms(**{**told, "caps": tuple((site, cap) for site, cap in caps)})
+    except ValueError as fault:
+        raise WireError(f"terms: {fault}") from None
+
+
+def _query(header: Mapping[str, Any], pinned: _Pinned) -> Query:
+    """Rebuild the query under the pinned terms and check that it is one this party may answer."""
+    query, scale = _rebuild(header, pinned.terms)
+    question, mechanism = query.question, query.question.mechanism
+    if (query.study, query.run) != (pinned.study, pinned.run):
+        raise Refused("other-study", "the query names another study or run")
+    noised = mechanism is None or (mechanism.kind, mechanism.where) == ("gaussian", "parties")
+    if question.reduce != "sum" or not noised or question.length * query.width // 8 > frames.MAX_FRAME:
+        raise Refused("unsupported", "sums that fit a frame, with Gaussian noise of the parties or none")
+    if query.scale != scale:
+        raise Refused("wrong-scale", "the scale is not the one that the terms give")
+    return query
+
+
+def _rebuild(header: Mapping[str, Any], terms: Terms) -> tuple[Query, float]:
+    """Return the query and the scale that it must have; any malformed field is a WireError."""
+    try:
+        typed = [(header[name], kind) for name, kind in _WHEN.items()]
+        typed += [(header["question"][name], kind) for name, kind in _ASKED.items()]
+        require(all(type(value) is kind for value, kind in typed), "query header: fields of their types")
+        query = from_header(header, terms, None)
+        return query, choose_scale(query.question, terms)
+    except ValueError as fault:  # SpecError and WireError, whose texts name rules and public numbers
+        raise WireError(str(fault)) from None
+    except (KeyError, TypeError, ArithmeticError, AttributeError):
+        raise WireError("query header: a field is missing or of another type") from None
+
+
+# ── the process ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Config:
+    """What the driver writes on the first line of stdin, as JSON."""
+
+    index: int
+    socket: str
+    authkey: str = field(repr=False)
+    rendezvous: str
+    seed: int | None
+
+
+def main() -> None:
+    """Serve one connection after another until stdin ends: the driver holds its other end."""
+    sys.excepthook = lambda kind, _, trace: _die(kind, trace)
+    threading.excepthook = lambda args: _die(args.exc_type, args.exc_traceback)
+    line = sys.stdin.buffer.readline()
+    if not line:  # the driver ended before it said anything
+        os._exit(0)
+    config = _Config(**json.loads(line))
+    threading.Thread(target=_watch, args=(config,), daemon=True).start()
+    ready = threading.Event()
+    with Listener(config.socket, "AF_UNIX", backlog=4, authkey=bytes.fromhex(config.authkey)) as listener:
+        threading.Thread(target=_load, args=(config, ready), daemon=True).start()
+        party = Party(config.index, Root.of(config.seed, "party", config.index), PartyKey.generate(), _through_crypten)
+        while not party.closed:
+            link = _accept(listener)
+            ready.wait()  # ends: either loading does, or its failure ends the process
+            with link:
+                _serve(link, party)
+    _leave(config, 0)
+
+
+def _accept(listener: Listener) -> Connection:
+    while True:
+        with contextlib.suppress(OSError, EOFError, AuthenticationError):  # that caller's trouble, not ours
+            return listener.accept()
+
+
+def _serve(link: Connection, party: Party) -> None:
+    """Answer one connection's messages in order, reading one ahead so that its sender seldom waits."""
+    inbox: queue.Queue[bytes | None] = queue.Queue(maxsize=1)
+    threading.Thread(target=_read, args=(link, inbox), daemon=True).start()
+    while not party.closed and (message := inbox.get()) is not None:
+        reply = _refusal("internal", "the party failed and ends")
+        try:
+            reply = party.answer(message)
+        finally:  # an unforeseen exception goes on to end the process, but not before a code is sent
+            with contextlib.suppress(OSError):
+                frames.send(link, reply)
+        party.prepare()
+    party.drop()
+
+
+def _read(link: Connection, inbox: queue.Queue[bytes | None]) -> None:
+    with contextlib.suppress(OSError, EOFError):
+        while True:
+            inbox.put(frames.receive(link))
+    inbox.put(None)
+
+
+def _load(config: _Config, ready: threading.Event) -> None:
+    crypten_runtime.start(config.index, PARTIES, config.rendezvous, START_SECONDS)
+    ready.set()
+
+
+def _through_crypten(total: Array) -> Array:
+    return crypten_runtime.unwrap(crypten_runtime.wrap(total), 32 if total.dtype == np.uint32 else 64)
+
+
+def _watch(config: _Config) -> None:
+    """End with the driver, however it ends: its death closes the pipe."""
+    while os.read(0, 1):
+        pass
+    _leave(config, 0)
+
+
+def _leave(config: _Config, code: int) -> NoReturn:
+    """End at once, whatever other threads do; the last party out removes the folder."""
+    socket = Path(config.socket)
+    with contextlib.suppress(OSError):
+        socket.unlink()
+    with contextlib.suppress(OSError):
+        Path(config.rendezvous.removeprefix("file://")).unlink()
+    with contextlib.suppress(OSError):
+        socket.parent.rmdir()
+    os._exit(code)
+
+
+def _die(kind: type[BaseException], trace: TracebackType | None) -> None:
+    """End after an unforeseen exception: say where, not what, since its text might hold data."""
+    traceback.print_tb(trace, file=sys.stderr)
+    sys.stderr.write(f"{kind.__name__} in a party (text withheld)\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The Study: what all roles agree on and pin by digest before the first query (DESIGN §3)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from fedgenome.query import Mechanism, Terms, digest_of
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+TrustModel = Literal["distributed", "none"]
+
+
+class Strict(BaseModel):
+    """A frozen record that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class MethodSpec(Strict):
+    """One method of the study: which, under what name, with which options."""
+
+    kind: Name = Field(description="a method of the registry, e.g. marginals or cvae")
+    name: Name | None = Field(default=None, description="its name in the release; defaults to kind")
+    noise: float = Field(default=1.0, gt=0, description="its noise relative to the other methods'")
+    options: dict[str, JsonValue] = Field(default_factory=dict, description="validated by the method")
+
+    @property
+    def label(self) -> str:
+        """The name that scopes, releases and reports use."""
+        return self.name or self.kind
+
+
+class Schema(Strict):
+    """Public facts about the data; nothing here may be read off private records."""
+
+    genes: tuple[str, ...] = Field(min_length=1)
+    labels: tuple[str, ...] = Field(min_length=1)
+    low: float = Field(default=0.0, description="smallest expression value, public")
+    high: float = Field(description="largest expression value, public; beyond it values are clipped")
+    unit: Literal["donor", "row"] = Field(default="row", description="what one privacy unit is")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"expected low < high, got low={self.low}, high={self.high}")
+        for what, names in (("gene", self.genes), ("label", self.labels)):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"expected every {what} once, got {twice[0]!r} twice")
+        return self
+
+
+class Privacy(Strict):
+    """The guarantee a study asks for."""
+
+    trust: TrustModel = Field(default="distributed", description="where noise is added, and against whom")
+    epsilon: float | None = Field(default=None, gt=0, description="ε of the whole plan; absent under trust none")
+    delta: float | None = Field(default=None, gt=0, lt=1, description="δ; at most 1 / (10 · donors_bound)")
+    colluders: int = Field(default=1, ge=0, le=2, description="parties t that may collude without weakening ε")
+    retries: float = Field(default=0.05, ge=0, le=1, description="reserve for repeated queries, share of the steps")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.trust == "none") != (self.epsilon is None) or (self.epsilon is None) != (self.delta is None):
+            raise ValueError("expected epsilon and delta with trust 'distributed', and neither with trust 'none'")
+        return self
+
+
+class SiteEntry(Strict):
+    """One hospital of the roster."""
+
+    name: Name
+    cap: int = Field(ge=1, description="public cap on its donors; a site above it takes no part")
+
+
+class Study(Strict):
+    """Everything all sides must agree on. Two studies are the same if their digests are."""
+
+    name: Name
+    schema_: Schema = Field(alias="schema")
+    methods: tuple[MethodSpec, ...] = Field(min_length=1)
+    privacy: Privacy
+    donors_bound: int = Field(ge=1, description="public bound N̄ on the donors of all sites, for δ and means")
+    quorum: int = Field(ge=1, description="fewest sites whose sum may be opened")
+    roster: tuple[SiteEntry, ...] = Field(min_length=1)
+    secure: Literal["on", "off"] = Field(default="on", description="off: plain sums, only under trust none")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for what, names in (
+            ("site", [site.name for site in self.roster]),
+            ("method", [method.label for method in self.methods]),
+        ):
+            if len(set(names)) < len(names):
+                raise ValueError(f"expected every {what} name once, got {names}")
+        if self.quorum > len(self.roster):
+            raise ValueError(f"expected quorum <= sites, got quorum={self.quorum}, sites={len(self.roster)}")
+        if self.secure == "off" and self.privacy.trust != "none":
+            raise ValueError("expected secure 'off' only with trust 'none'")
+        if self.privacy.delta is not None and self.privacy.delta > 1 / (10 * self.donors_bound):
+            limit = 1 / (10 * self.donors_bound)
+            raise ValueError(f"expected delta <= 1 / (10 · donors_bound) = {limit:.3g}, got {self.privacy.delta:.3g}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 over every field."""
+        return digest_of("study", self.model_dump(mode="json", by_alias=True))
+
+    def terms(self, plan: Plan) -> Terms:
+        """Return the terms that every query of ``plan`` carries."""
+        return Terms(
+            caps=tuple((site.name, site.cap) for site in self.roster),
+            colluders=self.privacy.colluders,
+            quorum=self.quorum,
+            roster=digest_of("roster", [site.model_dump(mode="json") for site in self.roster]),
+            plan=plan.digest,
+        )
+
+
+class Plan(Strict):
+    """The multiset of mechanisms a run may use, retries included: priced, reserved and spent whole.
+
+    An empty plan is that of trust model ``none``.
+    """
+
+    mechanisms: tuple[Mechanism, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 over every mechanism."""
+        return digest_of("plan", self.model_dump(mode="json"))
+
+    def allowed(self, mechanism: Mechanism) -> int:
+        """Return how many queries of this form the plan holds."""
+        return sum(m.count for m in self.mechanisms if m.form == mechanism.form)
+
+    @classmethod
+    def with_reserve(cls, mechanisms: tuple[Mechanism, ...], retries: float) -> Plan:
+        """Return the plan of ``mechanisms`` with ``retries`` of the steps of each on top, rounded down.
+
+        >>> Plan.with_reserve((Mechanism(kind="gaussian", level=1.0, count=50),), 0.05).mechanisms[0].count
+        52
+        """
+        return cls(mechanisms=tuple(_with_count(m, m.count + math.floor(m.count * retries)) for m in mechanisms))
+
+
+def _with_count(mechanism: Mechanism, count: int) -> Mechanism:
+    fields: dict[str, Any] = {name: getattr(mechanism, name) for name in ("kind", "level", "sampling", "where", "scope")}
+    return Mechanism(**fields, count=count)

@@ -1,0 +1,125 @@
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from fedgenome.audit.gate import Limit, Policy, judge
+from fedgenome.audit.run import audit
+
+DEFAULT = Policy()
+
+
+def _run(members, controls, table, seed=0):
+    rng = np.random.default_rng(seed)
+    return audit(members=members, controls=controls, synthetic=table, low=0, high=8, rng=rng)
+
+
+@pytest.fixture
+def clean(draw):
+    rng = np.random.default_rng(20)
+    return _run(draw(560, rng), draw(140, rng), draw(500, rng))
+
+
+def _released(draw, change, repetitions=60):
+    rng = np.random.default_rng(21)
+    for _ in range(repetitions):
+        members, controls, table = draw(560, rng), draw(140, rng), draw(500, rng)
+        yield judge(_run(members, controls, change(table, members)), DEFAULT).released
+
+
+def test_gate_releases_what_does_not_leak(draw):
+    """60 audits: at most 5 % + 2 standard errors withheld (measured 3 % over 1,000)."""
+    assert np.mean(list(_released(draw, lambda table, members: table))) >= 0.95 - 2 * (0.95 * 0.05 / 60) ** 0.5
+
+
+def test_gate_withholds_copies_of_three_members_in_ten(draw, copying):
+    assert not any(_released(draw, lambda table, members: copying(table, members, 0.3), repetitions=20))
+
+
+def test_release_says_not_refuted_and_at_what_power(clean):
+    verdict = judge(clean, DEFAULT)
+    assert verdict.released and verdict.word == "released" and not verdict.reasons
+    assert verdict.evidence_for[0].startswith("not refuted")
+    assert "AUC of 0.59 (about 18% of the members copied verbatim) with 80 % power" in verdict.evidence_for[1]
+
+
+def _with_high(audit_, name, high):
+    """The audit with one upper bound of its first attack moved."""
+    first, *rest = audit_.attacks
+    moved = dataclasses.replace(first, **{name: dataclasses.replace(getattr(first, name), high=high)})
+    return dataclasses.replace(audit_, attacks=(moved, *rest))
+
+
+@pytest.mark.parametrize(("name", "most", "words"), [("auc", 0.65, "AUC"), ("hits", 0.35, "hits at 10 % false alarms")])
+def test_each_limit_withholds_alone_and_exactly_above_it(clean, name, most, words):
+    assert judge(_with_high(clean, name, most), DEFAULT).released
+    withheld = judge(_with_high(clean, name, most + 1e-9), DEFAULT)
+    assert not withheld.released
+    assert len(withheld.reasons) == 1 and words in withheld.reasons[0] and f"{most:g} (" in withheld.reasons[0]
+
+
+@pytest.mark.parametrize("kind", ["positive", "negative", "blind"])
+def test_failed_control_voids_the_audit_unless_the_policy_does_without(clean, kind):
+    failed = tuple(dataclasses.replace(c, passed=c.passed and c.kind != kind) for c in clean.checks)
+    void = dataclasses.replace(clean, checks=failed)
+    strict, lax = judge(void, DEFAULT), judge(void, Policy(require_controls=False))
+    assert not strict.released and strict.reasons[0].startswith(f"the audit is void: {kind} control")
+    assert lax.released and lax.evidence_against[0] == strict.reasons[0]
+
+
+def test_too_few_controls_for_a_claim_withhold(draw):
+    rng = np.random.default_rng(0)
+    verdict = judge(_run(draw(560, rng), draw(40, rng), draw(500, rng)), Policy(auc=Limit(most=1, reason="none")))
+    assert not verdict.released
+    assert "27 evaluated controls support no claim below a rate of 0.11" in verdict.reasons[0]
+
+
+def test_no_audit_is_no_release_unless_the_policy_does_without():
+    strict, lax = judge(None, DEFAULT), judge(None, Policy(require_controls=False))
+    assert (strict.released, lax.released, lax.public()["audited"]) == (False, True, False)
+    assert strict.reasons == lax.evidence_against == ("not audited: too few donors among members or controls",)
+
+
+def test_a_leak_below_the_limits_is_named_as_evidence_against(draw, copying):
+    rng = np.random.default_rng(8)
+    members, controls = draw(560, rng), draw(140, rng)
+    lenient = Policy(auc=Limit(most=1, reason="none"), hits=Limit(most=1, reason="none"))
+    verdict = judge(_run(members, controls, copying(draw(500, rng), members, 0.3)), lenient)
+    assert verdict.released
+    assert all("above chance" in line and "over 2 attacks" in line for line in verdict.evidence_against)
+    assert len(verdict.evidence_against) == 2
+
+
+def test_public_form_holds_no_number_read_off_people(draw, copying, clean):
+    rng = np.random.default_rng(9)
+    members = draw(300, rng)
+    other = _run(members, draw(140, rng), copying(draw(500, rng), members, 0.05))
+    public = judge(clean, DEFAULT).public()
+    assert judge(other, DEFAULT).public() | {"verdict": "released"} == public  # only the word may differ
+    assert public["statement"].startswith("the audit is internal and not differentially private")
+    assert public["decision"] == "ε covers the model, not the decision to publish it"
+
+
+def test_no_verdict_says_private(draw, copying, clean):
+    rng = np.random.default_rng(9)
+    members = draw(100, rng)
+    leak = _run(members, draw(140, rng), copying(draw(500, rng), members, 1.0))
+    for verdict in (judge(clean, DEFAULT), judge(leak, DEFAULT), judge(None, DEFAULT)):
+        words = json.dumps([verdict.to_json(), verdict.public()]).replace("not differentially private", "")
+        assert "private" not in words.lower() and "safe" not in words.lower()
+
+
+def test_changed_limit_needs_its_own_reason_and_unknown_keys_are_refused():
+    with pytest.raises(ValidationError, match=r"auc\.reason\s+Field required"):
+        Policy.model_validate({"auc": {"most": 0.9}})
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        Policy.model_validate({"acu": {"most": 0.9, "reason": "x"}})
+
+
+def test_reading_a_policy_loads_neither_scipy_nor_scikit_learn():
+    code = "import sys, fedgenome.audit.gate; sys.exit(bool({'scipy', 'sklearn', 'torch', 'flwr'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

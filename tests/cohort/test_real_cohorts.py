@@ -1,0 +1,99 @@
+"""Real public cohorts, where they are present: each reads with a sensible spec, or is refused for its known fault."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedgenome.cohort.expression import CohortSpec, align, read, schema_of
+from fedgenome.cohort.split import SplitSpec, split
+from fedgenome.errors import SpecError
+
+PAM50 = ("LumA", "LumB", "Basal", "Her2", "Normal")
+
+
+@pytest.fixture
+def real(repository):
+    """Return a function that reads a real cohort, or skips where it is absent."""
+    folder = Path(os.environ.get("FEDGENOME_DATA", repository / "../shared/data")) / "expression"
+
+    def read_real(name, **spec):
+        if not (folder / name).exists():
+            pytest.skip(
+                f"real cohort {name} is not in {folder}; set FEDGENOME_DATA to the folder that holds expression/"
+            )
+        asked = CohortSpec(**{"source": str(folder / name), "scale": "log", **spec})
+        cohort = read(asked)
+        return align(cohort, schema_of(cohort, asked))
+
+    return read_real
+
+
+TCGA = {"name": "tcga_brca_rnaseq_1218x909.h5ad", "label": "pam50", "labels": PAM50, "donor": "patient", "site": "tss"}
+
+
+def test_tcga_brca_reads_by_patient_without_its_unlabelled_rows(real):
+    cohort = real(**TCGA, high=20, drop_unlabelled=True)
+    assert cohort.x.shape == (1092, 909)
+    assert np.bincount(cohort.label).tolist() == [566, 211, 193, 82, 40]
+    assert (len(set(cohort.owners)), len(set(cohort.site)), cohort.unit) == (1085, 40, "donor")
+
+
+def test_tcga_brca_says_how_many_rows_are_unlabelled(real):
+    with pytest.raises(SpecError, match=r"obs\['pam50'\]: expected a label for every row, 126 of 1218 have none"):
+        real(**TCGA, high=20)
+
+
+def test_tcga_brca_splits_by_its_real_hospitals(real):
+    dealt = split(real(**TCGA, high=20, drop_unlabelled=True), SplitSpec(by="column"), np.random.default_rng(1))
+    assert len(dealt.sites) == 40
+    assert min(dealt.site_sizes.values()) >= 1
+    assert dealt.controls.n_donors == 217
+
+
+def test_perez_counts_read_with_donors_as_the_unit(real):
+    spec = {"label": "cg_cov", "labels": ("T4", "T8"), "donor": "ind_cov", "panel": "blood_markers"}
+    cohort = real("perez2022_healthy_tcells_15751x3000.h5ad", scale="counts", high=9, **spec)
+    assert len(cohort.rows) == 15_751
+    assert len(set(cohort.owners)) == 7
+    assert len(cohort.genes) >= 30
+    assert (cohort.x.min(), cohort.clipped) == (0, 0)
+
+
+def test_perez_counts_declared_log_are_mostly_beyond_a_log_range(real):
+    spec = {"label": "cg_cov", "labels": ("T4", "T8"), "panel": ("LYZ", "GNLY")}
+    cohort = real("perez2022_healthy_tcells_15751x3000.h5ad", high=2, **spec)
+    assert cohort.clipped > 0.01
+
+
+def test_three_breast_sites_are_refused_for_nan_and_read_without_those_genes(real):
+    spec = {"name": "breast_3sites_genefu_653.h5ad", "label": "er", "labels": ("0", "1"), "site": "site"}
+    spec |= {"low": -20, "high": 20, "drop_unlabelled": True}
+    with pytest.raises(
+        SpecError, match=r"row 'NKI_\S+', gene '\S+': expected finite values .* got nan \(in all \d+ such"
+    ):
+        real(**spec)
+    cohort = real(**spec, panel=("ESR1", "ERBB2", "AURKA", "TOB1"))
+    assert set(cohort.site) == {"EXPO", "VDX", "NKI"}
+
+
+def test_metabric_reads_once_its_class_nc_is_declared(real):
+    spec = {"label": "pam50", "site": "cohort", "low": -5, "high": 5}
+    with pytest.raises(SpecError, match=r"got 'NC' \(6 rows; labels = 'LumA'"):
+        real("metabric_1904x79.h5ad", labels=(*PAM50, "claudin-low"), **spec)
+    cohort = real("metabric_1904x79.h5ad", labels=(*PAM50, "claudin-low", "NC"), **spec)
+    assert cohort.x.shape == (1904, 79)
+    assert cohort.unit_text == "row, not a person"
+
+
+def test_camda_sample_reads(real):
+    cohort = real("camda_tcga_brca_sample_100x978.h5ad", label="pam50", labels=PAM50, high=20)
+    assert (cohort.x.shape, cohort.clipped < 1e-3) == ((100, 978), True)
+
+
+def test_autism_reads_with_its_batches_as_sites(real):
+    spec = {"label": "label", "labels": ("autism", "control"), "site": "batch", "high": 16}
+    dealt = split(real("autism_blood_bapred_250x1000.h5ad", **spec), SplitSpec(by="column"), np.random.default_rng(1))
+    assert tuple(dealt.sites) == ("b1", "b2", "b3", "b4")
+    assert dealt.controls.n_donors == 50

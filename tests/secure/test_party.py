@@ -1,0 +1,370 @@
+"""A party as a state machine, in process: what it adds, what it refuses, and in which order."""
+
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, replace
+from multiprocessing import Pipe
+
+import numpy as np
+import pytest
+
+from fedgenome.query import PARTIES, Mechanism, Query, Question, Terms, choose_scale
+from fedgenome.secure import bundle, frames, party, ring
+from fedgenome.secure.envelope import PartyKey
+from fedgenome.secure.frames import HEAD, MAGIC, Frame, Kind
+from fedgenome.secure.party import Party, set_digest
+from fedgenome.streams import Root
+
+TERMS = Terms(caps=(("a", 100), ("b", 100), ("c", 100)), colluders=1, quorum=2, roster="r", plan="p")
+NOISE = Mechanism(kind="gaussian", level=1.0)
+SITES = [site for site, _ in TERMS.caps]
+KEYS = tuple(PartyKey.generate() for _ in range(PARTIES))
+PUBLICS = tuple(key.public for key in KEYS)
+
+
+def a_query(step=0, terms=TERMS, mechanism=None, length=40, **changes):
+    question = Question(payload={}, length=length, reply_length=length, bound=1.0, mechanism=mechanism)
+    scale = choose_scale(question, terms)
+    given = {"study": "s", "run": "r", "method": "m", "step": step, "attempt": 0, "scale": scale, "terms": terms}
+    return Query(question=question, **(given | changes))
+
+
+def a_party(index=0, seed=None):
+    return Party(index, Root.of(seed, "party", index), KEYS[index], lambda words: words)
+
+
+def tell(party, kind, body=b"", **header):
+    return party.answer(frames.encode(Frame(kind=kind, header=header, body=body)))
+
+
+def pinned(party, terms=TERMS, study="s", run="r"):
+    told = {name: value for name, value in asdict(terms).items() if name != "digest"}
+    return tell(party, Kind.PIN, study=study, run=run, terms=told)
+
+
+def begun(query, index=0, seed=None):
+    party = a_party(index, seed)
+    assert pinned(party).kind is Kind.OK
+    assert tell(party, Kind.BEGIN, query=query.header()).header == {"query": query.digest}
+    return party
+
+
+def parts_of(query, site, value=1):
+    words = np.full(query.question.length, value, ring.dtype_of(query.width))
+    return bundle.seal(query, site, SITES.index(site), words, PUBLICS)
+
+
+def deliver(party, query, site, index=0):
+    return tell(party, Kind.PART, parts_of(query, site)[index], site=site)
+
+
+def code_of(reply):
+    assert reply.kind is Kind.REFUSED, reply
+    assert not reply.body
+    return reply.header["code"]
+
+
+def words_of(reply, query):
+    assert reply.kind is Kind.WORDS, reply
+    return np.frombuffer(reply.body, ring.dtype_of(query.width))
+
+
+def opened(query, seed, steps=("a", "b")):
+    trio = [begun(query, index, seed) for index in range(PARTIES)]
+    for site in steps:
+        for index, part in enumerate(parts_of(query, site)):
+            assert tell(trio[index], Kind.PART, part, site=site).kind is Kind.OK
+    shares = [words_of(tell(one, Kind.REVEAL, sites=sorted(steps)), query) for one in trio]
+    return ring.signed(shares[0] + shares[1] + shares[2])
+
+
+def test_parties_words_add_up_to_the_sum():
+    assert (opened(a_query(), seed=None) == 2).all()
+
+
+def test_seeded_noise_depends_on_step_and_attempt_only_and_not_on_run_or_study():
+    query = a_query(mechanism=NOISE)
+    first = opened(query, seed=7)
+    assert (first == opened(query, seed=7)).all()
+    assert (first != opened(query, seed=8)).any()
+    assert (first != opened(replace(query, step=1), seed=7)).any()
+    assert (first != opened(replace(query, attempt=1), seed=7)).any()
+    assert (party_noise(run="r") == party_noise(run="other")).all()
+
+
+def party_noise(run):
+    query = a_query(mechanism=NOISE, run=run)
+    one = a_party(0, seed=7)
+    pinned(one, run=run)
+    tell(one, Kind.BEGIN, query=query.header())
+    one._add_noise(one._open)
+    return one._open.total
+
+
+def test_unseeded_noise_differs_between_runs():
+    query = a_query(mechanism=NOISE)
+    assert (opened(query, seed=None) != opened(query, seed=None)).any()
+
+
+def test_reveal_names_query_and_included_set():
+    query = a_query()
+    one = begun(query)
+    for site in ("b", "a"):
+        deliver(one, query, site)
+    reply = tell(one, Kind.REVEAL, sites=["a", "b"])
+    assert reply.header == {"query": query.digest, "set": set_digest(query, ["a", "b"])}
+    assert set_digest(query, ["a", "b"]) != set_digest(query, ["a", "c"])
+
+
+def test_aborted_query_leaves_nothing_in_the_next():
+    first, second = a_query(), a_query(step=1)
+    trio = [begun(first, index) for index in range(PARTIES)]
+    for index, one in enumerate(trio):
+        deliver(one, first, "a", index)
+        assert tell(one, Kind.ABORT).kind is Kind.OK
+        assert tell(one, Kind.BEGIN, query=second.header()).kind is Kind.OK
+    shares = []
+    parts = [parts_of(second, site) for site in ("b", "c")]
+    for index, one in enumerate(trio):
+        for site, sealed in zip(("b", "c"), parts, strict=True):
+            tell(one, Kind.PART, sealed[index], site=site)
+        shares.append(words_of(tell(one, Kind.REVEAL, sites=["b", "c"]), second))
+    assert (ring.signed(sum(shares)) == 2).all()
+
+
+def test_pinning_the_same_again_is_harmless_and_other_terms_are_refused():
+    one = a_party()
+    assert pinned(one).header == pinned(one).header == {"terms": TERMS.digest}
+    assert code_of(pinned(one, replace(TERMS, quorum=1))) == "pinned-before"
+    assert code_of(pinned(one, study="other")) == "pinned-before"
+    assert code_of(pinned(one, run="other")) == "pinned-before"
+
+
+TERMS_TOLD = {"caps": [["a", 1]], "colluders": 0, "quorum": 1, "roster": "r", "plan": "p"}
+BAD_TERMS = {
+    "key missing": {"caps": [["a", 1]]},
+    "cap a string": TERMS_TOLD | {"caps": [["a", "1"]]},
+    "cap a bool": TERMS_TOLD | {"caps": [["a", True]]},
+    "cap zero": TERMS_TOLD | {"caps": [["a", 0]]},
+    "site twice": TERMS_TOLD | {"caps": [["a", 1], ["a", 2]]},
+    "three colluders": TERMS_TOLD | {"colluders": 3},
+    "quorum beyond sites": TERMS_TOLD | {"quorum": 2},
+    "quorum a string": TERMS_TOLD | {"quorum": "1"},
+    "digest told": TERMS_TOLD | {"digest": "x"},
+}
+
+
+@pytest.mark.parametrize("name", BAD_TERMS)
+def test_bad_terms_are_malformed(name):
+    one = a_party()
+    assert code_of(tell(one, Kind.PIN, study="s", run="r", terms=BAD_TERMS[name])) == "malformed"
+    assert pinned(one).kind is Kind.OK
+
+
+HEADER = a_query(mechanism=NOISE).header()
+ASKED = HEADER["question"]
+BAD_QUERIES = {
+    "other study": (HEADER | {"study": "x"}, "other-study"),
+    "other run": (HEADER | {"run": "x"}, "other-study"),
+    "other terms": (HEADER | {"terms": "x"}, "malformed"),
+    "field missing": ({name: value for name, value in HEADER.items() if name != "step"}, "malformed"),
+    "step a string": (HEADER | {"step": "0"}, "malformed"),
+    "attempt a bool": (HEADER | {"attempt": False}, "malformed"),
+    "half the scale": (HEADER | {"scale": HEADER["scale"] / 2}, "wrong-scale"),
+    "negative scale": (HEADER | {"scale": -HEADER["scale"]}, "wrong-scale"),
+    "no scale": (HEADER | {"scale": 0.0}, "malformed"),
+    "question a list": (HEADER | {"question": []}, "malformed"),
+    "question unknown key": (HEADER | {"question": ASKED | {"sigma": 0}}, "malformed"),
+    "length a float": (HEADER | {"question": ASKED | {"length": 40.0}}, "malformed"),
+    "length beyond a frame": (a_query(length=10**9).header(), "unsupported"),
+    "length beyond all": (HEADER | {"question": ASKED | {"length": 10**400}}, "malformed"),
+    "select": (HEADER | {"question": ASKED | {"reduce": "select"}}, "unsupported"),
+    "exponential": (
+        HEADER | {"question": ASKED | {"mechanism": ASKED["mechanism"] | {"kind": "exponential"}}},
+        "unsupported",
+    ),
+    "mechanism a list": (HEADER | {"question": ASKED | {"mechanism": []}}, "malformed"),
+    "mechanism's level a string": (
+        HEADER | {"question": ASKED | {"mechanism": ASKED["mechanism"] | {"level": "1"}}},
+        "malformed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_QUERIES)
+def test_query_that_may_not_be_answered_is_refused(name):
+    header, code = BAD_QUERIES[name]
+    one = a_party()
+    pinned(one)
+    assert code_of(tell(one, Kind.BEGIN, query=header)) == code
+    assert tell(one, Kind.BEGIN, query=HEADER).kind is Kind.OK
+
+
+def test_every_message_out_of_order_is_refused():
+    query, one = a_query(), a_party()
+    assert code_of(tell(one, Kind.BEGIN, query=query.header())) == "not-pinned"
+    pinned(one)
+    assert code_of(deliver(one, query, "a")) == "no-query"
+    assert code_of(tell(one, Kind.REVEAL, sites=[])) == "no-query"
+    assert tell(one, Kind.ABORT).kind is Kind.OK
+    tell(one, Kind.BEGIN, query=query.header())
+    assert code_of(tell(one, Kind.BEGIN, query=a_query(step=1).header())) == "query-open"
+
+
+def test_site_outside_the_roster_is_refused():
+    query = a_query()
+    one = begun(query)
+    assert code_of(tell(one, Kind.PART, parts_of(query, "a")[0], site="d")) == "unknown-site"
+
+
+def test_site_delivers_once():
+    query = a_query()
+    one = begun(query)
+    assert deliver(one, query, "a").kind is Kind.OK
+    assert code_of(deliver(one, query, "a")) == "delivered-before"
+
+
+@pytest.mark.parametrize("index", range(PARTIES))
+def test_part_of_another_site_party_or_query_does_not_open_and_may_come_right_later(index):
+    query = a_query()
+    one = begun(query, index)
+    right = parts_of(query, "a")
+    altered = bytearray(right[index])
+    altered[-1] ^= 1
+    for wrong in (right[index - 1], parts_of(query, "b")[index], parts_of(a_query(step=1), "a")[index], bytes(altered)):
+        assert code_of(tell(one, Kind.PART, wrong, site="a")) == "bad-part"
+    assert not one._open.total.any()
+    assert tell(one, Kind.PART, right[index], site="a").kind is Kind.OK
+
+
+@pytest.mark.parametrize("sites", [["a"], ["a", "c"], ["a", "b", "c"], ["b", "a"], ["a", "a", "b"], [], [1, 2]])
+def test_only_the_delivered_set_is_revealed(sites):
+    query = a_query()
+    one = begun(query)
+    for site in ("a", "b"):
+        deliver(one, query, site)
+    assert code_of(tell(one, Kind.REVEAL, sites=sites)) == "other-set"
+    assert tell(one, Kind.REVEAL, sites=["a", "b"]).kind is Kind.WORDS
+
+
+def test_quorum_must_be_reached():
+    query = a_query()
+    one = begun(query)
+    deliver(one, query, "b")
+    assert code_of(tell(one, Kind.REVEAL, sites=["b"])) == "below-quorum"
+    deliver(one, query, "c")
+    assert tell(one, Kind.REVEAL, sites=["b", "c"]).kind is Kind.WORDS
+
+
+def test_attempt_opens_once_whatever_else_the_query_says():
+    query = a_query(mechanism=NOISE)
+    one = begun(query)
+    for site in ("a", "b"):
+        deliver(one, query, site)
+    assert tell(one, Kind.REVEAL, sites=["a", "b"]).kind is Kind.WORDS
+    assert code_of(tell(one, Kind.REVEAL, sites=["a", "b"])) == "no-query"
+    for again in (query, a_query(length=41)):
+        assert code_of(tell(one, Kind.BEGIN, query=again.header())) == "opened-before"
+    assert tell(one, Kind.BEGIN, query=a_query(attempt=1).header()).kind is Kind.OK
+
+
+def test_attempt_is_spent_even_if_revealing_fails():
+    def failing(words):
+        raise RuntimeError("out of order")
+
+    query = a_query()
+    one = begun(query)
+    one._share = failing
+    for site in ("a", "b"):
+        deliver(one, query, site)
+    with pytest.raises(RuntimeError):
+        tell(one, Kind.REVEAL, sites=["a", "b"])
+    assert code_of(tell(one, Kind.BEGIN, query=query.header())) == "opened-before"
+
+
+MALFORMED = {
+    "nothing": b"",
+    "text": b"GET / HTTP/1.1\r\n\r\n",
+    "zeros": bytes(1000),
+    "head only": HEAD.pack(MAGIC, 1, Kind.HELLO, 2, 0),
+    "huge lengths": HEAD.pack(MAGIC, 1, Kind.PART, 2**32 - 1, 2**64 - 1),
+    "unknown kind": HEAD.pack(MAGIC, 1, 77, 2, 0) + b"{}",
+    "reply for request": HEAD.pack(MAGIC, 1, Kind.OK, 2, 0) + b"{}",
+    "later version": HEAD.pack(MAGIC, 2, Kind.HELLO, 2, 0) + b"{}",
+    "no JSON": HEAD.pack(MAGIC, 1, Kind.PIN, 3, 0) + b"\x80\x04.",
+    "PART without site": HEAD.pack(MAGIC, 1, Kind.PART, 2, 1) + b"{}x",
+    "REVEAL of a number": HEAD.pack(MAGIC, 1, Kind.REVEAL, 11, 0) + b'{"sites":1}',
+    "HELLO with more": HEAD.pack(MAGIC, 1, Kind.HELLO, 7, 0) + b'{"a":1}',
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_message_gets_a_code_and_changes_nothing(name):
+    query = a_query()
+    one = begun(query)
+    for site in ("a", "b"):
+        deliver(one, query, site)
+    assert code_of(one.answer(MALFORMED[name])) == "malformed"
+    assert tell(one, Kind.REVEAL, sites=["a", "b"]).kind is Kind.WORDS
+
+
+def test_refusals_hold_no_bytes_of_what_was_sent():
+    query = a_query()
+    one = begun(query)
+    secret = b"GATTACA" * 200
+    replies = [one.answer(secret), tell(one, Kind.PART, secret, site="a"), tell(one, Kind.PART, secret, site="GATTACA")]
+    assert all("GATTACA" not in json.dumps(dict(reply.header)) for reply in replies)
+
+
+def served(one, messages):
+    """Run the process's loop on ``messages`` and return its replies."""
+    ours, theirs = Pipe()
+    with ours, theirs:
+        for message in messages:
+            ours.send_bytes(message)
+        thread = threading.Thread(target=party._serve, args=(theirs, one))
+        thread.start()
+        replies = [frames.decode(ours.recv_bytes()) for _ in messages]
+        ours.close()
+        thread.join(10)
+        assert not thread.is_alive()
+    return replies
+
+
+def test_lost_connection_drops_the_query():
+    query = a_query()
+    one = begun(query)
+    (reply,) = served(one, [frames.encode(Frame(kind=Kind.HELLO, header={}))])
+    assert reply.header == {"index": 0, "public": PUBLICS[0].to_bytes().hex()}
+    assert code_of(deliver(one, query, "a")) == "no-query"
+
+
+def test_unforeseen_exception_answers_a_code_and_goes_on_to_end_the_process():
+    def failing(message):
+        raise RuntimeError("GATTACA")
+
+    one = a_party()
+    one.answer = failing
+    ours, theirs = Pipe()
+    with ours, theirs:
+        ours.send_bytes(b"any")
+        with pytest.raises(RuntimeError, match="GATTACA"):
+            party._serve(theirs, one)
+        reply = frames.decode(ours.recv_bytes())
+    assert reply.header == {"code": "internal", "rule": "the party failed and ends"}
+
+
+def test_traceback_of_a_dying_party_withholds_the_text():
+    code = "from fedgenome.secure import party; import sys\ntry: int('GATT' + 'ACA')\nexcept ValueError as f: party._die(type(f), f.__traceback__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ValueError in a party (text withheld)" in done.stderr
+    assert "GATTACA" not in done.stderr
+
+
+def test_importing_a_party_loads_no_torch():
+    code = "import sys, fedgenome.secure.party\nassert 'numpy' in sys.modules\nprint({'torch', 'crypten'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
