@@ -177,12 +177,9 @@ def odds_text(epsilon: float) -> str:
 
 def _alerts(facts: Facts) -> list[str]:
     """What must be read first: printed in red on every page."""
-    study = facts.study
-    lines = [NO_PRIVACY] if study.privacy.trust == "none" else []
-    lines += [SIMULATION] if facts.seeded else []
-    lines += [SECURE_OFF] if study.secure == "off" else []
-    lines += [SIMULATED_ROLES] if facts.claims and facts.engine != "deployment" else []
-    return lines + ([DECISION] if facts.claims and facts.gate_reads_people else [])
+    lines = _absent(facts) + [SECURE_OFF] * (facts.study.secure == "off")
+    lines += [SIMULATED_ROLES] * (facts.claims and facts.engine != "deployment")
+    return lines + [DECISION] * (facts.claims and facts.gate_reads_people)
 
 
 def _study(facts: Facts) -> dict[str, Any]:
@@ -208,10 +205,9 @@ def _about(facts: Facts) -> dict[str, Any]:
 
 def _guarantee(facts: Facts) -> dict[str, Any]:
     privacy, claims, unit = facts.study.privacy, facts.claims, facts.study.schema_.unit
-    reasons = [NO_PRIVACY] * (privacy.trust == "none") + [SIMULATION] * facts.seeded
     return {
-        "variant": "approximate differential privacy (ε, δ)" if claims else "none",
-        "absent": "; ".join(reasons),
+        "variant": "approximate differential privacy" if claims else "none",
+        "absent": "; ".join(_absent(facts)),
         "epsilon": facts.epsilon if claims else None,
         "delta": privacy.delta if claims else None,
         "epsilon_two_colluders": facts.epsilon_two if claims else None,
@@ -238,43 +234,55 @@ def _mechanism(mechanism: Mechanism) -> dict[str, Any]:
 
 
 def _composition(facts: Facts) -> dict[str, Any]:
-    trust = facts.study.privacy.trust
-    earlier = "not known to this card: every site's own ledger adds them up"
-    return {
+    texts = {
         "queries_answered": dict(sorted(facts.queries.items())),
-        "retry_reserve": facts.study.privacy.retries,
-        "price": "the plan's ε, retry reserve included; never that of the steps used" if trust != "none" else "none",
-        "within_the_plan": "privacy loss distributions (dp-accounting)" if trust != "none" else "none",
-        "epsilon_by_method": dict(sorted(facts.by_method.items())) if facts.claims else {},
-        "across_releases": "ε and δ of all releases from the same accounts add up",
-        "earlier_releases_epsilon": facts.earlier if facts.claims and facts.earlier is not None else earlier,
-        "arithmetic": "noise on integers (discrete Gaussian, AES-256-CTR); rounding is part of the sensitivity",
-        "sampling": "Poisson by donor, with coins that only the site knows",
         "post_processing": "synthetic data are drawn from the released arrays alone, labels included",
         "tuning": facts.texts.tuning,
+    }
+    if facts.study.privacy.trust == "none":
+        return texts
+    texts |= {
+        "retry_reserve": facts.study.privacy.retries,
+        "arithmetic": "noise on integers (discrete Gaussian, AES-256-CTR); rounding is part of the sensitivity",
+        "sampling": "Poisson by donor, with coins that only the site knows",
+    }
+    if not facts.claims:
+        return texts
+    return texts | {
+        "price": "the plan's ε, retry reserve included; never that of the steps used",
+        "within_the_plan": "privacy loss distributions (dp-accounting)",
+        "epsilon_by_method": dict(sorted(facts.by_method.items())),
+        "across_releases": "ε and δ of all releases from the same accounts add up",
+        "earlier_releases": "not known to this card: every site's own ledger adds them up"
+        if facts.earlier is None
+        else f"ε = {epsilon_text(facts.earlier)} was spent before, on the same accounts",
     }
 
 
 def _actors(facts: Facts) -> list[dict[str, str]]:
     """Who takes part, for what each is trusted, and why."""
-    t = facts.study.privacy.colluders
-    site = ("site", "with its own donors' data only", "it holds them already; it sees the same sums as the coordinator")
-    reader = ("recipient", "with nothing", "ε holds against whoever reads the release, whatever else they know")
-    if facts.study.privacy.trust == "none":
-        what = "sees every exact sum" if facts.study.secure == "on" else "sees every site's exact vector"
-        reader = ("recipient", "with everything in the release", "no noise was added")
-        rows = [site, ("coordinator", "fully", f"{what}; crafted weights could single out one person"), reader]
-    else:
-        parties = f"at most {t} of {PARTIES} may collude: each adds its own noise, and the others' suffices for ε"
-        deliver = f"sees noisy sums only; {DELIVERY}"
-        network = "seeds travel sealed (HPKE), vectors encrypted (AES-GCM)"
-        rows = [
-            site,
-            ("party", "to follow the protocol", parties),
-            ("coordinator", "to deliver", deliver),
-            ("network", "with nothing but delivery", network),
-            reader,
+    t, private = facts.study.privacy.colluders, facts.study.privacy.trust != "none"
+    rows = [
+        ("site", "with its own donors' data only", "it holds them already; it sees the same sums as the coordinator")
+    ]
+    if facts.study.secure == "on":
+        collude = (
+            f"at most {t} of {PARTIES} may collude: each adds its own noise, and the rest is enough without theirs"
+        )
+        rows += [
+            ("party", "to follow the protocol", collude if private else "one honest party of three hides single sites"),
+            ("network", "with nothing but delivery", "seeds travel sealed (HPKE), vectors encrypted (AES-GCM)"),
         ]
+    if private:
+        rows.append(("coordinator", "to deliver", f"sees noisy sums only; {DELIVERY}"))
+    else:
+        seen = "every exact sum" if facts.study.secure == "on" else "every site's exact vector"
+        rows.append(("coordinator", "fully", f"sees {seen}; crafted weights could single out one person"))
+    if facts.claims:
+        rows.append(("recipient", "with nothing", "ε holds against whoever reads the release, whatever else they know"))
+    else:
+        why = "its noise can be recomputed from the seed" if private else "no noise was added"
+        rows.append(("recipient", "with everything the release tells", why))
     return [{"actor": actor, "trusted": trusted, "why": why} for actor, trusted, why in rows]
 
 
@@ -285,19 +293,26 @@ def _not_covered(facts: Facts) -> list[tuple[str, str, str]]:
         ("names of sites, public caps, genes, labels and ranges", "no", "declared public by the operator"),
         ("which sites took part, and when they answered", "no", "a sum hides who sent what, not who sent"),
         ("what is true of the population", "no", "that is what the release is for"),
+        ("how long answers took", "not assessed", "answers do not yet leave on a fixed schedule"),
+        ("choice of hyper-parameters", "not assessed", "see tuning, under composition"),
+        ("attribute inference and linkage to other data", "not assessed", "only membership is attacked so far"),
+    ]
+    if not facts.claims:
+        return [("everybody", "no", "; ".join(_absent(facts))), *rows]
+    rows += [
         ("relatives", "no", f"the unit is one {unit}; a relative's data stay in when that one is removed"),
         (f"one person behind several {unit}s or at several sites", "no", "ε is multiplied by their number"),
         ("later releases from the same data", "no", "their ε is added to this one"),
-        ("how long answers took", "not assessed", "answers do not yet leave on a fixed schedule"),
-        ("choice of hyper-parameters", "not assessed", facts.texts.tuning),
-        ("attribute inference and linkage to other data", "not assessed", "only membership is attacked so far"),
         ("three colluding parties", "no", "together they can open every site's vector"),
     ]
     if facts.gate_reads_people:
         rows.append(("the decision to publish", "no", "it was taken by looking at real members and controls"))
-    if facts.study.privacy.trust == "none" or facts.seeded:
-        rows.insert(0, ("everything else", "no", "; ".join(_alerts(facts))))
     return rows
+
+
+def _absent(facts: Facts) -> list[str]:
+    """Why there is no ε."""
+    return [NO_PRIVACY] * (facts.study.privacy.trust == "none") + [SIMULATION] * facts.seeded
 
 
 def _risk(facts: Facts) -> dict[str, Any]:

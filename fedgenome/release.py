@@ -77,7 +77,6 @@ def write_candidate(
     synthetic: Mapping[str, Synthetic],
     schema: Schema,
     unpaid: Sequence[str] = (),
-    pages: Callable[[dict[str, Any]], Mapping[str, str]] = lambda card: {},
 ) -> dict[str, Any]:
     """Write a candidate release to ``folder``, replacing one that is there, and return its final card.
 
@@ -89,7 +88,6 @@ def write_candidate(
         synthetic: Method → generated rows.
         schema: Genes and labels of the rows.
         unpaid: Statistics of private data that no query paid for.
-        pages: Makes further text files (name → text) from the final card.
 
     Raises:
         SpecError: the card prints an ε beside unpaid statistics, a seeded release would say where or
@@ -109,9 +107,18 @@ def write_candidate(
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     final = {**card, "record": {**card["record"], "files": digests}}
     files[CARD] = (json.dumps(final, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    files.update({name: text.encode() for name, text in pages(final).items()})
     _write_folder(folder, files)
     return final
+
+
+def add_pages(folder: Path, pages: Mapping[str, str]) -> None:
+    """Add text files (``card.html``, ``audit.json``) to a candidate, each whole or not at all."""
+    require(folder.is_dir(), f"a candidate at {folder}")
+    for name, text in pages.items():
+        partial = folder.with_name(f".{folder.name}.{name}")
+        _write_file(partial, text.encode())
+        partial.replace(folder / name)
+    _sync(folder)
 
 
 def load(folder: Path) -> Release:
@@ -126,7 +133,7 @@ def load(folder: Path) -> Release:
         stated = card["record"]["files"].get(name)
         require(hashlib.sha256(data).hexdigest() == stated, f"{folder / name} as card.json describes it")
     arrays: dict[str, dict[str, Array]] = {}
-    for key, array in _parse(folder / MODEL, lambda: load_tensors(files[MODEL])).items():
+    for key, array in sorted(_parse(folder / MODEL, lambda: load_tensors(files[MODEL])).items()):
         method, slash, name = key.partition("/")
         require(bool(slash and name), f"{folder / MODEL}: keys method/array", key=key)
         arrays.setdefault(method, {})[name] = array
@@ -286,10 +293,7 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     partial.mkdir()
     try:
         for name, data in files.items():
-            with (partial / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_file(partial / name, data)
         _sync(partial)
         if folder.exists():
             folder.rename(old)
@@ -298,6 +302,13 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:

@@ -17,8 +17,9 @@ import numpy as np
 from fedgenome import card, federate, folders, prepare, release
 from fedgenome.audit import gate
 from fedgenome.audit.gate import Verdict
-from fedgenome.audit.run import Audit, audit, merge
-from fedgenome.audit.targets import Records, pool
+from fedgenome.audit.results import Audit, merge
+from fedgenome.audit.run import audit, enough
+from fedgenome.audit.targets import Records, people
 from fedgenome.experiment import Experiment
 from fedgenome.folders import RunFolder
 from fedgenome.methods.base import Generator
@@ -136,10 +137,10 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
     with clock.step("generate"):
         rows = _generate(done)
     with clock.step("audit"):
-        audited = merge({label: _audit(done, label, made) for label, made in rows.items()})
+        audited = _audits(done, rows)
         verdict = gate.judge(audited, spec.audit)
     with clock.step("evaluate"):
-        useful = {label: _utility(done, made) for label, made in rows.items()}
+        useful = {label: _utility(done, label, made) for label, made in rows.items()}
     with clock.step("report"):
         return _finish(done, rows, audited, verdict, useful)
 
@@ -161,11 +162,11 @@ class _Done:
 
     @property
     def members(self) -> Records:
-        return pool(self.prepared.split.sites.values())
+        return people(self.prepared.split.members)
 
     @property
     def controls(self) -> Records:
-        return pool([self.prepared.split.controls])
+        return people(self.prepared.split.controls)
 
 
 def _place(spec: Experiment, folder: RunFolder) -> federate.Place:
@@ -189,10 +190,17 @@ def _generate(done: _Done) -> dict[str, Synthetic]:
 
 
 def _released(done: _Done, rows: Synthetic, label: str) -> Synthetic:
-    """Return the rows of the released table: a random subset of those drawn."""
+    """Return as many of a method's rows as are released: a random subset of those drawn."""
     count = done.prepared.experiment.release.rows
     chosen = np.sort(done.root.stream("table", label).generator().choice(len(rows.label), count, replace=False))
     return Synthetic(x=rows.x[chosen], label=rows.label[chosen])
+
+
+def _audits(done: _Done, rows: Mapping[str, Synthetic]) -> Audit | None:
+    """Attack every generator of the release; None where there are too few donors to say anything."""
+    if not enough(done.members, done.controls):
+        return None
+    return merge({label: _audit(done, label, made) for label, made in rows.items()})
 
 
 def _audit(done: _Done, label: str, made: Synthetic) -> Audit:
@@ -212,14 +220,15 @@ def _audit(done: _Done, label: str, made: Synthetic) -> Audit:
     )
 
 
-def _utility(done: _Done, made: Synthetic) -> dict[str, Any]:
+def _utility(done: _Done, label: str, made: Synthetic) -> dict[str, Any]:
     low = done.prepared.study.schema_.low
     rng = done.root.stream("utility").generator()
-    return utility(members=done.members, controls=done.controls, synthetic=made, low=low, rng=rng).to_json()
+    table = _released(done, made, label)
+    return utility(members=done.members, controls=done.controls, synthetic=table, low=low, rng=rng).to_json()
 
 
 def _finish(
-    done: _Done, rows: Mapping[str, Synthetic], audited: Audit, verdict: Verdict, useful: Mapping[str, Any]
+    done: _Done, rows: Mapping[str, Synthetic], audited: Audit | None, verdict: Verdict, useful: Mapping[str, Any]
 ) -> Outcome:
     """Write candidate and report, then publish or withhold: publishing is the last thing that happens."""
     spec, folder = done.prepared.experiment, done.folder
@@ -236,7 +245,8 @@ def _finish(
             "card.html": public_card(final, verdict.public()),
         },
     )
-    folder.write("audit.json", json.dumps({"audit": audited.to_json(), "verdict": verdict.to_json()}, indent=1) + "\n")
+    found = audited.to_json() if audited else {}
+    folder.write("audit.json", json.dumps({"audit": found, "verdict": verdict.to_json()}, indent=1) + "\n")
     folder.write("utility.json", json.dumps(dict(useful), indent=1) + "\n")
     report = folder.write(
         "report.html",
@@ -244,7 +254,7 @@ def _finish(
             ReportInputs(
                 card=final,
                 verdict=verdict.to_json(),
-                audit=audited.to_json(),
+                audit=found,
                 utility=useful,
                 curves=_curves(done),
                 comparisons=[_comparison(done, label, made) for label, made in rows.items()],

@@ -2,7 +2,7 @@
 
 Soundness of the limits: a release needs *every* upper bound below its limit. The bounds are the upper
 ends of 95 % intervals, so a generator that truly exceeds a limit on any attack is released with a
-chance of at most 2.5 % (an intersection–union test: nothing to correct for several attacks).
+chance of about 2.5 % at most (an intersection–union test: nothing to correct for several attacks).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Policy(Strict):
 
     The defaults come from the intervals' widths with 560 members and 140 controls (94 evaluated; 3,000
     draws of scores without any leak). The upper end for the AUC is then .564 on average and above .65
-    in .3 % of draws; that for the hit rate .22 on average and above .35 in .5 %. So a generator that
+    in .3 % of draws; that for the hit rate .22 on average and above .35 in .5 %. Over both attacks
+    and all controls 2.3 % of 1,000 audits of tables without a leak were withheld. So a generator that
     does not leak passes, while AUC .72 or hits .58, published values for attacks on a conditional
     autoencoder, do not. Smaller audits have wider intervals and are withheld more often (46 evaluated
     controls: 9 % and 14 % of draws above the limits); under 30 evaluated controls nothing passes.
@@ -39,7 +40,7 @@ class Policy(Strict):
 
     auc: Limit = Limit(
         most=0.65,
-        reason="half-way between .56, the mean bound of 94 controls without a leak, and .72, a published CVAE's AUC",
+        reason="between .56, the mean bound of 94 controls without a leak, and .72, a published CVAE's AUC",
     )
     hits: Limit = Limit(
         most=0.35,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -137,3 +138,20 @@ class Audit:
             "attacks": [attack.to_json() for attack in self.attacks],
             "checks": [check.to_json() for check in self.checks],
         }
+
+
+def merge(audits: Mapping[str, Audit]) -> Audit:
+    """Return the audits of several generators of one release as one: attacks and checks named by generator.
+
+    All were run on the same members, controls and base. Power is the weakest audit's, and the number of
+    attacks counts them all, so that p-values are corrected for every attack on the release.
+    """
+    first = next(iter(audits.values()))
+    return replace(
+        first,
+        attacks=tuple(replace(a, name=f"{label}: {a.name}") for label, each in audits.items() for a in each.attacks),
+        checks=tuple(replace(c, attack=f"{label}: {c.attack}") for label, each in audits.items() for c in each.checks),
+        rows=min(each.rows for each in audits.values()),
+        samples=min(each.samples for each in audits.values()),
+        detectable_auc=max(each.detectable_auc for each in audits.values()),
+    )

@@ -97,13 +97,15 @@ def open_h5ad(path: str, layer: str) -> Table:
     """
     _check_h5ad(path)
     import anndata  # slow to import, and only this function needs it
+    from anndata._io.specs.registry import IORegistryError  # no public name in 0.12
 
     with warnings.catch_warnings():
         # Repeated names are refused by the caller, with the name.
         warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
+        warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)  # it reads them as well
         try:
             data = anndata.read_h5ad(path)
-        except (OSError, KeyError, ValueError, TypeError, AttributeError) as fault:
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, IORegistryError) as fault:
             reason = str(fault).splitlines()[0] if str(fault) else ""
             raise SpecError(f"{path}: expected a readable h5ad, got {type(fault).__name__}: {reason}") from None
     x, genes = _layer(path, data, layer)

@@ -34,7 +34,7 @@ class Options(Strict):
     edges: tuple[float, ...] | None = Field(
         default=None, min_length=1, description="public bin edges from schema.low upwards, below schema.high"
     )
-    label_weight: float = Field(default=2.0, gt=0, le=1000, description="weight of the label indicator against a gene's")
+    label_weight: float = Field(default=1.0, gt=0, le=1000, description="weight of the label indicator against a gene's")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

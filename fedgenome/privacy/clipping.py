@@ -56,6 +56,7 @@ def sum_rows(rows: Array, donor: Array, mask: Array, bound: float) -> ClippedSum
     """
     require(rows.ndim == 2, "rows of shape (slots, n)", shape=rows.shape)
     check_slots(len(rows), donor.shape, mask.shape, bound)
+    require(mask.dtype == np.bool_, "a mask of bool", dtype=mask.dtype)
     total = np.zeros(rows.shape[1])
     for slots, starts in _donor_chunks(donor, max(1, _CHUNK // max(1, rows.shape[1]))):
         means = _means(rows[slots], mask[slots], starts)

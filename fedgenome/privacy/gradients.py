@@ -3,8 +3,9 @@
 One forward and one backward to the pre-activations give, for a Linear layer with inputs a and
 pre-activation gradients g, row i's weight gradient g_i a_iᵀ without writing it down: inner products of
 row gradients are (g_i·g_j)(a_i·a_j + 1), from which come the donors' norms, and the clipped sum is
-(c∘g)ᵀa. Rows run in micro-batches of one fixed shape: a matrix product of another height may round a
-row differently, so that removing a donor would move the others' answers. All sums are in float64.
+(c∘g)ᵀa. Rows run in blocks of one fixed shape: a matrix product of another height may round a row
+differently (seen at heights 1 and 2), so that removing a donor would move the others' answers. Sums over
+rows are in float64, so that what DESIGN §6 charges for adding micro-batches in float32 is not used up.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -30,6 +30,7 @@ Inputs = tuple[Tensor, ...]
 Model = TypeVar("Model", bound=nn.Module)
 Loss = Callable[[Model, Inputs], Tensor]
 
+_BLOCK = 4 * MICRO_BATCH  # rows of every matrix product; a few tens of rows cost hardly less than 64
 _CANCELLED = 2.0**-40  # share of the rows' own norms added to a donor's: what rounding can hide in a sum of them
 
 
@@ -45,7 +46,7 @@ def sum_gradients(
         model: Its parameters all belong to Linear layers, each used once in ``loss``, on (rows, features).
         loss: Gives one loss a row, (rows,), entry i of which depends on row i alone.
         inputs: Tensors of (slots, ...) each.
-        donor: (slots,) int64, whose row it is; at most ``MICRO_BATCH`` slots a donor.
+        donor: (slots,) int64, whose row it is; at most 64 slots a donor.
         mask: (slots,) bool; a False slot contributes exactly nothing, whatever it holds.
         bound: C.
 
@@ -53,13 +54,14 @@ def sum_gradients(
         SpecError: a layer without a rule, a donor of too many rows, or shapes that do not agree.
     """
     check_slots(len(donor), tuple(donor.shape), tuple(mask.shape), bound)
+    require(mask.dtype == torch.bool, "a mask of bool", dtype=mask.dtype)
     shapes = [tuple(tensor.shape) for tensor in inputs]
     require(all(shape[:1] == donor.shape for shape in shapes), "inputs of (slots, ...)", shapes=shapes)
     layers = _linear_layers(model)
     total = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
     views = _views(model, total)
     with torch.enable_grad(), _tapped(layers) as taps:
-        for slots in _micro_batches(donor):
+        for slots in _blocks(donor):
             live = mask[slots.clamp(min=0)] & (slots >= 0)
             owner = torch.where(slots >= 0, donor[slots.clamp(min=0)], -1)
             rows = _run(model, loss, tuple(_rows(t, slots, live) for t in inputs), taps)
@@ -67,22 +69,8 @@ def sum_gradients(
     return ClippedSum(value=total.numpy(), bound=bound, token=_TOKEN)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """One layer's book-keeping for a micro-batch, float64: (m, in) inputs, (m, out) gradients."""
-
-    a: Tensor
-    g: Tensor
-
-    def squared(self) -> Tensor:
-        """Squared norm of each row's gradient, (m,)."""
-        return self.g.square().sum(1) * (self.a.square().sum(1) + 1)
-
-    def products(self) -> Tensor:
-        """Inner products of the rows' gradients, (m, m)."""
-        return (self.g @ self.g.T) * (self.a @ self.a.T + 1)
-
-
+_View = tuple[Tensor, Tensor | None]  # a layer's weight and bias within the flat sum
+_Rows = tuple[Tensor, Tensor]  # one layer's inputs a (m, in) and pre-activation gradients g (m, out), float32
 _Tap = tuple[Tensor, int, GradientEdge]  # a layer's input, its version then, and where its gradient comes by
 
 
@@ -108,7 +96,7 @@ def _linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
     return layers
 
 
-def _views(model: nn.Module, total: Tensor) -> dict[str, tuple[Tensor, Tensor | None]]:
+def _views(model: nn.Module, total: Tensor) -> dict[str, _View]:
     """Return each Linear's weight and bias as views into ``total``, by layer name."""
     parts: dict[str, Tensor] = {}
     start = 0
@@ -134,19 +122,19 @@ def _note(taps: list[_Tap], _: nn.Module, inputs: Inputs, output: Tensor) -> Non
     taps.append((inputs[0].detach(), inputs[0]._version, get_gradient_edge(output)))
 
 
-def _micro_batches(donor: Tensor) -> Iterator[Tensor]:
-    """Yield slots in groups of ``MICRO_BATCH``, whole donors each, filled up with -1.
+def _blocks(donor: Tensor) -> Iterator[Tensor]:
+    """Yield slots in blocks of whole donors, filled up with -1.
 
     The layout depends on ``donor`` alone, so that masking a slot moves no other.
     """
     order = np.argsort(donor.numpy(), kind="stable")
     sizes = np.unique(donor.numpy(), return_counts=True)[1]
     # Raised on how rows are dealt to donors: check it where a shard is made, not where questions are answered.
-    if sizes.size and sizes.max() > MICRO_BATCH:
-        raise SpecError(f"expected at most {MICRO_BATCH} rows a donor, as a micro-batch holds whole donors; keep fewer")
+    if sizes.size and sizes.max() > _BLOCK:
+        raise SpecError(f"expected at most {_BLOCK} rows a donor, as a block holds whole donors; keep fewer")
     start = stop = 0
     for size in sizes.tolist():
-        if stop + size - start > MICRO_BATCH:
+        if stop + size - start > _BLOCK:
             yield _filled(order[start:stop])
             start = stop
         stop += size
@@ -155,7 +143,7 @@ def _micro_batches(donor: Tensor) -> Iterator[Tensor]:
 
 
 def _filled(slots: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
-    return torch.from_numpy(np.pad(slots, (0, MICRO_BATCH - len(slots)), constant_values=-1))
+    return torch.from_numpy(np.pad(slots, (0, _BLOCK - len(slots)), constant_values=-1))
 
 
 def _rows(tensor: Tensor, slots: Tensor, live: Tensor) -> Tensor:
@@ -166,39 +154,49 @@ def _rows(tensor: Tensor, slots: Tensor, live: Tensor) -> Tensor:
 
 
 def _run(model: Model, loss: Loss[Model], inputs: Inputs, taps: dict[str, list[_Tap]]) -> list[_Rows]:
-    """Return every layer's inputs and pre-activation gradients for one micro-batch."""
+    """Return every layer's inputs and pre-activation gradients for one block."""
     for used in taps.values():
         used.clear()
     losses = loss(model, inputs)
-    require(losses.shape == (MICRO_BATCH,), "one loss a row", shape=tuple(losses.shape), rows=MICRO_BATCH)
+    require(losses.shape == (_BLOCK,), "one loss a row", shape=tuple(losses.shape), rows=_BLOCK)
     for name, used in taps.items():
-        if len(used) != 1 or used[0][0].shape[:-1] != (MICRO_BATCH,) or used[0][0]._version != used[0][1]:
+        if len(used) != 1 or used[0][0].shape[:-1] != (_BLOCK,) or used[0][0]._version != used[0][1]:
             raise SpecError(
                 f"layer {name!r}: expected one use, on (rows, features) that stay unchanged, got {len(used)} uses on "
                 f"{[tuple(a.shape) for a, _, _ in used]}; split the layer or flatten its input"
             )
     edges = [used[0][2] for used in taps.values()]
     gradients = torch.autograd.grad(losses.sum(), edges, allow_unused=True, materialize_grads=True)
-    return [_Rows(used[0][0].double(), g.double()) for used, g in zip(taps.values(), gradients, strict=True)]
+    return [(used[0][0], g) for used, g in zip(taps.values(), gradients, strict=True)]
 
 
-def _add_clipped(
-    rows: list[_Rows], owner: Tensor, live: Tensor, bound: float, views: list[tuple[Tensor, Tensor | None]]
-) -> None:
-    """Add a micro-batch's clipped donors to the views."""
-    squared = torch.stack([layer.squared() for layer in rows]).sum(0)
-    same = owner[:, None] == owner
-    kept = live & ~(same & (live & ~squared.isfinite())).any(1)  # float64 squares of finite float32 cannot overflow
-    if not kept.all():
-        rows = [_Rows(r.a.masked_fill(~kept[:, None], 0), r.g.masked_fill(~kept[:, None], 0)) for r in rows]
-        squared = squared.masked_fill(~kept, 0)
-    share = kept.double() / (same & live).sum(1).clamp(min=1)  # of a row in its donor's mean
-    weight = share * _factors(rows, squared, same.double() * share, bound)
-    for layer, (matrix, bias) in zip(rows, views, strict=True):
-        scaled = layer.g * weight[:, None]
-        matrix.addmm_(scaled.T, layer.a)
+def _add_clipped(rows: list[_Rows], owner: Tensor, live: Tensor, bound: float, views: list[_View]) -> None:
+    """Add a block's clipped donors to the views."""
+    same = (owner[:, None] == owner) & live
+    squared = _squared_norms(rows)
+    finite = squared.isfinite()
+    if not finite.all():
+        live = live & ~(same & ~finite).any(1)
+        rows = [(a.masked_fill(~live[:, None], 0), g.masked_fill(~live[:, None], 0)) for a, g in rows]
+        squared = squared.masked_fill(~live, 0)
+    share = live.double() / same.sum(1).clamp(min=1)  # of a row in its donor's mean
+    weight = share * _factors(rows, squared, same * share, bound)
+    for (a, g), (matrix, bias) in zip(rows, views, strict=True):
+        scaled = g * weight[:, None]
+        matrix.addmm_(scaled.T, a.double())
         if bias is not None:
             bias.add_(scaled.sum(0))
+
+
+def _squared_norms(rows: list[_Rows]) -> Tensor:
+    """Return the squared norm of each row's gradient, (m,) float64: it cannot overflow, so NaN or inf tell all."""
+    a, g = (torch.stack([_norms(layer[i]) for layer in rows]) for i in (0, 1))
+    return (g.square() * (a.square() + 1)).sum(0)
+
+
+def _norms(rows: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return norms
 
 
 def _factors(rows: list[_Rows], squared: Tensor, shares: Tensor, bound: float) -> Tensor:
@@ -210,7 +208,12 @@ def _factors(rows: list[_Rows], squared: Tensor, shares: Tensor, bound: float) -
     """
     norms2 = (shares @ squared.sqrt()).square()  # that of a donor with one row; of several, if they agreed
     hidden = norms2 * _CANCELLED
-    if int((shares > 0).sum()) > len(shares):
-        products = torch.stack([layer.products() for layer in rows]).sum(0)
+    if bool(((shares > 0).sum(1) > 1).any()):
+        products = sum((_products(a.double(), g.double()) for a, g in rows), torch.zeros_like(shares))
         norms2 = ((shares @ products) * shares).sum(1).clamp(min=0)
     return bound / (norms2 + hidden).sqrt().clamp(min=bound)
+
+
+def _products(a: Tensor, g: Tensor) -> Tensor:
+    """Return the inner products of the rows' gradients in one layer, (m, m)."""
+    return (g @ g.T) * (a @ a.T + 1)

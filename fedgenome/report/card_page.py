@@ -46,13 +46,13 @@ def card_sections(card: Mapping[str, Any]) -> Html:
 
 def _not_covered(card: Mapping[str, Any]) -> Html:
     rows = [(row["what"], row["covered"], row["why"]) for row in card["not_covered"]]
-    return table("What the guarantee does not cover", ("what", "covered", "why"), rows)
+    return table("What the guarantee does not cover", ("what", "covered", "why"), rows, stack=True)
 
 
 def _trust(card: Mapping[str, Any]) -> Html:
     rows = [(row["actor"], row["trusted"], row["why"]) for row in card["trust"]["actors"]]
     secure = "on" if card["trust"]["secure"] == "on" else tag("strong", "off", class_="bad")
-    who = table("Who is trusted with what, and why", ("actor", "trusted", "why"), rows)
+    who = table("Who is trusted with what, and why", ("actor", "trusted", "why"), rows, stack=True)
     return join([facts([("trust model", card["trust"]["model"]), ("secure aggregation", secure)]), who])
 
 
@@ -74,14 +74,21 @@ def _level(mechanism: Mapping[str, Any]) -> str:
 
 
 def _composition(card: Mapping[str, Any]) -> Html:
-    return _named(card["composition"])
+    composition = dict(card["composition"])
+    by_method = composition.pop("epsilon_by_method", {})
+    split = (
+        facts([(f"ε of each method alone, per {card['guarantee']['unit']}", _value(by_method))]) if by_method else ""
+    )
+    return join([_named(composition, "price", "within_the_plan", "queries_answered"), split])
 
 
 def _study(card: Mapping[str, Any]) -> Html:
     study = card["study"]
     spec, schema = study["spec"], study["spec"]["schema"]
     genes, labels = schema["genes"], schema["labels"]
-    methods = [(m["name"] or m["kind"], m["kind"], _value(m["options"])) for m in spec["methods"]]
+    methods = [
+        (m["name"] or m["kind"], m["kind"], _value(m["options"]) if m["options"] else "") for m in spec["methods"]
+    ]
     more = f" and {len(genes) - _SHOWN:,} more" if len(genes) > _SHOWN else ""
     public = facts(
         [
@@ -101,7 +108,14 @@ def _about(card: Mapping[str, Any]) -> Html:
     caps = table(
         "Sites, with the public cap that stands in for their size", ("site", "role", "cap"), rows, numbers=(2,)
     )
-    return join([_named(about), caps, tag("h3", "Signed off by"), _named(card["sign_off"])])
+    return join(
+        [
+            _named(about, "product", "intended_use"),
+            caps,
+            tag("h3", "Signed off by"),
+            _named(card["sign_off"], "name", "role"),
+        ]
+    )
 
 
 def _record(card: Mapping[str, Any]) -> Html:
@@ -113,12 +127,15 @@ def _record(card: Mapping[str, Any]) -> Html:
 
 
 def _audit(card: Mapping[str, Any], audit: Mapping[str, Any]) -> Html:
-    return join([_named({k: v for k, v in card["risk"].items() if k != "gate_reads_people"}), _named(audit)])
+    risk = {name: value for name, value in card["risk"].items() if name != "gate_reads_people"}
+    told = {name: value for name, value in audit.items() if name != "decision"}  # an alert of the card already
+    return join([_named(told, "verdict", "statement"), _named(risk)])
 
 
-def _named(pairs: Mapping[str, Any]) -> Html:
-    """Show a mapping; sorted, because a card that was read back is."""
-    return facts((name.replace("_", " "), _value(pairs[name])) for name in sorted(pairs))
+def _named(pairs: Mapping[str, Any], *first: str) -> Html:
+    """Show a mapping, ``first`` first and the rest sorted: a card that was read back has no order of its own."""
+    names = [*(name for name in first if name in pairs), *sorted(set(pairs) - set(first))]
+    return facts((name.replace("_", " "), _value(pairs[name])) for name in names)
 
 
 def _value(value: object) -> Child:

@@ -15,7 +15,15 @@ from fedgenome.report.inputs import Comparison, Curve
 
 POINTS = 1500  # most points of one panel: what a phone draws without stutter
 _COLOURS = 10
-_SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "triangle-down")
+_SYMBOLS = {
+    "circle": "●",
+    "diamond": "◆",
+    "square": "■",
+    "triangle-up": "▲",
+    "x": "✖",
+    "star": "★",
+    "triangle-down": "▼",
+}
 _LINES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -49,7 +57,8 @@ def training(name: str, curves: Sequence[Curve]) -> Figure:
     notes = "; ".join(dict.fromkeys(curve.note for curve in curves if curve.note))
     first = curves[0]
     ends = ", ".join(f"{c.name} from {_short(c.y[0])} to {_short(c.y[-1])}" for c in curves if len(c.y))
-    caption = f"{first.y_title} by {first.x_title}" + (f": {notes}." if notes else ".")
+    names = ", ".join(curve.name for curve in curves)
+    caption = f"{names}: {first.y_title} by {first.x_title}" + (f"; {notes}." if notes else ".")
     data = [_line(k, curve.name, curve.x, curve.y) for k, curve in enumerate(curves)]
     return Figure(
         name=name,
@@ -64,11 +73,14 @@ def roc(name: str, attacks: Sequence[Mapping[str, Any]]) -> Figure:
     """Return ROC curves of ``Attack.to_json()`` beside the line of chance."""
     chance = {"x": [0, 1], "y": [0, 1], "name": "chance", "mode": "lines", "line": {"color": "--quiet", "dash": "dot"}}
     lines = [_line(k, a["name"], a["roc"]["false_alarms"], a["roc"]["hits"]) for k, a in enumerate(attacks)]
-    layout = _axes("false alarms: controls taken for members", "hits: members recognised")
+    layout = _axes("false alarms", "hits") | {"showlegend": True}
     layout["xaxis"] |= {"range": [0, 1]}
     layout["yaxis"] |= {"range": [0, 1.02]}
     found = ", ".join(f"{a['name']} AUC {a['auc']['estimate']:.3f}" for a in attacks)
-    caption = "Attack curves. On the dotted line an attacker does no better than a coin."
+    caption = (
+        "Attack curves: members recognised (hits) against controls taken for members (false alarms). "
+        "On the dotted line an attacker does no better than a coin."
+    )
     return Figure(name=name, data=[chance, *lines], layout=layout, caption=caption, alternative=f"{caption} {found}.")
 
 
@@ -79,13 +91,19 @@ def projection(name: str, shown: Comparison) -> tuple[Figure, Figure]:
     spots = [(rows - centre) @ axes.T for rows in (real, made)]
     both = np.concatenate([np.zeros((1, 2)), *spots])
     low, high = both.min(axis=0) - 0.5, both.max(axis=0) + 0.5
-    layout = _axes(*(f"component {k + 1} ({share:.0%} of the real variance)" for k, share in enumerate(shares)))
+    layout = _axes(*(f"component {k + 1} ({share:.0%})" for k, share in enumerate(shares)))
     for axis, k in (("xaxis", 0), ("yaxis", 1)):
         layout[axis] |= {"range": _numbers([low[k], high[k]]), "zeroline": False}
     groups = ((real, "real", spots[0], shown.real_label), (made, "synthetic", spots[1], shown.synthetic_label))
     return tuple(  # type: ignore[return-value]
         _scatter(f"{name}-{kind}", kind, spot, label, shown, layout) for _, kind, spot, label in groups
     )
+
+
+def legend(labels: Sequence[str]) -> Html:
+    """Return the marks of the labels in :func:`projection`: once for both of its plots."""
+    marks = [tag("span", _SYMBOLS[_symbol(k)], class_=_colour(k)[2:], aria_hidden="true") for k in range(len(labels))]
+    return tag("ul", *(tag("li", mark, text) for mark, text in zip(marks, labels, strict=True)), class_="legend")
 
 
 def principal_components(x: Array) -> tuple[Array, Array, Array]:
@@ -140,7 +158,7 @@ def accuracies(name: str, scores: Sequence[tuple[str, Mapping[str, Any]]]) -> Fi
         "marker": {"color": "--c0", "size": 10},
         "hovertemplate": "%{y}<br>accuracy %{x}<extra></extra>",
     }
-    layout = {"xaxis": {"title": {"text": "accuracy on real controls"}, "range": [0, 1]}, "showlegend": False}
+    layout = {"xaxis": {"title": {"text": "accuracy on real controls"}, "range": [0, 1.02]}}
     layout["yaxis"] = {"autorange": "reversed", "type": "category"}
     caption = "Accuracy on real controls with 95 % intervals."
     told = "; ".join(f"{who}, {_brief(score)}: {score['accuracy']['estimate']:.2f}" for who, score in scores)
@@ -157,7 +175,7 @@ def _scatter(name: str, kind: str, spots: Array, label: Array, shown: Comparison
     data = []
     for code, text in enumerate(shown.labels):
         mine = spots[label == code]
-        marker = {"color": _colour(code), "symbol": _SYMBOLS[code % len(_SYMBOLS)], "size": 6, "opacity": 0.75}
+        marker = {"color": _colour(code), "symbol": _symbol(code), "size": 6, "opacity": 0.75}
         where = {"x": _numbers(mine[:, 0]), "y": _numbers(mine[:, 1])}
         data.append({**where, "name": _plain(text), "mode": "markers", "marker": marker})
     counts = ", ".join(f"{text} {int((label == code).sum())}" for code, text in enumerate(shown.labels))
@@ -178,6 +196,10 @@ def _axes(x: str, y: str) -> dict[str, Any]:
 def _plain(text: str) -> str:
     """Keep plotly, which reads a few HTML tags in its texts, from reading any in ours."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _symbol(k: int) -> str:
+    return tuple(_SYMBOLS)[k % len(_SYMBOLS)]
 
 
 def _colour(k: int) -> str:

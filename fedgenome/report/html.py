@@ -51,7 +51,14 @@ def facts(pairs: Iterable[tuple[str, Child]]) -> Html:
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs))
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Child]], numbers: Iterable[int] = ()) -> Html:
+def table(
+    caption: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[Child]],
+    numbers: Iterable[int] = (),
+    *,
+    stack: bool = False,
+) -> Html:
     """Return a table in a box that scrolls sideways by keyboard too.
 
     Args:
@@ -59,19 +66,23 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Child]], nu
         head: Column names.
         rows: Cells; the first of each row names it.
         numbers: Columns that hold numbers, aligned right.
+        stack: On a phone show each row as a block: for tables of sentences.
     """
     right = frozenset(numbers)
     style = {True: "number", False: "text"}
     header = tag("tr", *(tag("th", name, scope="col", class_=style[k in right]) for k, name in enumerate(head)))
     body = [
-        tag("tr", *(_cell(k, cell, style[k in right]) for k, cell in enumerate(row))) for row in rows
-    ]  # a row's first cell is its heading
-    inner = tag("table", tag("caption", caption), tag("thead", header), tag("tbody", *body))
-    return tag("div", inner, class_="scroll", role="region", aria_label=caption, tabindex=0)
+        tag("tr", *(_cell(head[k], cell, style[k in right], first=k == 0) for k, cell in enumerate(row)))
+        for row in rows
+    ]
+    inner = tag("table", tag("caption", tag("span", caption)), tag("thead", header), tag("tbody", *body))
+    return tag(
+        "div", inner, class_="scroll stack" if stack else "scroll", role="region", aria_label=caption, tabindex=0
+    )
 
 
-def _cell(column: int, cell: Child, style: str) -> Html:
-    return tag("td", cell, class_=style) if column else tag("th", cell, scope="row", class_=style)
+def _cell(column: str, cell: Child, style: str, *, first: bool) -> Html:
+    return tag("th", cell, scope="row", class_=style) if first else tag("td", cell, class_=style, data_column=column)
 
 
 def data_block(name: str, value: object) -> Html:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fedgenome.card import DECISION, epsilon_text
+from fedgenome.card import epsilon_text
 from fedgenome.query import PARTIES
 from fedgenome.report.html import Html, bullets, tag
 
@@ -30,7 +30,7 @@ def meaning(card: Mapping[str, Any]) -> Html:
     """Return what the card's guarantee means, as a list."""
     guarantee = card["guarantee"]
     if guarantee["epsilon"] is None:
-        return tag("p", f"{guarantee['absent']}. Whoever reads the release may learn about single people.")
+        return tag("p", "Nothing bounds what a reader of this release can learn about single people.")
     lines = [
         _odds(guarantee),
         _hits(guarantee),
@@ -39,24 +39,27 @@ def meaning(card: Mapping[str, Any]) -> Html:
         _colluders(guarantee),
         _where(card),
     ]
-    if card["risk"]["gate_reads_people"]:
-        lines.append(f"{DECISION}: that was taken by looking at real members and controls.")
-    return bullets(line for line in lines if line)
+    return bullets(lines)
 
 
 def _odds(guarantee: Mapping[str, Any]) -> str:
     return (
-        f"ε = {epsilon_text(guarantee['epsilon'])}: adding or removing one {guarantee['unit']} changes the odds of any "
+        f"ε = {epsilon_text(guarantee['epsilon'])}: adding or removing one {_one(guarantee)} changes the odds of any "
         f"outcome by a factor of at most e^ε = {guarantee['odds']}, but for δ."
     )
 
 
 def _hits(guarantee: Mapping[str, Any]) -> str:
     most = most_hits(guarantee["epsilon"], guarantee["delta"], _FALSE_ALARMS)
-    who = f"whoever guesses whether one {guarantee['unit']} took part, wrongly accusing one outsider in ten,"
+    who = f"whoever guesses whether one {_one(guarantee)} took part, wrongly accusing one outsider in ten,"
     if most >= _NOTHING_RULED_OUT:
         return f"At this ε the mathematics alone rules out hardly any attack: {who} might be right about nearly all."
     return f"In other words, {who} recognises at most {math.ceil(most * 1000) / 10:g} % of those who did."
+
+
+def _one(guarantee: Mapping[str, Any]) -> str:
+    unit = str(guarantee["unit"])
+    return f"{unit}," if "," in unit else unit
 
 
 def _delta(guarantee: Mapping[str, Any]) -> str:

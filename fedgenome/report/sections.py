@@ -51,8 +51,12 @@ def comparison(comparisons: Sequence[Comparison]) -> Html:
     for k, shown in enumerate(comparisons):
         real, made = figures.projection(f"pca-{k}", shown)
         pair = tag("div", real.to_html(), made.to_html(), class_="pair")
-        parts += [tag("h3", shown.method), pair, figures.gene_means(f"means-{k}", shown).to_html()]
-    note = "Left the real rows, right the synthetic ones, on the principal components of the real rows, same axes."
+        marks = figures.legend(shown.labels)
+        parts += [tag("h3", shown.method), marks, pair, figures.gene_means(f"means-{k}", shown).to_html()]
+    note = (
+        "Both are shown on the first two principal components of the real rows, with the same axes; "
+        "in brackets the share of the real rows' variance."
+    )
     return section("comparison", "Real against synthetic", tag("p", note), *parts)
 
 
@@ -140,7 +144,8 @@ def _checks(checks: Sequence[Mapping[str, Any]]) -> Html:
         (c["kind"], c["attack"], "as it must" if c["passed"] else failed, *estimate(c["auc"]), c["rule"])
         for c in checks
     ]
-    return table("Controls of the attacks: without them the numbers above mean nothing", head, rows, numbers=(3, 4))
+    caption = "Controls of the attacks: without them the numbers above mean nothing"
+    return table(caption, head, rows, numbers=(3, 4), stack=True)
 
 
 def cost(spent: Cost) -> Html:
@@ -168,7 +173,7 @@ def ledger(records: Sequence[Mapping[str, Any]]) -> Html:
     caption = f"{len(records):,} records, oldest first" + (
         f"; the first {_LEDGER_ROWS}" * (len(records) > _LEDGER_ROWS)
     )
-    return section("ledger", "Ledger", table(caption, names, rows))
+    return section("ledger", "Ledger", tag("details", tag("summary", caption), table("Ledger", names, rows)))
 
 
 def _cell(value: object) -> str:

@@ -71,7 +71,9 @@ def wrap(share: Array) -> Any:
     np.True_
     """
     torch = importlib.import_module("torch")
-    held = share if share.dtype == np.uint64 else share.astype(np.uint64) << np.uint64(_EMBED)
+    held = share.astype(np.uint64, copy=False)
+    if share.dtype == np.uint32:
+        held <<= np.uint64(_EMBED)
     primitives: Any = _load().mpc.primitives
     return primitives.ArithmeticSharedTensor.from_shares(torch.from_numpy(held.view(np.int64)), precision=0)
 

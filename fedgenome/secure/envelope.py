@@ -143,7 +143,7 @@ def seal_vector(words: Words | Masked, public: PublicKey, info: bytes, prefix: b
     out.seek(len(prefix) + vector_bytes(vector.n_bytes) - 1)
     out.write(b"\0")
     with out.getbuffer() as room:
-        for nonce, block in zip(_nonces(vector.n_bytes), vector.blocks(CHUNK_BYTES), strict=True):
+        for nonce, block in zip(_nonces(_n_chunks(vector.n_bytes)), vector.blocks(CHUNK_BYTES), strict=True):
             start += cipher.encrypt_into(nonce, block.data.cast("B"), None, room[start:][: block.nbytes + TAG_BYTES])
     return out.getvalue()
 
@@ -162,8 +162,7 @@ def open_vector_into(blob: bytes | memoryview, key: PartyKey, info: bytes, sink:
     sealed = view[SMALL_BYTES:]
     scratch = memoryview(bytearray(min(CHUNK_BYTES, len(sealed))))
     step = CHUNK_BYTES + TAG_BYTES
-    n_bytes = len(sealed) - TAG_BYTES * -(-len(sealed) // step)
-    for index, nonce in enumerate(_nonces(n_bytes)):
+    for index, nonce in enumerate(_nonces(max(1, -(-len(sealed) // step)))):
         chunk = sealed[index * step : (index + 1) * step]
         plain = scratch[: max(len(chunk) - TAG_BYTES, 0)]
         try:
@@ -177,6 +176,5 @@ def _n_chunks(n_bytes: int) -> int:
     return max(1, -(-n_bytes // CHUNK_BYTES))
 
 
-def _nonces(n_bytes: int) -> Iterator[bytes]:
-    last = _n_chunks(n_bytes) - 1
-    return (_NONCE.pack(index, index == last) for index in range(last + 1))
+def _nonces(n_chunks: int) -> Iterator[bytes]:
+    return (_NONCE.pack(index, index == n_chunks - 1) for index in range(n_chunks))

@@ -288,22 +288,23 @@ class Parties:
         """Return the connection to a party, made once its socket is there."""
         deadline = time.monotonic() + START_SECONDS
         while handle.link is None:
-            link = self._dialled(handle, deadline)
-            if link is not None:
-                handle.link = _bounded(link, self._timeout)
+            # Client has no timeout of its own, and a party that serves another connection does not greet:
+            # a thread waits, and the party's end sets it free.
+            answer: queue.SimpleQueue[Connection | None] = queue.SimpleQueue()
+            threading.Thread(target=_dial, args=(handle.path, handle.key, answer), daemon=True).start()
+            link = self._dialled(handle, answer, deadline)
+            handle.link = link and _bounded(link, self._timeout)
         return handle.link
 
-    def _dialled(self, handle: _Handle, deadline: float) -> Connection | None:
-        # Client has no timeout of its own, and a party that serves another connection does not greet: a
-        # thread waits, which a party's end sets free.
-        answer: queue.SimpleQueue[Connection | None] = queue.SimpleQueue()
-        threading.Thread(target=_dial, args=(handle.path, handle.key, answer), daemon=True).start()
+    def _dialled(
+        self, handle: _Handle, answer: queue.SimpleQueue[Connection | None], deadline: float
+    ) -> Connection | None:
         while True:
-            with contextlib.suppress(queue.Empty):
-                return answer.get(timeout=_GLANCE)
             self.check()
             if time.monotonic() > deadline:
                 raise self._silent(handle, START_SECONDS)
+            with contextlib.suppress(queue.Empty):
+                return answer.get(timeout=_GLANCE)
 
     def _lost(self, handle: _Handle) -> RoleError:
         if handle.process is not None:

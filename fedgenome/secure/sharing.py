@@ -84,10 +84,13 @@ class Masked:
         return int(self._words.nbytes)
 
     def blocks(self, n_bytes: int) -> Iterator[Words]:
-        """Yield the masked vector in blocks of ``n_bytes``; the buffer of a block is used again for the next."""
+        """Yield the masked vector in blocks of ``n_bytes``, at least one.
+
+        The buffer of a block is used again for the next.
+        """
         size = n_bytes // self._words.itemsize
         scratch = np.empty(min(size, self._words.size), self._words.dtype)
-        for start in range(0, self._words.size, size):
+        for start in range(0, max(1, self._words.size), size):
             block = scratch[: min(size, self._words.size - start)]
             block[:] = self._words[start : start + size]
             for mask in self._masks:

@@ -24,25 +24,27 @@ def clean(draw):
     return _run(draw(560, rng), draw(140, rng), draw(500, rng))
 
 
-def _released(draw, change, repetitions=60):
+def _released(draw, change, repetitions=40):
     rng = np.random.default_rng(21)
     for _ in range(repetitions):
-        members, controls, table = draw(560, rng), draw(140, rng), draw(500, rng)
+        members, controls, table = draw(560, rng), draw(140, rng), draw(300, rng)
         yield judge(_run(members, controls, change(table, members)), DEFAULT).released
 
 
 def test_gate_releases_what_does_not_leak(draw):
-    """60 audits: at most 5 % + 2 standard errors withheld (measured 3 % over 1,000)."""
-    assert np.mean(list(_released(draw, lambda table, members: table))) >= 0.95 - 2 * (0.95 * 0.05 / 60) ** 0.5
+    """40 audits: at most 5 % + 2 standard errors withheld (measured 2.3 % over 1,000)."""
+    assert np.mean(list(_released(draw, lambda table, members: table))) >= 0.95 - 2 * (0.95 * 0.05 / 40) ** 0.5
 
 
 def test_gate_withholds_copies_of_three_members_in_ten(draw, copying):
-    assert not any(_released(draw, lambda table, members: copying(table, members, 0.3), repetitions=20))
+    assert not any(_released(draw, lambda table, members: copying(table, members, 0.3), repetitions=10))
 
 
 def test_release_says_not_refuted_and_at_what_power(clean):
     verdict = judge(clean, DEFAULT)
-    assert verdict.released and verdict.word == "released" and not verdict.reasons
+    assert verdict.released
+    assert verdict.word == "released"
+    assert not verdict.reasons
     assert verdict.evidence_for[0].startswith("not refuted")
     assert "AUC of 0.59 (about 18% of the members copied verbatim) with 80 % power" in verdict.evidence_for[1]
 
@@ -59,7 +61,9 @@ def test_each_limit_withholds_alone_and_exactly_above_it(clean, name, most, word
     assert judge(_with_high(clean, name, most), DEFAULT).released
     withheld = judge(_with_high(clean, name, most + 1e-9), DEFAULT)
     assert not withheld.released
-    assert len(withheld.reasons) == 1 and words in withheld.reasons[0] and f"{most:g} (" in withheld.reasons[0]
+    assert len(withheld.reasons) == 1
+    assert words in withheld.reasons[0]
+    assert f"{most:g} (" in withheld.reasons[0]
 
 
 @pytest.mark.parametrize("kind", ["positive", "negative", "blind"])
@@ -67,8 +71,10 @@ def test_failed_control_voids_the_audit_unless_the_policy_does_without(clean, ki
     failed = tuple(dataclasses.replace(c, passed=c.passed and c.kind != kind) for c in clean.checks)
     void = dataclasses.replace(clean, checks=failed)
     strict, lax = judge(void, DEFAULT), judge(void, Policy(require_controls=False))
-    assert not strict.released and strict.reasons[0].startswith(f"the audit is void: {kind} control")
-    assert lax.released and lax.evidence_against[0] == strict.reasons[0]
+    assert not strict.released
+    assert strict.reasons[0].startswith(f"the audit is void: {kind} control")
+    assert lax.released
+    assert lax.evidence_against[0] == strict.reasons[0]
 
 
 def test_too_few_controls_for_a_claim_withhold(draw):
@@ -110,7 +116,8 @@ def test_no_verdict_says_private(draw, copying, clean):
     leak = _run(members, draw(140, rng), copying(draw(500, rng), members, 1.0))
     for verdict in (judge(clean, DEFAULT), judge(leak, DEFAULT), judge(None, DEFAULT)):
         words = json.dumps([verdict.to_json(), verdict.public()]).replace("not differentially private", "")
-        assert "private" not in words.lower() and "safe" not in words.lower()
+        assert "private" not in words.lower()
+        assert "safe" not in words.lower()
 
 
 def test_changed_limit_needs_its_own_reason_and_unknown_keys_are_refused():

@@ -38,7 +38,8 @@ def test_decode_returns_what_was_encoded(header, kind_body):
 
 
 def test_layout_is_the_documented_one():
-    assert PART == b"FGPF\x01\x04" + (12).to_bytes(4, "big") + (6).to_bytes(8, "big") + b'{"site":"a"}sealed'
+    head = b"FGPF\x01\x04" + (12).to_bytes(4, "big") + (6).to_bytes(8, "big")
+    assert head + b'{"site":"a"}sealed' == PART
 
 
 @given(blob=st.binary(max_size=200))
@@ -123,7 +124,9 @@ def test_message_crosses_a_connection_whole():
 @pytest.mark.parametrize("module", [frames, party, parties])
 def test_nothing_is_pickled(module):
     tree = ast.parse(Path(module.__file__).read_text())
-    methods = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    methods = [
+        node.func for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
     pickling = [m for m in methods if m.attr in ("send", "recv") and ast.unparse(m.value) != "frames"]
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert not pickling

@@ -356,15 +356,27 @@ def test_unforeseen_exception_answers_a_code_and_goes_on_to_end_the_process():
     assert reply.header == {"code": "internal", "rule": "the party failed and ends"}
 
 
+DYING = """
+from fedgenome.secure import party
+try:
+    int("GATT" + "ACA")
+except ValueError as fault:
+    party._die(type(fault), fault.__traceback__)
+"""
+LOADED = """
+import sys, fedgenome.secure.party
+assert "numpy" in sys.modules
+print({"torch", "crypten"} & set(sys.modules))
+"""
+
+
 def test_traceback_of_a_dying_party_withholds_the_text():
-    code = "from fedgenome.secure import party; import sys\ntry: int('GATT' + 'ACA')\nexcept ValueError as f: party._die(type(f), f.__traceback__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", DYING], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "ValueError in a party (text withheld)" in done.stderr
     assert "GATTACA" not in done.stderr
 
 
 def test_importing_a_party_loads_no_torch():
-    code = "import sys, fedgenome.secure.party\nassert 'numpy' in sys.modules\nprint({'torch', 'crypten'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -21,8 +21,8 @@
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: colour("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 },
     hoverlabel: { bgcolor: colour("--panel"), font: { color: colour("--ink") } },
-    margin: { l: 56, r: 12, t: 12, b: 48 }, dragmode: fine.matches ? "zoom" : false,
-    legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, font: { size: narrow.matches ? 11 : 12 } },
+    margin: { l: 56, r: 12, t: 12, b: 48 }, showlegend: false, dragmode: fine.matches ? "zoom" : false,
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: narrow.matches ? 11 : 12 } },
     ...own, xaxis: axis(own.xaxis), yaxis: axis(own.yaxis),
   });
   const config = { responsive: true, displaylogo: false, displayModeBar: fine.matches ? "hover" : false, showTips: false };

@@ -1,0 +1,48 @@
+"""A small study of two sites, built by hand: public numbers, no files."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedgenome.cohort.shard import Shard
+from fedgenome.methods import registry
+from fedgenome.study import Plan, Study
+
+CAP = 40
+OPTIONS = {"rounds": 4, "sampling": 0.5, "hidden": 4, "latent": 2}
+
+
+def make_shard(donors: int, first: int = 0) -> Shard:
+    """Return ``donors`` rows of three genes and two classes."""
+    rng = np.random.default_rng(donors + first)
+    return Shard(
+        x=rng.uniform(0, 4, (donors, 3)).astype(np.float32),
+        label=np.arange(donors) % 2,
+        donor=np.arange(donors),
+        donors=tuple(f"donor-{first + i}" for i in range(donors)),
+        mask=np.ones(donors, bool),
+    )
+
+
+def make_study(trust: str = "distributed", kind: str = "marginals", **changes: object) -> Study:
+    """Return a study of two sites."""
+    private = trust != "none"
+    return Study.model_validate(
+        {
+            "name": "small",
+            "schema": {"genes": ["A", "B", "C"], "labels": ["x", "y"], "high": 4.0},
+            "methods": [{"kind": kind, "options": OPTIONS if kind == "cvae" else {}}],
+            "privacy": {"trust": trust, "epsilon": 5.0, "delta": 1e-3} if private else {"trust": trust},
+            "donors_bound": 60,
+            "quorum": 2,
+            "roster": [{"name": "north", "cap": CAP}, {"name": "south", "cap": CAP}],
+            **changes,
+        }
+    )
+
+
+def make_plan(study: Study, noise: float = 4.0) -> Plan:
+    """Return the study's plan at a noise level that costs less than its ε."""
+    private = study.privacy.trust != "none"
+    methods = [registry.build(m, study.schema_, study.donors_bound, private) for m in study.methods]
+    return Plan.with_reserve(tuple(m for method in methods for m in method.plan(noise)), study.privacy.retries)

@@ -1,0 +1,184 @@
+"""The coordinator over Flower's apps: sums, retries, resumes and failures."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from flwr.common.serde import message_from_proto, message_to_proto
+
+from fedgenome.errors import BudgetRefused, RoleError
+from fedgenome.federation import engines, site_app
+from fedgenome.federation.coordinator import Coordinator
+from fedgenome.federation.local_grid import LocalGrid
+from fedgenome.federation.wire import Call, refusal
+from fedgenome.secure.parties import Parties
+from tests.federation.small import make_study
+
+PLAIN = {"trust": "none", "secure": "off"}
+
+
+def conduct(job, agents, carry=lambda message: message):
+    coordinator = Coordinator(job)
+    handles = [getattr(agent, "handle", agent) for agent in agents]
+    client = site_app.make(lambda context: handles[int(context.node_config["partition-id"])])
+    coordinator.conduct(LocalGrid(client, len(agents), carry))
+    return coordinator
+
+
+def through_bytes(message):
+    again = message_from_proto(type(message_to_proto(message)).FromString(message_to_proto(message).SerializeToString()))
+    again.metadata.__dict__["_message_id"] = message.metadata.message_id
+    return again
+
+
+def both(agent, study, **changes):
+    return [agent(study, "north", **changes), agent(study, "south", **changes)]
+
+
+@pytest.fixture(scope="module")
+def parties(tmp_path_factory):
+    started = []
+
+    def start(seed):
+        started.append(Parties.start(tmp_path_factory.mktemp("parties"), seed))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+def same(a, b):
+    return all((a[method][name] == b[method][name]).all() for method in a for name in a[method])
+
+
+def test_plain_sums_without_noise_are_the_pooled_tables(agent, make_job):
+    study = make_study(**PLAIN)
+    arrays = conduct(make_job(study), both(agent, study)).releases["marginals"]
+    assert arrays["label_weights"] == pytest.approx([0.5, 0.5], abs=1e-3)
+
+
+def test_secure_and_plain_sums_give_the_same_release_without_noise(agent, make_job, parties, tmp_path):
+    plain, secure = make_study(**PLAIN), make_study(trust="none")
+    one = conduct(make_job(plain), both(agent, plain)).releases
+    two = conduct(make_job(secure, parties(None), folder=tmp_path / "two"), both(agent, secure)).releases
+    assert same(one, two)
+
+
+def test_every_message_through_bytes_gives_the_same_seeded_release(agent, make_job, parties, tmp_path):
+    study = make_study(kind="cvae")
+    releases = []
+    for k, carry in enumerate((lambda message: message, through_bytes)):
+        job = make_job(study, parties(7), seed=7, folder=tmp_path / str(k), noise=8.0)
+        releases.append(conduct(job, both(agent, study, seed=7), carry).releases)
+    assert same(*releases)
+
+
+def test_two_unseeded_runs_differ(agent, make_job, parties, tmp_path):
+    study = make_study()
+    one, two = (conduct(make_job(study, parties(None), folder=tmp_path / str(k)), both(agent, study)) for k in range(2))
+    assert not same(one.releases, two.releases)
+
+
+class Flaky:
+    """An agent that drops its n-th answers to ``ask``."""
+
+    def __init__(self, agent, *drops):
+        self.agent, self.drops, self.asked = agent, drops, 0
+
+    def handle(self, kind, call):
+        if kind == "ask":
+            self.asked += 1
+            if self.asked - 1 in self.drops:
+                return refusal("internal", "dropped for the test")
+        return self.agent.handle(kind, call)
+
+
+def test_a_failed_attempt_is_repeated_from_the_reserve_and_the_next_one_is_refused(agent, make_job, tmp_path):
+    study = make_study(kind="cvae", privacy={"trust": "distributed", "epsilon": 9.0, "delta": 1e-3, "retries": 0.25})
+    with Parties.start(tmp_path, None) as running:
+        north, south = both(agent, study)
+        job = make_job(study, running, noise=8.0)
+        coordinator = conduct(job, [north, Flaky(south, 2)])
+        assert coordinator.answered["cvae"] == 5
+    with Parties.start(tmp_path, None) as running:
+        north, south = both(agent, study)
+        job = make_job(study, running, noise=8.0, folder=tmp_path / "again")
+        with pytest.raises(BudgetRefused, match="used up, retries included"):
+            conduct(job, [north, Flaky(south, 2, 4)])
+
+
+def test_a_resumed_run_continues_with_the_interrupted_query_as_a_new_attempt(agent, make_job):
+    study = make_study(kind="cvae", **PLAIN)
+    seen = []
+
+    def interrupt(method, done):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    class Spy:
+        def __init__(self, agent):
+            self.agent = agent
+
+        def handle(self, kind, call):
+            if kind == "ask":
+                seen.append((call.header["query"]["step"], call.header["query"]["attempt"]))
+            return self.agent.handle(kind, call)
+
+    with pytest.raises(KeyboardInterrupt):
+        conduct(make_job(study, seed=1, on_step=interrupt), [Spy(a) for a in both(agent, study)])
+    resumed = conduct(make_job(study, seed=1), [Spy(a) for a in both(agent, study)])
+    assert [step for step, _ in seen[::2]] == [0, 1, 2, 3, 4] and resumed.answered["cvae"] == 5
+
+
+def test_too_few_sites_end_the_run_with_a_clear_error(agent, make_job):
+    study = make_study(**PLAIN)
+    with pytest.raises(RoleError, match=r"missing: south"):
+        conduct(make_job(study), [agent(study, "north")])
+
+
+def test_a_site_that_refuses_to_join_ends_the_run_below_quorum(agent, make_job):
+    study = make_study(**PLAIN)
+    agents = [agent(study, "north"), agent(study, "south", pinned="0" * 64)]
+    with pytest.raises(RoleError, match=r"1 of 2 sites joined"):
+        conduct(make_job(study), agents)
+
+
+def test_a_run_goes_on_without_a_site_above_quorum(agent, make_job):
+    study = make_study(**PLAIN, quorum=1)
+    arrays = conduct(make_job(study), [agent(study, "north"), Flaky(agent(study, "south"), 0)]).releases
+    assert np.isfinite(arrays["marginals"]["tables"]).all()
+
+
+def test_a_budget_at_a_site_is_a_budget_error_that_names_it(agent, make_job, parties):
+    study = make_study()
+    agents = [agent(study, "north"), agent(study, "south", budget=replace(agent_budget(), epsilon=1.0))]
+    with pytest.raises(BudgetRefused, match=r"south: .*need epsilon 5, budget 1"):
+        conduct(make_job(study, parties(None)), agents)
+
+
+def agent_budget():
+    from fedgenome.privacy.ledger import Budget
+
+    return Budget(epsilon=100.0, delta=0.1)
+
+
+def test_a_relay_passes_a_refusal_and_nothing_else():
+    client = site_app.make(lambda context: lambda kind, call: refusal("internal", "see the log"))
+    grid = LocalGrid(client, 1)
+    from fedgenome.federation.wire import from_records, to_records
+
+    message = grid.create_message(to_records(Call(header={})), "query.hello", next(iter(grid.get_node_ids())), "")
+    (reply,) = grid.send_and_receive([message])
+    assert from_records(reply.content).header == {"refused": ["internal", "see the log"]}
+
+
+@pytest.mark.ray
+def test_flowers_ray_engine_gives_the_same_seeded_release_as_the_local_one(agent, make_job, parties, tmp_path):
+    study = make_study(kind="cvae", methods=[{"kind": "cvae", "options": {"rounds": 2, "sampling": 0.5, "hidden": 4, "latent": 2}}])
+    releases = []
+    for engine in ("local", "ray"):
+        coordinator = Coordinator(make_job(study, parties(7), seed=7, folder=tmp_path / engine, noise=8.0))
+        engines.run(engine, coordinator.conduct, both(agent, study, seed=7))
+        releases.append(coordinator.releases)
+    assert same(*releases)

@@ -1,0 +1,168 @@
+"""A site answers what its pinned study and plan allow, once, and refuses the rest with a code."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fedgenome.federation.wire import Call
+from fedgenome.methods import registry
+from fedgenome.privacy.ledger import Budget
+from fedgenome.query import Mechanism, Query, Question, choose_scale
+from fedgenome.secure import bundle, ring
+from fedgenome.secure.envelope import PartyKey
+from tests.federation.small import CAP, make_plan, make_study
+
+KEYS = [PartyKey.generate() for _ in range(3)]
+
+
+def join(agent, study, plan=None, run="run-1"):
+    header = {
+        "study": study.model_dump(mode="json", by_alias=True),
+        "plan": (plan or make_plan(study)).model_dump(mode="json"),
+        "run": run,
+        "publics": [key.public.to_bytes().hex() for key in KEYS],
+    }
+    return agent.handle("join", Call(header=header))
+
+
+def query_of(study, step=0, attempt=0, noise=4.0, **changes):
+    method = registry.build(study.methods[0], study.schema_, study.donors_bound, study.privacy.trust != "none").at(noise)
+    question = method.ask(method.start(np.random.default_rng(0)))
+    question = replace(question, **{k: changes.pop(k) for k in list(changes) if k in Question.__dataclass_fields__})
+    terms = study.terms(make_plan(study, noise))
+    given = {"study": study.digest, "run": "run-1", "method": method.name, "scale": choose_scale(question, terms)}
+    return Query(question=question, step=step, attempt=attempt, terms=terms, **(given | changes))
+
+
+def ask(agent, query):
+    return agent.handle("ask", Call(header={"query": query.header()}, arrays=query.question.payload))
+
+
+def opened(query, answer):
+    total = np.zeros(query.question.length, ring.dtype_of(query.width))
+    for party, key in enumerate(KEYS):
+        bundle.add_part(query, "north", 0, party, key, answer.arrays[f"part{party}"].tobytes(), total)
+    return ring.decode(total, query.scale, query.width)
+
+
+def test_the_opened_bundle_is_the_sum_over_the_shard(agent):
+    study = make_study()
+    site = agent(study)
+    assert join(site, study).refusal is None
+    query = query_of(study)
+    total = opened(query, ask(site, query))
+    assert total[:2] == pytest.approx([10, 10], abs=1 / query.scale)  # ten rows of each class
+
+
+def test_a_repeated_question_gets_the_same_bytes_and_is_charged_once(agent):
+    study = make_study()
+    site = agent(study)
+    join(site, study)
+    first, again = (ask(site, query_of(study)) for _ in range(2))
+    assert all((first.arrays[part] == again.arrays[part]).all() for part in first.arrays)
+
+
+def test_a_changed_question_at_the_same_attempt_is_refused(agent):
+    study = make_study()
+    site = agent(study)
+    join(site, study)
+    ask(site, query_of(study))
+    changed = query_of(study, payload={"edges": np.zeros(3)})
+    assert ask(site, changed).refusal[0] == "asked-before"
+
+
+def test_more_queries_than_the_plan_holds_are_refused(agent):
+    study = make_study()
+    site = agent(study)
+    join(site, study)
+    assert ask(site, query_of(study)).refusal is None
+    assert ask(site, query_of(study, attempt=1)).refusal[0] == "outside-plan"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"study": "0" * 64}, "other-study"),
+        ({"run": "run-2"}, "other-study"),
+        ({"method": "cvae"}, "unknown-method"),
+        ({"scale": 2.0**40}, "wrong-scale"),
+        ({"mechanism": None}, "outside-plan"),
+        ({"mechanism": Mechanism(kind="gaussian", level=3.9, scope="marginals")}, "outside-plan"),
+        ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="other")}, "outside-plan"),
+        ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="marginals", where="home")}, "outside-plan"),
+        ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="marginals", sampling=0.5)}, "outside-plan"),
+        ({"unit": "site"}, "unsupported"),
+        ({"bound": 0.5}, "bound"),
+    ],
+)
+def test_a_query_the_site_did_not_agree_to_is_refused(agent, change, code):
+    study = make_study()
+    site = agent(study)
+    join(site, study)
+    refusal = ask(site, query_of(study, **change)).refusal
+    assert refusal is not None and refusal[0] == code
+
+
+def test_terms_other_than_those_pinned_are_refused(agent):
+    study = make_study()
+    site = agent(study)
+    join(site, study)
+    query = query_of(study)
+    other = replace(query, terms=replace(query.terms, colluders=0))
+    assert ask(site, other).refusal[0] == "invalid"
+
+
+def test_asking_before_joining_is_refused(agent):
+    study = make_study()
+    assert ask(agent(study), query_of(study)).refusal[0] == "not-joined"
+
+
+def test_a_study_that_was_not_pinned_is_refused(agent):
+    study = make_study()
+    assert join(agent(study, pinned="0" * 64), study).refusal[0] == "other-study"
+
+
+def test_a_site_above_its_cap_takes_no_part(agent):
+    study = make_study()
+    assert join(agent(study, donors=CAP + 1), study).refusal[0] == "over-cap"
+    assert join(agent(study, donors=CAP), study).refusal is None
+
+
+def test_a_plan_that_costs_more_than_the_study_says_is_refused(agent):
+    study = make_study()
+    assert join(agent(study), study, make_plan(study, noise=0.1)).refusal[0] == "over-epsilon"
+
+
+def test_a_plan_over_the_sites_budget_is_refused(agent):
+    study = make_study()
+    assert join(agent(study, budget=Budget(epsilon=4.9, delta=0.1)), study).refusal[0] == "budget"
+
+
+@pytest.mark.parametrize(("trust", "seed"), [("distributed", 7), ("none", None)])
+def test_simulations_and_trust_none_need_a_public_cohort(agent, trust, seed):
+    study = make_study(trust)
+    assert join(agent(study, seed=seed, public=False), study).refusal[0] == "not-public"
+    assert join(agent(study, seed=seed, public=True), study).refusal is None
+
+
+def test_an_unknown_kind_and_malformed_calls_are_refused_with_codes(agent):
+    study = make_study()
+    site = agent(study)
+    assert site.handle("steal", Call(header={})).refusal[0] == "unknown-kind"
+    assert site.handle("join", Call(header={})).refusal[0] == "malformed"
+    join(site, study)
+    assert site.handle("ask", Call(header={"query": {"run": "x"}})).refusal[0] == "invalid"
+
+
+def test_the_reply_to_a_fault_holds_no_data(agent, monkeypatch):
+    def broken(*given):
+        raise RuntimeError(f"row of {secret}")
+
+    study = make_study()
+    site = agent(study)
+    join(site, study)
+    secret = "AAACATACAACCAC-1"
+    monkeypatch.setattr(ring, "encode", broken)
+    answer = ask(site, query_of(study))
+    assert answer.refusal[0] == "internal" and secret not in str(answer.header) and not answer.arrays

@@ -1,0 +1,158 @@
+"""What plans cost, against published figures, closed forms and Opacus' accountants."""
+
+import math
+import warnings
+
+import pytest
+from scipy import optimize, stats
+
+from fedgenome.errors import SpecError
+from fedgenome.privacy import accounting
+from fedgenome.query import BLOCK_TAIL, Mechanism
+from fedgenome.study import Plan
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Opacus warns when imported
+    from opacus.accountants import PRVAccountant, RDPAccountant
+
+
+def gaussian(level, sampling=1.0, count=1, **fields):
+    return Mechanism(kind="gaussian", level=level, sampling=sampling, count=count, **fields)
+
+
+def plan(*mechanisms):
+    return Plan(mechanisms=mechanisms)
+
+
+SELECT = Mechanism(kind="exponential", level=0.3, count=2, sampling=0.5, scope="pick")
+
+
+@pytest.mark.parametrize(
+    ("sampling", "level", "count", "delta", "golden"),
+    [
+        (0.0128, 1.0, 1000, 1e-5, 2.3912),
+        (0.0256, 1.1, 2000, 1e-5, 6.2343),
+        (0.1, 2.0, 500, 1e-4, 4.8214),
+        (0.128, 3.0, 200, 1e-3, 1.7953),
+    ],
+)
+def test_epsilon_is_the_published_figure_to_the_printed_digit(sampling, level, count, delta, golden):
+    assert round(accounting.epsilon(plan(gaussian(level, sampling, count)), delta), 4) == golden
+
+
+@pytest.mark.parametrize("sampling", [0.01, 0.1])
+@pytest.mark.parametrize(("level", "count"), [(1.0, 100), (2.0, 500)])
+@pytest.mark.parametrize("delta", [1e-4, 1e-6])
+def test_epsilon_lies_below_rdp_and_beside_prv(sampling, level, count, delta):
+    ours = accounting.epsilon(plan(gaussian(level, sampling, count)), delta)
+    others = [RDPAccountant(), PRVAccountant()]
+    for other in others:
+        other.history = [(level, sampling, count)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Opacus warns where its best order is at the end of its list
+        rdp, prv = (other.get_epsilon(delta) for other in others)
+    assert prv - 0.03 < ours <= prv  # PRV adds its error bound of 0.01
+    assert ours < rdp
+
+
+def exact_gaussian(level, delta):
+    """ε of one Gaussian query in closed form (Balle & Wang 2018, Theorem 8)."""
+    norm = stats.norm.cdf
+    gap = lambda e: norm(0.5 / level - e * level) - math.exp(e) * norm(-0.5 / level - e * level) - delta  # noqa: E731
+    return optimize.brentq(gap, 0, 300, xtol=1e-10)
+
+
+@pytest.mark.parametrize(("level", "count"), [(0.5, 1), (1.0, 1), (4.0, 1), (8.0, 100), (20.0, 30)])
+def test_epsilon_without_sampling_is_the_closed_form_rounded_up(level, count):
+    exact = exact_gaussian(level / math.sqrt(count), 1e-5)
+    assert exact - 1e-9 <= accounting.epsilon(plan(gaussian(level, 1.0, count)), 1e-5) <= exact + 2e-3
+
+
+def test_empty_plan_costs_nothing():
+    assert accounting.epsilon(plan(), 1e-5) == 0.0
+    assert accounting.by_scope(plan(), 1e-5) == {}
+
+
+def test_selections_add_their_whole_level():
+    base = gaussian(2.0, 0.1, 50)
+    assert accounting.epsilon(plan(SELECT), 1e-5) == pytest.approx(0.6)
+    assert accounting.epsilon(plan(base, SELECT), 1e-5) == pytest.approx(accounting.epsilon(plan(base), 1e-5) + 0.6)
+
+
+def test_epsilon_depends_on_the_multiset_alone():
+    whole = accounting.epsilon(plan(gaussian(3.0), gaussian(2.0, 0.1, 50)), 1e-5)
+    parts = plan(gaussian(2.0, 0.1, 20, scope="a"), gaussian(3.0, where="home"), gaussian(2.0, 0.1, 30))
+    assert accounting.epsilon(parts, 1e-5) == whole
+
+
+def test_methods_cost_less_together_than_added():
+    both = plan(gaussian(2.0, 0.1, 50, scope="cvae"), gaussian(4.0, scope="tables"), SELECT)
+    scopes = accounting.by_scope(both, 1e-5)
+    assert list(scopes) == ["cvae", "tables", "pick"]
+    assert max(scopes.values()) < accounting.epsilon(both, 1e-5) < sum(scopes.values())
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, math.nan])
+def test_delta_outside_its_range_is_refused(delta):
+    with pytest.raises(SpecError, match=r"expected 0 < delta < 1, got delta="):
+        accounting.epsilon(plan(gaussian(1.0)), delta)
+
+
+def test_hopeless_plan_gets_the_closed_bound_at_once():
+    rho = 1000 / (2 * 0.01**2)
+    bound = rho + 2 * math.sqrt(rho * math.log(1e5))
+    assert accounting.epsilon(plan(gaussian(0.01, 0.5, 1000)), 1e-5) == pytest.approx(bound)
+
+
+def test_calibration_finds_the_published_noise():
+    level = accounting.calibrate(lambda noise: plan(gaussian(noise, 0.02, 1000)), 2.0, 1e-5)
+    assert level == pytest.approx(1.485, rel=1.5e-3)
+
+
+@pytest.mark.parametrize("target", [0.1, 1.0, 3.0, 30.0])
+def test_calibrated_noise_meets_the_target_and_hardly_less_noise_does_not(target):
+    def plan_at(noise):
+        select = Mechanism(kind="exponential", level=0.01 / noise)
+        return plan(gaussian(noise * 4), gaussian(noise, 0.1, 100), select)
+
+    level = accounting.calibrate(plan_at, target, 1e-5)
+    assert accounting.epsilon(plan_at(level), 1e-5) <= target < accounting.epsilon(plan_at(level / 1.0011), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("plan_at", "rule"),
+    [
+        (lambda noise: plan(), "a plan with a query in it, looked at levels from 1 to 2\\^-24"),
+        (lambda noise: plan(SELECT), "an epsilon that some noise level meets, looked at levels from 1 to 2\\^24"),
+    ],
+)
+def test_calibration_that_has_no_answer_says_why(plan_at, rule):
+    with pytest.raises(SpecError, match=rule):
+        accounting.calibrate(plan_at, 0.5, 1e-5)
+
+
+def test_two_colluders_where_one_was_assumed_see_half_the_variance():
+    base = plan(gaussian(2.0, 0.1, 50), gaussian(3.0, where="home"), SELECT)
+    seen = accounting.colluded(base, 1, 2)
+    assert [m.level for m in seen.mechanisms] == [pytest.approx(2.0 / math.sqrt(2)), 3.0, SELECT.level]
+    assert accounting.collusion(base, 1e-5, 1, 2) == accounting.epsilon(seen, 1e-5) > accounting.epsilon(base, 1e-5)
+
+
+def test_collusion_as_assumed_costs_the_plan_and_less_of_it_less():
+    base = plan(gaussian(2.0, 0.1, 50))
+    assert accounting.collusion(base, 1e-5, 1, 1) == accounting.epsilon(base, 1e-5)
+    assert accounting.collusion(base, 1e-5, 1, 0) < accounting.epsilon(base, 1e-5)
+    assert accounting.collusion(base, 1e-5, 0, 2) > accounting.collusion(base, 1e-5, 1, 2)
+
+
+@pytest.mark.parametrize(("assumed", "real"), [(1, 3), (3, 1), (-1, 0)])
+def test_three_colluders_are_refused(assumed, real):
+    with pytest.raises(SpecError, match=r"expected 0 <= colluders_\w+ < 3"):
+        accounting.colluded(plan(gaussian(1.0)), assumed, real)
+
+
+def test_delta_slack_pays_for_large_samples_and_the_sampler():
+    asked = plan(gaussian(2.0, 0.1, 50), gaussian(3.0, count=2), SELECT)
+    draws = (1 + math.e) * 1e-18 * 1000 * 2 * 52
+    assert accounting.delta_slack(asked, 1000, epsilon=1.0, parties=2) == pytest.approx(50 * BLOCK_TAIL + draws)
+    assert accounting.delta_slack(plan(SELECT), 1000, epsilon=1.0) == 0.0
