@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fedgenome import threads
+
 _VERSIONS = ("fedgenome", "torch", "numpy", "flwr", "crypten", "dp-accounting", "cryptography", "scikit-learn")
 
 
@@ -53,6 +55,7 @@ def main(file: str, title: str, measure: Callable[[bool, Callable[[str], None]],
 
     A full run replaces ``results.json`` (or ``NAME.results.json`` of a benchmark) beside the script.
     """
+    threads.limit()
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--quick", action="store_true", help="a small version, under 60 s; writes no results file")
     parser.add_argument("--json", action="store_true", help="print nothing but the result; its last line are the targets")

@@ -62,6 +62,7 @@ class Facts:
         engine: Which engine ran; left out of a seeded card.
         seeded: True in a simulation: the card then claims no ε, whatever the plan costs.
         gate_reads_people: The decision to publish was taken by looking at members or controls.
+        audited: Membership was attacked; False where there were too few donors to say anything.
         epsilon: The plan's ε at the Study's δ with at most t parties colluding; None under ``none``.
         epsilon_two: The same if two parties collude; None under ``none``.
         by_method: ε of each method's part alone: the split of the budget.
@@ -80,6 +81,7 @@ class Facts:
     engine: Literal["local", "ray", "deployment"]
     seeded: bool
     gate_reads_people: bool
+    audited: bool = True
     epsilon: float | None = None
     epsilon_two: float | None = None
     by_method: Mapping[str, float] = field(default_factory=dict)
@@ -212,7 +214,7 @@ def _guarantee(facts: Facts) -> dict[str, Any]:
         "delta": privacy.delta if claims else None,
         "epsilon_two_colluders": facts.epsilon_two if claims else None,
         "odds": odds_text(facts.epsilon) if claims and facts.epsilon is not None else None,
-        "justification": facts.texts.justification,
+        "justification": facts.texts.justification if claims else "",
         "unit": UNITS[unit],
         "unit_note": facts.unit_note,
         "adjacency": f"add or remove one {unit}",
@@ -234,7 +236,7 @@ def _mechanism(mechanism: Mechanism) -> dict[str, Any]:
 
 
 def _composition(facts: Facts) -> dict[str, Any]:
-    texts = {
+    texts: dict[str, Any] = {
         "queries_answered": dict(sorted(facts.queries.items())),
         "post_processing": "synthetic data are drawn from the released arrays alone, labels included",
         "tuning": facts.texts.tuning,
@@ -320,7 +322,11 @@ def _risk(facts: Facts) -> dict[str, Any]:
     return {
         "gate_reads_people": facts.gate_reads_people,
         "audit": f"internal: it {reads}" if facts.gate_reads_people else "computed from public values only",
-        "assessed": {"membership": "yes", "attribute": "not assessed", "extraction": "not assessed"},
+        "assessed": {
+            "membership": "yes" if facts.audited else "not assessed",
+            "attribute": "not assessed",
+            "extraction": "not assessed",
+        },
         "meaning": "an attack that failed proves nothing by itself",
     }
 

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from fedgenome import threads
 from fedgenome.errors import FedgenomeError
 
 app = typer.Typer(
@@ -91,4 +92,9 @@ def _one_line_errors(as_json: bool) -> Iterator[None]:
 
 def main() -> None:
     """Entry point."""
+    threads.limit()
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -240,11 +240,10 @@ def _finish(
         ledger=ledger,
         synthetic={spec.generator: _released(done, rows[spec.generator], spec.generator)},
         schema=done.prepared.study.schema_,
-        pages=lambda final: {
-            "audit.json": json.dumps(verdict.public(), indent=1, ensure_ascii=False) + "\n",
-            "card.html": public_card(final, verdict.public()),
-        },
     )
+    public = verdict.public()
+    told = json.dumps(public, indent=1, ensure_ascii=False) + "\n"
+    release.add_pages(folder.candidate, {"audit.json": told, "card.html": public_card(final, public)})
     found = audited.to_json() if audited else {}
     folder.write("audit.json", json.dumps({"audit": found, "verdict": verdict.to_json()}, indent=1) + "\n")
     folder.write("utility.json", json.dumps(dict(useful), indent=1) + "\n")

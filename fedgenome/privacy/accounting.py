@@ -22,6 +22,8 @@ from fedgenome.study import Plan
 
 Priced = tuple[tuple[float, float, int], ...]  # (noise multiplier, sampling rate, count), sorted: the cache key
 
+MOST_ELEMENTS = 10_000_000  # numbers in the largest answer that δ pays for
+SAMPLER_TV = 1e-26  # bound on the distance of one draw from the discrete Gaussian; secure.noise stays below it
 _INTERVAL = 1e-3  # grid of the privacy loss; tighter and faster than RDP and PRV at this width
 _LARGEST_RHO = 1e4  # zCDP beyond which the grid would take gigabytes: the closed bound is returned
 _TOLERANCE = 1e-3  # relative width at which calibration stops
@@ -71,7 +73,7 @@ def by_scope(plan: Plan, delta: float) -> dict[str, float]:
 
 
 def delta_slack(
-    plan: Plan, coordinates: int, *, epsilon: float, parties: int = PARTIES, total_variation: float = 1e-18
+    plan: Plan, coordinates: int, *, epsilon: float, parties: int = PARTIES, total_variation: float = SAMPLER_TV
 ) -> float:
     """Return what has to be taken off δ before ``plan`` is calibrated or priced (DESIGN §6).
 
@@ -89,6 +91,23 @@ def delta_slack(
     batches = sum(m.count for m in noised if m.sampling < 1)
     draws = coordinates * parties * sum(m.count for m in noised)
     return BLOCK_TAIL * batches + (1 + math.exp(epsilon)) * total_variation * draws
+
+
+def usable(plan: Plan, epsilon: float, delta: float) -> float:
+    """Return the δ that is left for the noise of ``plan``: what every role prices and calibrates at.
+
+    Args:
+        epsilon: The Study's ε.
+        delta: The Study's δ.
+
+    Raises:
+        SpecError: nothing is left, as for an ε so large that it means nothing.
+    """
+    slack = delta_slack(plan, MOST_ELEMENTS, epsilon=min(epsilon, 700.0))
+    require(
+        slack < delta / 2, "an epsilon and delta that leave half of delta for the noise", epsilon=epsilon, delta=delta
+    )
+    return delta - slack
 
 
 def calibrate(plan_at: Callable[[float], Plan], epsilon: float, delta: float) -> float:

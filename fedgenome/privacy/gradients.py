@@ -64,13 +64,14 @@ def sum_gradients(
         for slots in _blocks(donor):
             live = mask[slots.clamp(min=0)] & (slots >= 0)
             owner = torch.where(slots >= 0, donor[slots.clamp(min=0)], -1)
-            rows = _run(model, loss, tuple(_rows(t, slots, live) for t in inputs), taps)
+            losses = _losses(model, loss, tuple(_rows(t, slots, live) for t in inputs), taps)
+            rows = _kept(losses, layers, taps)
             _add_clipped(rows, owner, live, bound, [views[name] for name in layers])
     return ClippedSum(value=total.numpy(), bound=bound, token=_TOKEN)
 
 
 _View = tuple[Tensor, Tensor | None]  # a layer's weight and bias within the flat sum
-_Rows = tuple[Tensor, Tensor]  # one layer's inputs a (m, in) and pre-activation gradients g (m, out), float32
+_Rows = tuple[Tensor, Tensor, float]  # a layer's inputs a (m, in), pre-activation gradients g (m, out); 1: biased
 _Tap = tuple[Tensor, int, GradientEdge]  # a layer's input, its version then, and where its gradient comes by
 
 
@@ -153,8 +154,8 @@ def _rows(tensor: Tensor, slots: Tensor, live: Tensor) -> Tensor:
     return picked
 
 
-def _run(model: Model, loss: Loss[Model], inputs: Inputs, taps: dict[str, list[_Tap]]) -> list[_Rows]:
-    """Return every layer's inputs and pre-activation gradients for one block."""
+def _losses(model: Model, loss: Loss[Model], inputs: Inputs, taps: dict[str, list[_Tap]]) -> Tensor:
+    """Return one block's losses, (m,), with every layer's use noted in ``taps``."""
     for used in taps.values():
         used.clear()
     losses = loss(model, inputs)
@@ -165,9 +166,19 @@ def _run(model: Model, loss: Loss[Model], inputs: Inputs, taps: dict[str, list[_
                 f"layer {name!r}: expected one use, on (rows, features) that stay unchanged, got {len(used)} uses on "
                 f"{[tuple(a.shape) for a, _, _ in used]}; split the layer or flatten its input"
             )
+    return losses
+
+
+def _kept(losses: Tensor, layers: dict[str, nn.Linear], taps: dict[str, list[_Tap]]) -> list[_Rows]:
+    """Return each layer's inputs and pre-activation gradients: the books."""
     edges = [used[0][2] for used in taps.values()]
-    gradients = torch.autograd.grad(losses.sum(), edges, allow_unused=True, materialize_grads=True)
-    return [(used[0][0], g) for used, g in zip(taps.values(), gradients, strict=True)]
+    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(losses.sum(), edges, allow_unused=True)
+    rows: list[_Rows] = []
+    for layer, used, g in zip(layers.values(), taps.values(), gradients, strict=True):
+        if g is None:  # the loss does not use the layer's output
+            g = torch.zeros(_BLOCK, layer.out_features)
+        rows.append((used[0][0], g, float(layer.bias is not None)))
+    return rows
 
 
 def _add_clipped(rows: list[_Rows], owner: Tensor, live: Tensor, bound: float, views: list[_View]) -> None:
@@ -177,11 +188,12 @@ def _add_clipped(rows: list[_Rows], owner: Tensor, live: Tensor, bound: float, v
     finite = squared.isfinite()
     if not finite.all():
         live = live & ~(same & ~finite).any(1)
-        rows = [(a.masked_fill(~live[:, None], 0), g.masked_fill(~live[:, None], 0)) for a, g in rows]
+        dead = ~live[:, None]
+        rows = [(a.masked_fill(dead, 0), g.masked_fill(dead, 0), one) for a, g, one in rows]
         squared = squared.masked_fill(~live, 0)
     share = live.double() / same.sum(1).clamp(min=1)  # of a row in its donor's mean
     weight = share * _factors(rows, squared, same * share, bound)
-    for (a, g), (matrix, bias) in zip(rows, views, strict=True):
+    for (a, g, _), (matrix, bias) in zip(rows, views, strict=True):
         scaled = g * weight[:, None]
         matrix.addmm_(scaled.T, a.double())
         if bias is not None:
@@ -190,8 +202,10 @@ def _add_clipped(rows: list[_Rows], owner: Tensor, live: Tensor, bound: float, v
 
 def _squared_norms(rows: list[_Rows]) -> Tensor:
     """Return the squared norm of each row's gradient, (m,) float64: it cannot overflow, so NaN or inf tell all."""
-    a, g = (torch.stack([_norms(layer[i]) for layer in rows]) for i in (0, 1))
-    return (g.square() * (a.square() + 1)).sum(0)
+    a = torch.stack([_norms(a) for a, _, _ in rows])
+    g = torch.stack([_norms(g) for _, g, _ in rows])
+    ones = torch.tensor([[one] for _, _, one in rows])
+    return (g.square() * (a.square() + ones)).sum(0)
 
 
 def _norms(rows: Tensor) -> Tensor:
@@ -209,11 +223,12 @@ def _factors(rows: list[_Rows], squared: Tensor, shares: Tensor, bound: float) -
     norms2 = (shares @ squared.sqrt()).square()  # that of a donor with one row; of several, if they agreed
     hidden = norms2 * _CANCELLED
     if bool(((shares > 0).sum(1) > 1).any()):
-        products = sum((_products(a.double(), g.double()) for a, g in rows), torch.zeros_like(shares))
+        products = sum((_products(*layer) for layer in rows), torch.zeros_like(shares))
         norms2 = ((shares @ products) * shares).sum(1).clamp(min=0)
     return bound / (norms2 + hidden).sqrt().clamp(min=bound)
 
 
-def _products(a: Tensor, g: Tensor) -> Tensor:
-    """Return the inner products of the rows' gradients in one layer, (m, m)."""
-    return (g @ g.T) * (a @ a.T + 1)
+def _products(a: Tensor, g: Tensor, one: float) -> Tensor:
+    """Return the inner products of the rows' gradients in one layer, (m, m) float64."""
+    a, g = a.double(), g.double()
+    return (g @ g.T) * (a @ a.T + one)

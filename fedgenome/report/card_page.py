@@ -24,7 +24,7 @@ def public_card(card: Mapping[str, Any], audit_public: Mapping[str, Any]) -> str
     return page(
         f"Release card: {card['study']['name']}",
         alerts(card),
-        section("guarantee", "What is guaranteed", tag("p", tag("strong", guarantee_line(card))), meaning(card)),
+        section("guarantee", "What is guaranteed", guarantee(card)),
         card_sections(card),
         section("audit", "Audit", _audit(card, audit_public)),
         contents=contents,
@@ -37,6 +37,13 @@ def alerts(card: Mapping[str, Any]) -> Html:
         return Html()
     words = [tag("p", tag("strong", line)) for line in card["alerts"]]
     return tag("div", *words, class_="banner bad", role="note", aria_label="Read this first")
+
+
+def guarantee(card: Mapping[str, Any]) -> Html:
+    """Return the guarantee in one line, what it means, and why this ε."""
+    why = facts([("why this ε", _value(card["guarantee"]["justification"]))])
+    claims = card["guarantee"]["epsilon"] is not None
+    return join([tag("p", tag("strong", guarantee_line(card))), meaning(card), why if claims else ""])
 
 
 def card_sections(card: Mapping[str, Any]) -> Html:

@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedgenome.card import guarantee_line
 from fedgenome.report import figures
+from fedgenome.report.card_page import guarantee
 from fedgenome.report.html import Child, Html, bullets, facts, join, section, table, tag
 from fedgenome.report.inputs import Comparison, Cost, Curve
-from fedgenome.report.meaning import meaning
 
 _LEDGER_ROWS = 200  # shown; the ledger itself has all
 
@@ -33,7 +32,7 @@ def verdict(found: Mapping[str, Any], audit: Mapping[str, Any]) -> Html:
 
 def privacy(card: Mapping[str, Any]) -> Html:
     """Return ε and what it means."""
-    return section("privacy", "Privacy", tag("p", tag("strong", guarantee_line(card))), meaning(card))
+    return section("privacy", "Privacy", guarantee(card))
 
 
 def training(curves: Sequence[Curve]) -> Html:
@@ -113,6 +112,8 @@ def estimate(found: Mapping[str, Any] | None) -> tuple[str, str]:
 
 def attacks(audit: Mapping[str, Any]) -> Html:
     """Return attack curves, results with intervals, and the attacks' own controls, of ``Audit.to_json()``."""
+    if not audit:
+        return section("attacks", "Attacks", tag("p", "Not audited: too few donors among members or controls."))
     unit = audit["unit"]
     told = (
         f"{audit['members']:,} members ({unit}s trained on) against {audit['controls']:,} controls; "

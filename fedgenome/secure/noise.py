@@ -9,7 +9,8 @@ Large σ by convolution (Micciancio & Walter, CRYPTO 2017): X ← k·X + X_i ove
 table of σ₀ with σ₀²·(1 + k² + … + k^(2m−2)) = σ² exactly and k ≤ σ₀/2. How far all this is from the
 exact distribution is :attr:`Sampler.total_variation`.
 
-Which table entry is read depends on the noise; timing of caches is out of scope (docs/threat-model.md).
+Which table entry is read depends on the noise: no branch does, but whoever shares a cache with a party
+may learn from it. That is accepted.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class Sampler:
         """
         sigma = self.sigma / math.sqrt(_power_sum(self.base, self.digits))
         half = 1 << (self.table.bits - 1)
-        cut = 2 * math.exp(-((half / sigma) ** 2) / 2) + 2.0 ** (self.table.bits - _MASS_BITS)
+        cut = 2 * math.exp(-((half / sigma) ** 2) / 2) + 2.0 ** (self.table.bits + 1 - _MASS_BITS)
         smoothing = 0.0
         for digits in range(1, self.digits):
             wide = sigma**2 * _power_sum(self.base, digits)

@@ -156,3 +156,15 @@ def test_delta_slack_pays_for_large_samples_and_the_sampler():
     draws = (1 + math.e) * 1e-18 * 1000 * 2 * 52
     assert accounting.delta_slack(asked, 1000, epsilon=1.0, parties=2) == pytest.approx(50 * BLOCK_TAIL + draws)
     assert accounting.delta_slack(plan(SELECT), 1000, epsilon=1.0) == 0.0
+
+
+def test_usable_delta_is_what_the_slack_leaves():
+    asked = plan(gaussian(2.0, 0.1, 200), SELECT)
+    slack = accounting.delta_slack(asked, accounting.MOST_ELEMENTS, epsilon=3.0)
+    assert accounting.usable(asked, 3.0, 1e-5) == 1e-5 - slack < 1e-5
+
+
+@pytest.mark.parametrize(("epsilon", "delta"), [(3.0, 3e-10), (60.0, 1e-5), (1e6, 1e-5)])
+def test_delta_that_the_slack_eats_is_refused(epsilon, delta):
+    with pytest.raises(SpecError, match="expected an epsilon and delta that leave half of delta for the noise"):
+        accounting.usable(plan(gaussian(2.0, 0.1, 200)), epsilon, delta)

@@ -155,6 +155,11 @@ def test_part_cut_extended_or_relabelled_is_refused(edit, party, asked, parts):
     assert_refused(asked, 1, party, EDITS[edit](parts[party]))
 
 
+def test_part_is_told_its_length(asked, parts):
+    with pytest.raises(WireError, match=r"^part: expected 1182 bytes, got 1183$"):
+        bundle.add_part(asked, "site-1", 1, 0, KEYS[0], parts[0] + b"\0", np.zeros(40, np.uint32))
+
+
 @given(st.binary(max_size=2000), st.booleans(), st.integers(0, 2))
 def test_arbitrary_bytes_are_refused(noise, with_header, party):
     asked = query(40)

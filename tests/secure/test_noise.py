@@ -59,13 +59,12 @@ def fit(draws: np.ndarray, sigma: float, n_bins: int = 40) -> float:
 
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_draws_fit_the_exact_distribution_and_neither_neighbour(sigma):
-    draws = {
-        factor: sampler(sigma * factor).draw(200_000, stream("fit", sigma))
-        for factor in (0.97, 1, 1.03)
-        if sigma * factor >= 4
-    }
-    assert fit(draws[1], sigma) > ALPHA
-    assert all(fit(other, sigma) < FIRM for factor, other in draws.items() if factor != 1)
+    def drawn_at(other: float) -> np.ndarray:
+        return noise._build(other, *noise._decompose(other)).draw(200_000, stream("fit", sigma))
+
+    assert fit(sampler(sigma).draw(200_000, stream("fit", sigma)), sigma) > ALPHA
+    assert fit(drawn_at(0.97 * sigma), sigma) < FIRM
+    assert fit(drawn_at(1.03 * sigma), sigma) < FIRM
 
 
 @pytest.mark.parametrize("sigma", [0.5, 0.7, 1.0, 2.5])
@@ -87,10 +86,10 @@ def test_neighbouring_draws_are_independent():
 
 @pytest.mark.parametrize("sigma", [31.7, 4104.0])
 def test_draws_agree_with_opendps_sampler_and_its_neighbours_do_not(sigma):
-    theirs = opendp_draws(sigma, 10_000)
-    ours = {factor: sampler(sigma * factor).draw(200_000, stream("oracle", sigma)) for factor in (0.93, 1, 1.07)}
+    theirs = opendp_draws(sigma, 20_000)
+    ours = {factor: sampler(sigma * factor).draw(200_000, stream("oracle", sigma)) for factor in (0.9, 1, 1.1)}
     assert two_sample(ours[1], theirs) > 1e-5  # OpenDP cannot be seeded: one run in 1e5 fails
-    assert max(two_sample(ours[0.93], theirs), two_sample(ours[1.07], theirs)) < 1e-5
+    assert max(two_sample(ours[0.9], theirs), two_sample(ours[1.1], theirs)) < FIRM
 
 
 def opendp_draws(sigma: float, n: int) -> np.ndarray:
@@ -149,14 +148,16 @@ def masses_of(table: Table) -> list[int]:
 
 
 @pytest.mark.parametrize(("sigma", "bits"), [(0.5, 3), (0.7, 5), (3.0, 4), (3.0, 7), (17.3, 9), (91.2, 12)])
-def test_table_enumerated_is_the_distribution_to_75_digits(sigma, bits):
+def test_table_enumerated_is_the_distribution_to_256_bits(sigma, bits):
     half = 1 << (bits - 1)
     masses = masses_of(noise._table(Fraction(sigma) ** 2, bits))
     with mpmath.workdps(90):
         weights = [mpmath.exp(-(mpmath.mpf(x) ** 2) / (2 * mpmath.mpf(sigma) ** 2)) for x in range(-half + 1, half)]
         total = mpmath.fsum(weights)
-        errors = [abs(mpmath.mpf(m) / 2**256 - w / total) for m, w in zip(masses[1:], weights, strict=True)]
-        assert max(errors) < 1e-73
+        errors = [mpmath.mpf(m) - w / total * 2**256 for m, w in zip(masses[1:], weights, strict=True)]
+        centre = errors.pop(half - 1)
+    assert max(map(abs, errors)) < 2.001
+    assert abs(centre) < 4 * half  # zero takes what the others were rounded down by
     assert sum(masses) == 2**256
     assert masses[0] == 0
     assert masses[1:] == masses[:0:-1]

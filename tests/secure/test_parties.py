@@ -117,9 +117,6 @@ def gone_within(seconds, pids):
     return not running(pids)
 
 
-# ── sums and noise ───────────────────────────────────────────────────────────────────────────────
-
-
 @pytest.mark.parametrize(("unit", "width"), [("site", 32), ("donor", 64)])
 def test_sum_without_noise_is_exact_at_both_widths(trio, steps, unit, width):
     query = a_query(next(steps), unit=unit)
@@ -180,9 +177,6 @@ def test_unseeded_noise_cannot_be_recomputed(trio, steps):
     assert abs(variance_z(noise, query)) < 6
     for index in range(PARTIES):
         assert abs(np.corrcoef(noise, own_noise(query, index))[0, 1]) < 0.2
-
-
-# ── refusals ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def refused(code):
@@ -273,8 +267,6 @@ def test_reveal_before_begin_is_refused(trio):
     with pytest.raises(Refused, match=r"^no-query: begin comes before reveal"):
         trio[0].reveal(SITES[:3])
 
-
-# ── the socket ───────────────────────────────────────────────────────────────────────────────────
 
 JUNK = [
     b"",
@@ -370,9 +362,6 @@ def test_folder_too_deep_for_a_socket_is_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(SpecError, match="socket paths have at most 100 bytes"):
         Parties.start(deep, None)
     assert not list(deep.iterdir())
-
-
-# ── ends ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_silent_party_is_named(trio, steps):

@@ -108,6 +108,19 @@ def test_unseeded_noise_differs_between_runs():
     assert (opened(query, seed=None) != opened(query, seed=None)).any()
 
 
+def test_unseeded_noise_is_never_used_for_two_queries_of_one_attempt():
+    # Aborted, then asked otherwise: the same noise under another question would cancel in a difference.
+    one = a_party()
+    pinned(one)
+    drawn = []
+    for query in (a_query(mechanism=NOISE), a_query(mechanism=NOISE, payload_digest="other")):
+        assert tell(one, Kind.BEGIN, query=query.header()).kind is Kind.OK
+        one._add_noise(one._open)
+        drawn.append(one._open.total)
+        tell(one, Kind.ABORT)
+    assert (drawn[0] != drawn[1]).any()
+
+
 def test_reveal_names_query_and_included_set():
     query = a_query()
     one = begun(query)

@@ -1,0 +1,119 @@
+"""A small run's worth of report inputs, with names that try to break out of the page."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedgenome.card import Facts, build_card
+from fedgenome.query import Mechanism
+from fedgenome.report.inputs import Comparison, Cost, Curve, ReportInputs
+from fedgenome.study import Plan, Study
+
+HOSTILE = '</script><script>alert(1)</script><img src="https://example.org/x" onerror=alert(2)>'
+PLAN = Plan(mechanisms=(Mechanism(kind="gaussian", level=1.5, sampling=0.1, count=63, scope="cvae"),))
+
+
+def make_card(trust: str = "distributed", name: str = "trial", label: str = "T", **changes: Any) -> dict[str, Any]:
+    private = trust != "none"
+    study = Study.model_validate(
+        {
+            "name": name,
+            "schema": {"genes": ["CD3E", "NKG7"], "labels": ["B", label], "high": 6.0},
+            "methods": [{"kind": "cvae", "options": {"rounds": 60}}],
+            "privacy": {"trust": trust, **({"epsilon": 2.0, "delta": 1e-4} if private else {})},
+            "donors_bound": 700,
+            "quorum": 1,
+            "roster": [{"name": "site-1", "cap": 400}],
+            "secure": "on" if private else "off",
+        }
+    )
+    fields: dict[str, Any] = {
+        "study": study,
+        "plan": PLAN if private else Plan(),
+        "queries": {"cvae": 61},
+        "engine": "local",
+        "seeded": False,
+        "gate_reads_people": True,
+        "epsilon": 2.0 if private else None,
+        "epsilon_two": 2.9 if private else None,
+        "by_method": {"cvae": 2.0} if private else {},
+    }
+    return build_card(Facts(**fields | changes))
+
+
+def interval(estimate: float) -> dict[str, Any]:
+    return {"estimate": estimate, "low": estimate - 0.1, "high": estimate + 0.1, "level": 0.95, "method": "m"}
+
+
+def make_audit(name: str = "gan-leaks") -> dict[str, Any]:
+    attack = {
+        "name": name,
+        "threat": "synthetic data only",
+        "auc": interval(0.512),
+        "hits": None,
+        "false_alarms": 0.1,
+        "p_value": 0.4,
+        "roc": {"false_alarms": [0.0, 0.5, 1.0], "hits": [0.0, 0.52, 1.0]},
+    }
+    check = {"kind": "positive", "attack": name, "auc": interval(0.9), "passed": False, "rule": "finds planted copies"}
+    sizes = {"members": 560, "controls": 94, "base": 46, "rows": 100, "samples": 100, "unit": "row"}
+    power = {"smallest_false_alarms": 0.03, "detectable_auc": 0.59, "void": False, "statement": "stays internal"}
+    return {**sizes, **power, "attacks": [attack], "checks": [check]}
+
+
+def make_verdict(word: str = "released") -> dict[str, Any]:
+    reasons = ["gan-leaks: upper bound exceeds the limit"] if word == "withheld" else []
+    return {"verdict": word, "reasons": reasons, "evidence_against": [], "evidence_for": ["not refuted"], "policy": {}}
+
+
+def make_utility() -> dict[str, Any]:
+    made = {"classifier": "logistic regression", "accuracy": interval(0.71), "macro_f1": interval(0.61), "missing": [1]}
+    scores = [{"trained_on": kind, **made} for kind in ("synthetic", "real", "majority")]
+    fidelity = {"wasserstein": 0.1, "worst": 0.2, "worst_gene": 1, "correlation": 0.05}
+    return {
+        "rows": 100,
+        "members": 560,
+        "controls": 140,
+        "scores": scores,
+        "fidelity": {"synthetic": fidelity, "real": fidelity},
+    }
+
+
+def make_inputs(rows: int = 30, hostile: str = "", **changes: Any) -> ReportInputs:
+    rng = np.random.default_rng(3)
+    x, label = rng.random((rows, 2)), rng.integers(0, 2, rows)
+    shown = {"real": x, "real_label": label, "synthetic": x[::-1], "synthetic_label": label[::-1]}
+    word = hostile or "plain"
+    fields: dict[str, Any] = {
+        "card": make_card(label=hostile or "T"),
+        "verdict": make_verdict(),
+        "audit": make_audit(word),
+        "utility": {word: make_utility()},
+        "curves": [Curve(name=word, x=np.arange(3), y=np.array([3.0, np.nan, 1.0]), note=word)],
+        "comparisons": [Comparison(method=word, genes=["CD3E", word], labels=["B", word], **shown)],
+        "cost": Cost(seconds={word: 1.5}, bytes={word: 10}, queries={word: 1}, other={"peak": word}),
+        "ledger": [{"scope": word, "step": 0, word: word}],
+    }
+    return ReportInputs(**fields | changes)
+
+
+@pytest.fixture
+def inputs() -> Callable[..., ReportInputs]:
+    return make_inputs
+
+
+@pytest.fixture
+def card() -> Callable[..., dict[str, Any]]:
+    return make_card
+
+
+@pytest.fixture
+def verdict() -> Callable[..., dict[str, Any]]:
+    return make_verdict
+
+
+@pytest.fixture
+def hostile() -> str:
+    return HOSTILE
