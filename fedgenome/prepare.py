@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -57,20 +57,43 @@ def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
     study = _study(spec, cohort, dealt)
     private = spec.privacy.trust != "none"
     methods = {m.label: registry.build(m, study.schema_, study.donors_bound, private) for m in spec.methods}
-    common = {"experiment": spec, "cohort": cohort, "split": dealt, "study": study}
-    if spec.privacy.epsilon is None or spec.privacy.delta is None:
-        return Prepared(**common, plan=Plan(), base=(), methods=methods, epsilon=None, epsilon_colluding=None, by_method={})
-    noise = _calibrated(study, methods)
-    base = tuple(m for method in methods.values() for m in method.plan(noise))
-    plan = Plan.with_reserve(base, spec.privacy.retries)
-    delta = accounting.usable(plan, spec.privacy.epsilon, spec.privacy.delta)
-    return Prepared(
-        **common,
-        plan=plan,
-        base=base,
+    decided = _Decided(methods=methods) if spec.privacy.epsilon is None else _decide(study, methods)
+    return Prepared(experiment=spec, cohort=cohort, split=dealt, study=study, **vars(decided))
+
+
+@dataclass(kw_only=True)
+class _Decided:
+    """What calibration decides; the defaults are trust model none."""
+
+    methods: Mapping[str, Method]
+    plan: Plan = field(default_factory=Plan)
+    base: tuple[Mechanism, ...] = ()
+    epsilon: float | None = None
+    epsilon_colluding: float | None = None
+    by_method: Mapping[str, float] = field(default_factory=dict)
+
+
+def _decide(study: Study, methods: Mapping[str, Method]) -> _Decided:
+    """Set the least noise at which the plan, retries included, costs the study's ε."""
+    privacy = study.privacy
+    if privacy.epsilon is None or privacy.delta is None:
+        raise SpecError("privacy: expected epsilon and delta with trust 'distributed'")
+
+    def base_at(noise: float) -> tuple[Mechanism, ...]:
+        return tuple(m for method in methods.values() for m in method.plan(noise))
+
+    def plan_at(noise: float) -> Plan:
+        return Plan.with_reserve(base_at(noise), privacy.retries)
+
+    delta = accounting.usable(plan_at(1.0), privacy.epsilon, privacy.delta)
+    noise = accounting.calibrate(plan_at, privacy.epsilon, delta)
+    plan = plan_at(noise)
+    return _Decided(
         methods={label: method.at(noise) for label, method in methods.items()},
+        plan=plan,
+        base=base_at(noise),
         epsilon=accounting.epsilon(plan, delta),
-        epsilon_colluding=accounting.collusion(plan, delta, spec.privacy.colluders, PARTIES - 1),
+        epsilon_colluding=accounting.collusion(plan, delta, privacy.colluders, PARTIES - 1),
         by_method=accounting.by_scope(plan, delta),
     )
 
@@ -94,18 +117,6 @@ def _study(spec: Experiment, cohort: Cohort, dealt: Split) -> Study:
             "secure": spec.engine.secure,
         }
     )
-
-
-def _calibrated(study: Study, methods: Mapping[str, Method]) -> float:
-    """Return the least noise at which the plan, retries included, costs the study's ε."""
-    epsilon, delta = study.privacy.epsilon, study.privacy.delta
-    if epsilon is None or delta is None:
-        raise SpecError("privacy: expected epsilon and delta with trust 'distributed'")
-
-    def plan_at(noise: float) -> Plan:
-        return Plan.with_reserve(tuple(m for x in methods.values() for m in x.plan(noise)), study.privacy.retries)
-
-    return accounting.calibrate(plan_at, epsilon, accounting.usable(plan_at(1.0), epsilon, delta))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +180,7 @@ def prices(prepared: Prepared, rng: np.random.Generator) -> Prices:
 def _parts(prepared: Prepared, label: str, rng: np.random.Generator) -> list[Part]:
     """Walk the method's questions with zero sums until each form of its plan was seen."""
     method, plan = prepared.methods[label], prepared.plan
-    wanted = {m.form for m in plan.mechanisms if m.scope == label} or {None}
+    wanted: set[Mechanism | None] = {m.form for m in plan.mechanisms if m.scope == label} or {None}
     parts, state = [], method.start(rng)
     while wanted and (question := method.ask(state)) is not None:
         mechanism = question.mechanism

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from fedgenome.errors import WireError, require
 
 Array = npt.NDArray[Any]
+_WORDS = {"reduce": ("sum", "select"), "unit": ("donor", "site"), "precision": ("float64", "float32")}
 State = dict[str, Array]  # counters as 0-d int64: safetensors hold it, so it is the checkpoint
 
 PARTIES = 3
@@ -94,6 +95,8 @@ class Question:
     def __post_init__(self) -> None:
         require(self.length >= 1, "length >= 1", length=self.length)
         require(0 < self.bound < math.inf, "0 < bound < inf", bound=self.bound)
+        for name, words in _WORDS.items():
+            require(getattr(self, name) in words, f"{name} one of {words}", **{name: getattr(self, name)})
         frozen = {name: _read_only(array) for name, array in sorted(self.payload.items())}
         object.__setattr__(self, "payload", MappingProxyType(frozen))
 
@@ -163,6 +166,10 @@ class Query:
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
+        for name in ("step", "attempt"):
+            number = getattr(self, name)
+            require(type(number) is int and number >= 0, f"{name} an integer >= 0", **{name: number})
+        require(self.scale > 0 and math.frexp(self.scale)[0] == 0.5, "scale a power of two", scale=self.scale)
         if not self.payload_digest:
             object.__setattr__(self, "payload_digest", _payload_digest(self.question.payload))
         rounding = math.sqrt(self.question.length) / (self.scale * self.question.bound)
@@ -287,7 +294,7 @@ def _sensitivity(question: Question, terms: Terms, scale: float) -> float:
 def _addition_error(question: Question, terms: Terms) -> float:
     donors = max(cap for _, cap in terms.caps)
     if question.precision == "float64":
-        return donors * 2.0**-50
+        return donors**2 * 2.0**-52  # twice n²·u, the error of plain summation in any order
     sampling = question.mechanism.sampling if question.mechanism else 1.0
     return micro_batches(donors, sampling) * 2 * MICRO_BATCH**2 * 2.0**-24
 
@@ -334,7 +341,7 @@ def digest_of(what: str, value: object) -> str:
 
 def _payload_digest(payload: Mapping[str, Array]) -> str:
     parts = [
-        [name, array.dtype.str, list(array.shape), hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()]
+        [name, array.dtype.str, list(array.shape), hashlib.sha256(np.asarray(array, order="C").data).hexdigest()]
         for name, array in sorted(payload.items())
     ]
     return digest_of("payload", parts)

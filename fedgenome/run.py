@@ -55,9 +55,8 @@ class Outcome:
         verdict: ``released`` or ``withheld``.
         path: The release, or the candidate that stays.
         report: The internal report.
-        statement: The guarantee in one line.
+        statement: The guarantee in one line, with what ε does not cover.
         seconds: Wall clock of each step.
-        decision: What ε does not cover.
     """
 
     verdict: str
@@ -65,7 +64,6 @@ class Outcome:
     report: Path
     statement: str
     seconds: Mapping[str, float]
-    decision: str
 
     @property
     def exit_code(self) -> int:
@@ -75,7 +73,7 @@ class Outcome:
     @property
     def last_line(self) -> str:
         """The line a user reads last."""
-        return f"{self.verdict}: {self.path} · report: {self.report} · {self.decision}"
+        return f"{self.verdict}: {self.path} · report: {self.report}"
 
     @property
     def text(self) -> str:
@@ -211,8 +209,8 @@ def _audit(done: _Done, label: str, made: Synthetic) -> Audit:
     return audit(
         members=done.members,
         controls=done.controls,
-        synthetic=Records(x=table.x, label=table.label),
-        samples=Records(x=made.x, label=made.label),
+        synthetic=_records(table),
+        samples=_records(made),
         low=schema.low,
         high=schema.high,
         rng=done.root.stream("audit").generator(),  # the same for every method: one control base for all
@@ -220,10 +218,14 @@ def _audit(done: _Done, label: str, made: Synthetic) -> Audit:
     )
 
 
+def _records(made: Synthetic) -> Records:
+    return Records(x=made.x, label=made.label)
+
+
 def _utility(done: _Done, label: str, made: Synthetic) -> dict[str, Any]:
     low = done.prepared.study.schema_.low
     rng = done.root.stream("utility").generator()
-    table = _released(done, made, label)
+    table = _records(_released(done, made, label))
     return utility(members=done.members, controls=done.controls, synthetic=table, low=low, rng=rng).to_json()
 
 
@@ -236,7 +238,7 @@ def _finish(
     final = release.write_candidate(
         folder.candidate,
         arrays=done.trained.arrays,
-        card=card.build_card(_facts(done)),
+        card=card.build_card(_facts(done, audited=audited is not None)),
         ledger=ledger,
         synthetic={spec.generator: _released(done, rows[spec.generator], spec.generator)},
         schema=done.prepared.study.schema_,
@@ -270,13 +272,12 @@ def _finish(
         report=report,
         statement=card.guarantee_line(final),
         seconds=dict(done.clock.seconds),
-        decision=card.DECISION,
     )
     folder.finish(outcome.to_json())
     return outcome
 
 
-def _facts(done: _Done) -> card.Facts:
+def _facts(done: _Done, *, audited: bool) -> card.Facts:
     prepared, spec = done.prepared, done.prepared.experiment
     return card.Facts(
         study=prepared.study,
@@ -285,14 +286,16 @@ def _facts(done: _Done) -> card.Facts:
         engine=spec.engine.kind,
         seeded=done.seeded,
         gate_reads_people=True,
+        audited=audited,
         epsilon=prepared.epsilon,
         epsilon_two=prepared.epsilon_colluding,
+        by_method=prepared.by_method,
         unit_note=prepared.cohort.unit_text,
         versions=card.library_versions(),
         texts=card.Texts(justification=spec.release.why_epsilon),
         run=done.folder.run,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=f"fedgenome run {done.file}",
+        command=f"fedgenome run {done.file.name}",
     )
 
 

@@ -76,7 +76,7 @@ def _answer(link: Connection, agents: Sequence[Handle]) -> None:
 
 def _encode(kind: str, partition: int, call: Call) -> bytes:
     header = json.dumps({"kind": kind, "partition": partition, "header": call.header}, allow_nan=False)
-    arrays = {name: np.ascontiguousarray(array) for name, array in call.arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in call.arrays.items()}
     return safetensors.numpy.save(arrays, {"call": header})
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -48,9 +49,10 @@ class Checkpoint:
         if seen is not None:
             self._asked = {str(form): int(n) for form, n in seen["asked"].items()}
 
-    def _read(self) -> dict[str, object] | None:  # type: ignore[type-arg]
+    def _read(self) -> dict[str, Any] | None:
         path = self._folder / "asked.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        record: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        return record
 
     def load(self, method: str) -> Progress | None:
         """Return where ``method`` stands, or None before its first query was learnt from."""
@@ -63,7 +65,7 @@ class Checkpoint:
 
     def save(self, method: str, progress: Progress) -> None:
         """Replace the state of ``method``."""
-        state = {name: np.ascontiguousarray(array) for name, array in progress.state.items()}
+        state = {name: np.asarray(array, order="C") for name, array in progress.state.items()}
         blob = safetensors.numpy.save(state, {"step": str(progress.step)})
         self._replace(f"{method}.safetensors", blob)
 

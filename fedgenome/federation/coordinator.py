@@ -127,7 +127,7 @@ class Coordinator:
         call = Call(header={"query": query.header()}, arrays=query.question.payload)
         if job.parties is not None:
             job.parties.begin(query)
-        total = np.zeros(query.question.length, ring.dtype_of(query.width))
+        total: Array = np.zeros(query.question.length, ring.dtype_of(query.width))
         included = []
         for site, answer in self._ask("ask", call):
             self.uploaded += sum(array.nbytes for array in answer.arrays.values())

@@ -47,7 +47,7 @@ class Call:
 
 def to_records(call: Call) -> RecordDict:
     """Return the Flower records of ``call``."""
-    arrays = ArrayRecord({name: FlowerArray(np.ascontiguousarray(array)) for name, array in call.arrays.items()})
+    arrays = ArrayRecord({name: FlowerArray(np.asarray(array, order="C")) for name, array in call.arrays.items()})
     header = json.dumps(call.header, separators=(",", ":"), allow_nan=False)
     return RecordDict({"header": ConfigRecord({"json": header}), "arrays": arrays})
 

@@ -7,6 +7,7 @@ an optimiser steps on the noisy sum divided by a public constant: everything aft
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -36,14 +37,17 @@ class Options(Strict):
     """Options of ``fedsgd`` and ``cvae``."""
 
     model: Literal["cvae"] = Field(default="cvae", description="what is trained")
-    hidden: int = Field(default=128, ge=1, le=100_000, description="width of the hidden layers")
+    hidden: int = Field(default=64, ge=1, le=100_000, description="width of the hidden layers")
     latent: int = Field(default=8, ge=1, le=10_000, description="width of the latent space")
     beta: float = Field(default=1.0, ge=0, description="weight of the KL term")
     rounds: int = Field(default=200, ge=1, le=1_000_000, description="gradient queries")
-    sampling: float = Field(default=0.1, gt=0, le=1, description="chance of each donor to be in a round's sample")
+    sampling: float = Field(default=0.2, gt=0, le=1, description="chance of each donor to be in a round's sample")
     clip: float = Field(default=1.0, gt=0, description="L2 bound of one donor's gradient")
     rate: float = Field(default=0.01, gt=0, description="Adam's learning rate")
     labels_noise: float = Field(default=4.0, gt=0, description="noise of the label counts relative to a round's")
+    floor: float = Field(
+        default=1.0, ge=0, description="generated values within so many noise standard deviations of low become low"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +237,12 @@ class FedSgd:
             z = torch.from_numpy(rng.standard_normal((len(codes), self.options.latent), np.float32))
             with torch.no_grad():
                 decoded = self.model.decode(z, functional.one_hot(codes, len(self.schema.labels)).float()).numpy()
-            noise = self.model.variance**0.5 * rng.standard_normal(decoded.shape, np.float32)
-            out[i : i + _CHUNK] = low + (high - low) * np.clip(np.nan_to_num(decoded) + noise, 0, 1)
-        return np.clip(out, np.float32(low), np.float32(high))
+            noise = math.sqrt(self.model.variance) * rng.standard_normal(decoded.shape, np.float32)
+            values = np.nan_to_num(decoded) + noise
+            # Expression has an atom at its low end, which a Gaussian around a mean has not.
+            values[values < self.options.floor * math.sqrt(self.model.variance)] = 0
+            out[i : i + _CHUNK] = low + (high - low) * values.clip(0, 1)
+        return out.clip(np.float32(low), np.float32(high))
 
 
 def ranks(donor: Array) -> npt.NDArray[np.int64]:

@@ -1,20 +1,72 @@
-"""Methods by kind: what a Study's specs are built from."""
+"""Which kinds of method there are, and how one is built from its spec. A kind is loaded when it is built."""
 
 from __future__ import annotations
 
-from fedgenome.errors import SpecError
+import difflib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeVar
+
+import pydantic
+
+from fedgenome.errors import SpecError, require
 from fedgenome.methods.base import Method
-from fedgenome.study import MethodSpec, Schema
+from fedgenome.study import MethodSpec, Schema, Strict
+
+_Options = TypeVar("_Options", bound=Strict)
+_Build = Callable[[MethodSpec, Schema, int, bool], Method]
 
 
 def build(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
-    """Return the method."""
-    if spec.kind == "marginals":
-        from fedgenome.methods import marginals
+    """Return the method that ``spec`` describes, from public facts only.
 
-        return marginals.Marginals.build(spec, marginals.Options(**spec.options), schema, private)
-    if spec.kind in ("cvae", "fedsgd"):
-        from fedgenome.methods import fedsgd
+    Args:
+        donors_bound: Public bound on the donors of all sites.
+        private: False under trust none: its questions then have no mechanism, its plan is empty.
 
-        return fedsgd.FedSgd.build(spec, fedsgd.Options(**spec.options), schema, donors_bound, private)
-    raise SpecError(f"unknown kind {spec.kind}")
+    Raises:
+        SpecError: unknown kind, unknown option, or an option that breaks its rule; names which.
+    """
+    require(donors_bound >= 1, "donors_bound >= 1", donors_bound=donors_bound)
+    if spec.kind not in KINDS:
+        raise SpecError(f"methods.{spec.label}.kind: expected one of {', '.join(KINDS)}, got {spec.kind!r}")
+    return KINDS[spec.kind](spec, schema, donors_bound, private)
+
+
+def _marginals(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.marginals import Marginals, Options
+
+    return Marginals.build(spec, _options(spec, Options), schema, private)
+
+
+def _fedsgd(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.fedsgd import FedSgd, Options  # loads torch
+
+    return FedSgd.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
+KINDS: Mapping[str, _Build] = MappingProxyType(
+    {
+        "marginals": _marginals,
+        "cvae": _fedsgd,  # shorthand for fedsgd with its model "cvae"
+        "fedsgd": _fedsgd,
+    }
+)
+
+
+def _options(spec: MethodSpec, model: type[_Options]) -> _Options:
+    try:
+        return model.model_validate(spec.options)
+    except pydantic.ValidationError as fault:
+        raise SpecError(f"methods.{spec.label}.options.{_first(fault, model)}") from None
+
+
+def _first(fault: pydantic.ValidationError, model: type[Strict]) -> str:
+    """Say the first finding in one line: field, rule, what was seen."""
+    found = fault.errors()[0]
+    where = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(where, model.model_fields, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known options are {', '.join(model.model_fields)}"
+        return f"{where}: unknown option; {hint}"
+    return f"{where}: {found['msg']}, got {found['input']!r}"

@@ -30,7 +30,6 @@ import contextlib
 import datetime
 import enum
 import functools
-import hashlib
 import queue
 import secrets
 import select
@@ -41,7 +40,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +67,7 @@ _HELLO_MAGIC, _HEAD_MAGIC, _VERSION = b"FGTL", b"FGLF", 1
 _MOST_CERTIFICATE = 2048  # bytes; one of ours has about 500
 _GREETING_SECONDS = 10.0  # a caller that does not greet in this time is turned away
 _GLANCE = 0.05
+_SHORT = 1 << 13  # bytes
 _CLOCKS = datetime.timedelta(days=1)  # by which machines' clocks may differ
 _LIFE = datetime.timedelta(days=30)  # longer than any session; freshness comes from the keys, not from dates
 
@@ -205,48 +205,50 @@ def _unhex(text: str) -> bytes:
 # ── one connection ───────────────────────────────────────────────────────────────────────────────
 
 
+class _Gone(RoleError):
+    """The other end closed."""
+
+
 class _Link:
     """One peer: what is still to be written to it, and what is still expected of it."""
 
     def __init__(self, rank: int, sock: ssl.SSLSocket, secret: bytes) -> None:
         self.rank, self.secret, self._sock = rank, secret, sock
         self._out: deque[Buffer] = deque()
-        self._in: deque[tuple[Buffer, bytes | None]] = deque()  # where to, and what it must be if that is known
-        self._numbers = [0, 0]  # of frames sent and expected
+        # Where the next bytes go, what is then whole, and what that must be if it is known.
+        self._in: deque[tuple[Buffer, Buffer, bytes | None]] = deque()
+        self._numbers = [0, 0]  # of the next frame sent and expected
+        self.traffic = [0, 0]  # bytes sent and expected, without TLS' own
         self.moved = time.monotonic()
-        self.traffic = [0, 0]  # body and header bytes sent and received
         sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # rounds are short, and wait for each other
 
     @property
     def busy(self) -> bool:
         return bool(self._out or self._in)
 
-    @property
-    def events(self) -> int:
-        return (select.POLLOUT if self._out else 0) | (select.POLLIN if self._in else 0)
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
+    def register(self, poll: select.poll) -> None:
+        poll.register(self._sock, (select.POLLOUT if self._out else 0) | (select.POLLIN if self._in else 0))
 
     def send(self, kind: Kind, buffers: Sequence[Buffer]) -> None:
         head = self._head(0, kind, buffers)
-        self.traffic[0] += len(head) + sum(len(buffer) for buffer in buffers)
-        # One record for a short message: each costs a system call at either end.
-        short = sum(len(buffer) for buffer in buffers) < 1 << 13
+        # A short message is one record: each costs a system call at either end.
+        short = sum(map(len, buffers)) < _SHORT
         self._out.extend([Buffer(b"".join([head, *buffers]))] if short else [Buffer(head), *buffers])
 
     def expect(self, kind: Kind, buffers: Sequence[Buffer]) -> None:
         head = self._head(1, kind, buffers)
-        self.traffic[1] += len(head) + sum(len(buffer) for buffer in buffers)
-        self._in.append((Buffer(bytearray(len(head))), head))
-        self._in.extend((buffer, None) for buffer in buffers if len(buffer))
+        room = Buffer(bytearray(len(head)))
+        self._in.append((room, room, head))
+        self._in.extend((buffer, buffer, None) for buffer in buffers if len(buffer))
 
     def step(self) -> bool:
         """Write and read what goes without waiting; return whether anything did."""
         try:
             moved = self._push() | self._pull()
         except (OSError, EOFError):
-            raise RoleError(f"{ROLES[self.rank]} closed its connection") from None
+            raise _Gone(f"{ROLES[self.rank]} closed its connection") from None
         if moved:
             self.moved = time.monotonic()
         return moved
@@ -255,9 +257,10 @@ class _Link:
         self._sock.close()
 
     def _head(self, direction: int, kind: Kind, buffers: Sequence[Buffer]) -> bytes:
-        number = self._numbers[direction]
+        size, number = sum(map(len, buffers)), self._numbers[direction]
         self._numbers[direction] += 1
-        return HEAD.pack(_HEAD_MAGIC, _VERSION, kind, number, sum(len(buffer) for buffer in buffers))
+        self.traffic[direction] += HEAD.size + size
+        return HEAD.pack(_HEAD_MAGIC, _VERSION, kind, number, size)
 
     def _push(self) -> bool:
         moved = False
@@ -275,10 +278,300 @@ class _Link:
         moved = False
         with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
             while self._in:
-                target, known = self._in[0]
+                target, whole, known = self._in[0]
                 n_bytes = self._sock.recv_into(target)
                 if not n_bytes:
                     raise EOFError
                 moved = True
-                self._took(target, known, n_bytes)
+                if n_bytes < len(target):
+                    self._in[0] = target[n_bytes:], whole, known
+                    continue
+                self._in.popleft()
+                if known is not None and whole != known:
+                    raise RoleError(f"{ROLES[self.rank]} is out of step: it sent another message than is due")
         return moved
+
+
+# ── all of them ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Links:
+    """One role's connections to the other three. Not safe for threads.
+
+    Attributes:
+        rank: This role's rank.
+        rounds: Waits for peers so far.
+    """
+
+    def __init__(self, rank: int, links: Iterable[_Link], timeout_seconds: float) -> None:
+        self.rank, self._timeout, self.rounds = rank, timeout_seconds, 0
+        self._links = {link.rank: link for link in links}
+
+    @classmethod
+    def join(
+        cls,
+        meeting: Meeting,
+        rank: int,
+        identity: Ed25519PrivateKey,
+        timeout_seconds: float = SILENT_SECONDS,
+        start_seconds: float = START_SECONDS,
+    ) -> Self:
+        """Meet the other three and return when all are there; in any order, at any time within the limit.
+
+        Args:
+            meeting: Who meets, and where. A role listens at its own address until all have come.
+            rank: Which of them this is.
+            identity: Its key in the roster; used once, to sign the session's certificate.
+            timeout_seconds: Silence of a peer that counts as its failure, later on.
+            start_seconds: Bound on all of this.
+
+        Raises:
+            RoleError: someone did not come, or is another than the roster says.
+            SpecError: ``identity`` is not the roster's.
+        """
+        own = _Pass.make(meeting, rank, identity)
+        deadline = time.monotonic() + start_seconds
+        answers: queue.SimpleQueue[_Link | WireError] = queue.SimpleQueue()
+        found: dict[int, _Link] = {}
+        for lower in range(min(rank, PARTIES)):
+            _thread(_dial, meeting, own, lower, deadline, answers)
+        try:
+            with _listening(meeting, rank) as listener:
+                while len(found) < len(ROLES) - 1:
+                    _require_time(deadline, set(range(len(ROLES))) - {rank, *found})
+                    _welcome(listener, functools.partial(_thread, _receive, meeting, own, answers=answers))
+                    _collect(answers, found)
+        except BaseException:
+            for link in found.values():
+                link.close()
+            raise
+        return cls(rank, found.values(), timeout_seconds)
+
+    def key(self, rank: int, purpose: str) -> bytes:
+        """Return 32 bytes that this role and ``rank`` share with nobody else, in this session only."""
+        hkdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"fedgenome stream 1" + purpose.encode())
+        return hkdf.derive(self._links[rank].secret)
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Bytes sent and received so far, all peers together, without TLS' own."""
+        sent, received = zip(*(link.traffic for link in self._links.values()), strict=True)
+        return sum(sent), sum(received)
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """The other parties' ranks."""
+        return tuple(rank for rank in range(PARTIES) if rank != self.rank)
+
+    def send(self, rank: int, kind: Kind, *buffers: Buffer) -> None:
+        """Begin to send a message; its buffers must stay as they are until :meth:`flush`."""
+        link = self._links[rank]
+        link.send(kind, buffers)
+        link.step()
+
+    def expect(self, rank: int, kind: Kind, *buffers: Buffer) -> None:
+        """Name the next message of a peer and where it goes; it is there after :meth:`flush`."""
+        self._links[rank].expect(kind, buffers)
+
+    def flush(self) -> None:
+        """Finish everything begun.
+
+        Raises:
+            RoleError: a peer is gone, was silent for the timeout, or sent another message.
+        """
+        self.rounds += 1
+        busy = [link for link in self._links.values() if link.busy]
+        for link in busy:
+            link.moved = time.monotonic()
+        while busy:
+            moved = [link.step() for link in busy]
+            busy = [link for link in busy if link.busy]
+            if busy and not any(moved):
+                self._wait(busy)
+
+    def listen(self, rank: int, kind: Kind, *buffers: Buffer) -> bool:
+        """Wait for one message of a peer without a limit; False: the peer left instead."""
+        link = self._links[rank]
+        link.expect(kind, buffers)
+        try:
+            while not link.step():
+                _poll([link], None)
+        except _Gone:
+            return False
+        self.flush()
+        return True
+
+    def agree(self, digest: bytes) -> None:
+        """Compare a digest with both other parties.
+
+        Raises:
+            Refused: another party's is different.
+        """
+        theirs = {rank: bytearray(len(digest)) for rank in self.peers}
+        for rank, room in theirs.items():
+            self.expect(rank, Kind.AGREE, Buffer(room))
+            self.send(rank, Kind.AGREE, Buffer(digest))
+        self.flush()
+        for rank, room in theirs.items():
+            if bytes(room) != digest:
+                raise Refused("other-set", f"{ROLES[self.rank]} and {ROLES[rank]} were told the same")
+
+    def close(self) -> None:
+        """Leave; the others notice."""
+        for link in self._links.values():
+            link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self, busy: Sequence[_Link]) -> None:
+        """Wait until something can move; a peer that has not moved for the timeout has failed."""
+        late = min(busy, key=lambda link: link.moved)
+        left = late.moved + self._timeout - time.monotonic()
+        if left <= 0:
+            raise RoleError(f"{ROLES[late.rank]} gave no answer for {self._timeout:g} s")
+        _poll(busy, left)
+
+
+def _poll(links: Iterable[_Link], seconds: float | None) -> None:
+    poll = select.poll()
+    for link in links:
+        link.register(poll)
+    poll.poll(None if seconds is None else int(seconds * 1000) + 1)
+
+
+# ── joining ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def _listening(meeting: Meeting, rank: int) -> Iterator[socket.socket | None]:
+    """Listen at the role's own address while the others come; the dealer calls only."""
+    if rank == DEALER:
+        yield None
+        return
+    address = meeting.addresses[rank]
+    if not address.startswith("/"):
+        with socket.create_server(_host_and_port(address)) as listener:
+            listener.settimeout(_GLANCE)
+            yield listener
+        return
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        try:
+            listener.listen()
+            listener.settimeout(_GLANCE)
+            yield listener
+        finally:
+            Path(address).unlink(missing_ok=True)
+
+
+def _welcome(listener: socket.socket | None, greet: Callable[[socket.socket], None]) -> None:
+    if listener is None:
+        time.sleep(_GLANCE)
+        return
+    with contextlib.suppress(TimeoutError):
+        greet(listener.accept()[0])
+
+
+def _collect(answers: queue.SimpleQueue[_Link | WireError], found: dict[int, _Link]) -> None:
+    while not answers.empty():
+        answer = answers.get()
+        if isinstance(answer, WireError):
+            raise RoleError(str(answer))
+        if answer.rank in found:  # it called twice; the first connection stands
+            answer.close()
+        else:
+            found[answer.rank] = answer
+
+
+def _require_time(deadline: float, missing: Iterable[int]) -> None:
+    if time.monotonic() > deadline:
+        raise RoleError(f"{', '.join(ROLES[rank] for rank in sorted(missing))} did not come")
+
+
+def _receive(meeting: Meeting, own: _Pass, raw: socket.socket, answers: queue.SimpleQueue[_Link | WireError]) -> None:
+    """Answer one caller. A stranger, or one that says nothing, is turned away without a word."""
+    with contextlib.suppress(OSError, WireError, RoleError):
+        answers.put(_greet(meeting, own, raw, None))
+
+
+def _dial(
+    meeting: Meeting, own: _Pass, rank: int, deadline: float, answers: queue.SimpleQueue[_Link | WireError]
+) -> None:
+    """Call until someone answers; who does must be the one meant."""
+    while time.monotonic() < deadline:
+        try:
+            raw = _connect(meeting.addresses[rank])
+        except OSError:
+            time.sleep(_GLANCE)
+            continue
+        try:
+            answers.put(_greet(meeting, own, raw, rank))
+        except WireError as fault:
+            answers.put(fault)
+        except (OSError, RoleError):
+            answers.put(WireError(f"{ROLES[rank]} turned {ROLES[own.rank]} away"))
+        return
+
+
+def _greet(meeting: Meeting, own: _Pass, raw: socket.socket, rank: int | None) -> _Link:
+    """Exchange certificates, then shake hands; ``rank`` is who was called, None for a caller."""
+    with contextlib.closing(raw):
+        raw.settimeout(_GREETING_SECONDS)
+        raw.sendall(HELLO.pack(_HELLO_MAGIC, _VERSION, own.rank, len(own.certificate)) + own.certificate)
+        magic, version, told, size = HELLO.unpack(_read(raw, HELLO.size))
+        callers = range(own.rank + 1, len(ROLES)) if rank is None else (rank,)
+        if (magic, version) != (_HELLO_MAGIC, _VERSION) or told not in callers or size > _MOST_CERTIFICATE:
+            raise WireError("HELLO of no role that is due here")
+        certificate = _read(raw, size)
+        public = check_certificate(meeting, told, certificate)
+        tls = own.context(certificate, server=rank is None).wrap_socket(raw, server_side=rank is None)
+    try:
+        if tls.getpeercert(binary_form=True) != certificate:
+            raise WireError(f"{ROLES[told]} shook hands with another certificate than it sent")
+        link = _Link(told, tls, own.secret(meeting, told, public))
+        # In TLS 1.3 the caller's handshake ends before its certificate is looked at: this tells it.
+        link.send(Kind.WELCOME, ())
+        link.expect(Kind.WELCOME, ())
+        Links(own.rank, [link], _GREETING_SECONDS).flush()
+    except BaseException:
+        tls.close()
+        raise
+    return link
+
+
+def _connect(address: str) -> socket.socket:
+    if not address.startswith("/"):
+        return socket.create_connection(_host_and_port(address), _GREETING_SECONDS)
+    raw = socket.socket(socket.AF_UNIX)
+    try:
+        raw.connect(address)
+    except OSError:
+        raw.close()
+        raise
+    return raw
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    require(bool(host) and port.isdecimal(), "an absolute path, or host:port", address=address)
+    return host.strip("[]"), int(port)
+
+
+def _read(raw: socket.socket, n_bytes: int) -> bytes:
+    read = b""
+    while len(read) < n_bytes:
+        more = raw.recv(n_bytes - len(read))
+        if not more:
+            raise ConnectionResetError("closed while greeting")
+        read += more
+    return read
+
+
+def _thread(work: Callable[..., None], *args: object, **kwargs: object) -> None:
+    threading.Thread(target=work, args=args, kwargs=kwargs, daemon=True).start()
