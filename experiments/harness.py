@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.metadata
 import json
 import os
 import platform
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedgenome import threads
+from fedgenome.card import library_versions
 
 _VERSIONS = ("fedgenome", "torch", "numpy", "flwr", "crypten", "dp-accounting", "cryptography", "scikit-learn")
 
@@ -58,7 +58,9 @@ def main(file: str, title: str, measure: Callable[[bool, Callable[[str], None]],
     threads.limit()
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--quick", action="store_true", help="a small version, under 60 s; writes no results file")
-    parser.add_argument("--json", action="store_true", help="print nothing but the result; its last line are the targets")
+    parser.add_argument(
+        "--json", action="store_true", help="print nothing but the result; its last line are the targets"
+    )
     chosen = parser.parse_args()
     say = (lambda text: None) if chosen.json else (lambda text: print(text, file=sys.stderr, flush=True))
     result = measure(chosen.quick, say)
@@ -86,7 +88,7 @@ def _where(file: str) -> dict[str, Any]:
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+        "versions": library_versions(_VERSIONS),
     }
 
 

@@ -83,7 +83,9 @@ def _one_line_errors(as_json: bool) -> Iterator[None]:
         yield
     except FedgenomeError as fault:
         text = " ".join(str(fault).split())
-        typer.echo(json.dumps({"error": text, "exit": fault.exit_code}) if as_json else f"error: {text}", err=not as_json)
+        typer.echo(
+            json.dumps({"error": text, "exit": fault.exit_code}) if as_json else f"error: {text}", err=not as_json
+        )
         raise typer.Exit(fault.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; continue with: fedgenome run … --resume", err=True)

@@ -61,7 +61,15 @@ def table(prices: Prices) -> str:
     for part in prices.parts:
         level = "none" if part.noise_multiplier is None else f"{part.noise_multiplier:.4g}"
         size = f"{part.site_bytes / 1e6:.2f} MB"
-        row = (part.method, str(part.queries), level, f"{part.sampling:g}", f"{part.elements:,}", f"{part.bits} bit", size)
+        row = (
+            part.method,
+            str(part.queries),
+            level,
+            f"{part.sampling:g}",
+            f"{part.elements:,}",
+            f"{part.bits} bit",
+            size,
+        )
         grid.add_row(*row)
     out = io.StringIO()
     console = Console(file=out, width=110, highlight=False)

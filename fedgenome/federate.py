@@ -61,9 +61,7 @@ def parties(seed: int | None, *, secure: bool = True) -> Iterator[Parties | None
         yield started
 
 
-def federate(
-    prepared: Prepared, place: Place, running: Parties | None, on_step: Callable[[str, int], None]
-) -> Trained:
+def federate(prepared: Prepared, place: Place, running: Parties | None, on_step: Callable[[str, int], None]) -> Trained:
     """Ask every query of the study, or the rest of them after an interruption.
 
     Args:

@@ -116,5 +116,3 @@ def _names(out: Path, name: str) -> Iterator[Path]:
 
 def _digest(experiment: dict[str, Any]) -> str:
     return digest_of("experiment", experiment)
-
-

@@ -126,7 +126,9 @@ class Terms:
         require(1 <= self.quorum <= len(self.caps), "1 <= quorum <= sites", quorum=self.quorum, sites=len(self.caps))
         require(all(cap >= 1 for _, cap in self.caps), "every donor cap >= 1")
         object.__setattr__(self, "caps", tuple((str(site), int(cap)) for site, cap in self.caps))
-        object.__setattr__(self, "digest", digest_of("terms", [self.caps, self.colluders, self.quorum, self.roster, self.plan]))
+        object.__setattr__(
+            self, "digest", digest_of("terms", [self.caps, self.colluders, self.quorum, self.roster, self.plan])
+        )
 
     @property
     def sites(self) -> int:

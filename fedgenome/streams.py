@@ -40,7 +40,7 @@ class Stream:
 
     def fill(self, buffer: npt.NDArray[np.uint64] | npt.NDArray[np.uint32] | npt.NDArray[np.uint8]) -> None:
         """Overwrite a contiguous array with the next bytes of the stream, in cache-sized blocks."""
-        view = memoryview(buffer).cast("B")
+        view = buffer.data.cast("B")
         for start in range(0, len(view), len(_BLOCK)):
             block = view[start : start + len(_BLOCK)]
             self._encryptor.update_into(memoryview(_BLOCK)[: len(block)], block)

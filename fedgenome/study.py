@@ -149,5 +149,7 @@ class Plan(Strict):
 
 
 def _with_count(mechanism: Mechanism, count: int) -> Mechanism:
-    fields: dict[str, Any] = {name: getattr(mechanism, name) for name in ("kind", "level", "sampling", "where", "scope")}
+    fields: dict[str, Any] = {
+        name: getattr(mechanism, name) for name in ("kind", "level", "sampling", "where", "scope")
+    }
     return Mechanism(**fields, count=count)

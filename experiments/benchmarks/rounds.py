@@ -34,12 +34,15 @@ def measure(quick: bool, say: Callable[[str], None]) -> Result:
     ticks: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
-        with federate.parties(prepared, Path(folder), seed=None) as parties:
-            parties.ready()
+        with federate.parties(None) as parties:
+            if parties is not None:
+                parties.ready()
             started = time.perf_counter() - begin
-            job = federate.Local(folder=Path(folder), run="benchmark", seed=None, public=True)
-            releases = federate.federate(prepared, job, parties, lambda _, __: ticks.append(time.perf_counter()))
-    elements = int(releases["cvae"]["weights"].size)
+            place = federate.Place(
+                state=Path(folder) / "state", ledgers=Path(folder) / "sites", run="rounds", seed=None
+            )
+            trained = federate.federate(prepared, place, parties, lambda _, __: ticks.append(time.perf_counter()))
+    elements = int(trained.arrays["cvae"]["weights"].size)
     steps = np.diff(ticks)  # the first tick ends the label query: the rounds follow
     say(f"{rounds} rounds of {elements:,} parameters in {steps.sum():.1f} s; parties ready after {started:.1f} s")
     row = {

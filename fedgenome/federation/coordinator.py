@@ -29,6 +29,7 @@ from fedgenome.study import Plan, Study
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
+_REGISTER_SECONDS = 30.0
 _SEALED = ("part0", "part1", "part2")
 
 
@@ -146,13 +147,17 @@ class Coordinator:
         return total
 
     def _discover(self) -> None:
-        """Learn which node is which site."""
-        nodes = list(self._grid.get_node_ids())
+        """Learn which node is which site. Nodes register one by one, so the roster's number is waited for."""
+        deadline = time.monotonic() + min(_REGISTER_SECONDS, self._job.timeout)
+        while len(nodes := list(self._grid.get_node_ids())) < len(self._terms.caps) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
         replies = self._send("hello", {node: Call(header={}) for node in nodes})
         self._nodes = {str(reply.header["site"]): node for node, reply in replies if not reply.refusal}
         missing = [site for site, _ in self._terms.caps if site not in self._nodes]
         if len(self._terms.caps) - len(missing) < self._terms.quorum:
-            raise RoleError(f"expected at least {self._terms.quorum} sites of the roster, missing: {', '.join(missing)}")
+            raise RoleError(
+                f"expected at least {self._terms.quorum} sites of the roster, missing: {', '.join(missing)}"
+            )
 
     def _join(self) -> None:
         """Have every site pin the study and reserve the plan, before anything is asked."""

@@ -57,5 +57,3 @@ def _ray(conduct: Callable[[Grid], None], agents: Sequence[SiteAgent]) -> None:
             )
     if faults:
         raise faults[0]
-
-

@@ -105,9 +105,7 @@ class FedSgd:
         level, options = noise * self.factor, self.options
         return (
             Mechanism(kind="gaussian", level=level * options.labels_noise, scope=self.name),
-            Mechanism(
-                kind="gaussian", level=level, sampling=options.sampling, count=options.rounds, scope=self.name
-            ),
+            Mechanism(kind="gaussian", level=level, sampling=options.sampling, count=options.rounds, scope=self.name),
         )
 
     def at(self, noise: float) -> Self:
@@ -116,7 +114,7 @@ class FedSgd:
 
     def start(self, rng: np.random.Generator) -> State:
         """Return random weights, public like their generator's seed, and an optimiser at rest."""
-        require(not self.private or self.noise is not None, f"methods.{self.name}: its noise level set before it starts")
+        require(not self.private or self.noise is not None, f"methods.{self.name}: a noise level before it starts")
         cvae.initialise(self.model, rng)
         labels = len(self.schema.labels)
         return {
@@ -164,7 +162,8 @@ class FedSgd:
             return sum_rows(self._onehot(sample), sample.donor, sample.mask, question.bound)
         weights = question.payload.get("weights", np.zeros(0))
         fits = len(question.payload) == 1 and weights.shape == (self.parameters,) and weights.dtype == np.float32
-        require(fits, f"a payload of {self.parameters} float32 weights", names=tuple(question.payload), shape=weights.shape)
+        names = tuple(question.payload)
+        require(fits, f"a payload of {self.parameters} float32 weights", names=names, shape=weights.shape)
         cvae.load_flat(self.model, weights)
         rank = ranks(sample.donor)
         kept = np.flatnonzero(rank < _MOST_ROWS)
@@ -182,12 +181,14 @@ class FedSgd:
 
     def _onehot(self, sample: Shard) -> npt.NDArray[np.float32]:
         """Return the labels one-hot, (slots, labels); a label that the schema does not have is all zeros."""
-        return (sample.label[:, None] == np.arange(len(self.schema.labels))).astype(np.float32)
+        onehot: npt.NDArray[np.bool_] = sample.label[:, None] == np.arange(len(self.schema.labels))
+        return onehot.astype(np.float32)
 
     def _scaled(self, x: Array) -> npt.NDArray[np.float32]:
         """Return expression scaled from the public range to [0, 1]."""
         low, high = self.schema.low, self.schema.high
-        return ((x - low) / (high - low)).astype(np.float32)
+        scaled: Array = (x - low) / (high - low)
+        return scaled.astype(np.float32)
 
     def _draws(self, sample: Shard, rank: Array, rng: DonorStreams) -> npt.NDArray[np.float32]:
         """Return one latent draw a slot, (slots, latent), from its donor's stream at the slot's rank."""
@@ -242,7 +243,7 @@ class FedSgd:
             # Expression has an atom at its low end, which a Gaussian around a mean has not.
             values[values < self.options.floor * math.sqrt(self.model.variance)] = 0
             out[i : i + _CHUNK] = low + (high - low) * values.clip(0, 1)
-        return out.clip(np.float32(low), np.float32(high))
+        return np.clip(out, np.float32(low), np.float32(high), out=out)
 
 
 def ranks(donor: Array) -> npt.NDArray[np.int64]:

@@ -34,7 +34,7 @@ class Options(Strict):
     edges: tuple[float, ...] | None = Field(
         default=None, min_length=1, description="public bin edges from schema.low upwards, below schema.high"
     )
-    label_weight: float = Field(default=1.0, gt=0, le=1000, description="weight of the label indicator against a gene's")
+    label_weight: float = Field(default=1.0, gt=0, le=1000, description="weight of the label against that of a gene")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +63,8 @@ class Marginals:
     def __post_init__(self) -> None:
         low, high = self.schema.low, self.schema.high
         rising = all(a < b for a, b in zip(self.edges, (*self.edges[1:], high), strict=True))
-        require(
-            rising and self.edges[0] == low,
-            f"methods.{self.name}.options.edges: edges that rise from schema.low = {low:g} and end below schema.high = {high:g}",
-            edges=self.edges,
-        )
+        rule = f"edges that rise from schema.low = {low:g} and end below schema.high = {high:g}"
+        require(rising and self.edges[0] == low, f"methods.{self.name}.options.edges: {rule}", edges=self.edges)
 
     @classmethod
     def build(cls, spec: MethodSpec, options: Options, schema: Schema, private: bool) -> Self:
@@ -99,7 +96,7 @@ class Marginals:
 
     def start(self, rng: np.random.Generator) -> State:
         """Return the state before the query: a counter."""
-        require(not self.private or self.noise is not None, f"methods.{self.name}: its noise level set before it starts")
+        require(not self.private or self.noise is not None, f"methods.{self.name}: a noise level before it starts")
         return {"step": np.array(0, np.int64)}
 
     def ask(self, state: State) -> Question | None:
@@ -119,7 +116,7 @@ class Marginals:
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
         """Return Σ over donors of the mean of their rows: [weight · label one-hot, label × gene × bin one-hots].
 
-        A NaN value is in no bin. Other genes than the schema's raise SpecError.
+        A value that is not finite is in no bin. Other genes than the schema's raise SpecError.
         """
         labels, genes, bins = self.shape
         require(sample.x.shape[1] == genes, f"a shard of the schema's {genes} genes", genes=sample.x.shape[1])
@@ -129,7 +126,7 @@ class Marginals:
         rows[slots, label] = self.weight
         x = sample.x[slots]
         at = labels + (label[:, None] * genes + np.arange(genes)) * bins + np.searchsorted(self.edges, x)
-        seen = ~np.isnan(x)
+        seen = np.isfinite(x)
         rows[np.broadcast_to(slots[:, None], x.shape)[seen], at[seen]] = 1
         return sum_rows(rows, sample.donor, sample.mask, question.bound)
 
@@ -197,8 +194,9 @@ def fit(tables: Array, counts: Array, weight: float, least: float | None) -> tup
     deviation -= deviation.mean(2, keepdims=True)
     if least is not None:
         variance = max(least**2, _noise_variance(tables))
-        square = np.maximum((deviation**2).sum(2, keepdims=True), np.finfo(float).tiny)
-        deviation *= np.maximum(1 - max(bins - 3, 1) * variance / square, 0)
+        square = (deviation**2).sum(2, keepdims=True)
+        left = np.maximum(square - max(bins - 3, 1) * variance, 0)
+        deviation *= left / np.maximum(square, np.finfo(float).tiny)
     # A label of less than one donor has no table of its own to speak of.
     return sizes / total, _simplex(pooled + deviation / np.maximum(sizes, 1.0)[:, None, None])
 
@@ -241,7 +239,8 @@ def _draw(tables: Floats, edges: Floats, labels: Array, rng: np.random.Generator
     a, b = left[where], right[where]
     within = v * (a + b) / (a + np.sqrt(a**2 + v * (b**2 - a**2)))
     start, width = np.append(edges[:1], edges[:-1]), np.append(0.0, np.diff(edges))
-    return (start[bin_] + width[bin_] * within).astype(np.float32)
+    drawn: Floats = start[bin_] + width[bin_] * within
+    return drawn.astype(np.float32)
 
 
 def _slopes(tables: Floats, edges: Floats) -> tuple[Floats, Floats]:

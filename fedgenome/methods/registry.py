@@ -33,7 +33,7 @@ def build(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) ->
     return KINDS[spec.kind](spec, schema, donors_bound, private)
 
 
-def _marginals(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+def _marginals(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.marginals import Marginals, Options
 
     return Marginals.build(spec, _options(spec, Options), schema, private)

@@ -72,10 +72,9 @@ class CVAE(nn.Module):
 
 
 def _zeros(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")  # on meta nothing is drawn
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.zero_()
+    layer = nn.Linear(inputs, outputs, device="meta")  # on meta nothing is drawn
+    layer.weight = nn.Parameter(torch.zeros(outputs, inputs))
+    layer.bias = nn.Parameter(torch.zeros(outputs))
     return layer
 
 

@@ -1,10 +1,9 @@
 """Authenticated connections between the three parties and the dealer (DESIGN §5, *select*).
 
-Everyone is linked with everyone, over Unix sockets on one machine or TCP between several. The
-roster's Ed25519 identities settle who may join. For a session each role makes a certificate, signed by
-its identity, that names session, roster and role and holds a fresh TLS key and a fresh X25519 key. It
-goes ahead in the clear; each side trusts exactly the other's for a mutual TLS 1.3 handshake. From the
-X25519 keys each pair has secrets of its own: they key the streams that replace CrypTen's generators.
+Everyone is linked with everyone, over Unix sockets on one machine or TCP between several. Each role's
+certificate for the session (:class:`~fedgenome.secure.generators.Pass`) goes ahead in the clear; it
+must be signed by the identity that the roster gives that role. Then each side trusts exactly the
+other's for a mutual TLS 1.3 handshake.
 
 There is no pickle: of every message the receiver knows kind, number and length beforehand::
 
@@ -27,7 +26,6 @@ timeout; then the session is of no use, nor are its processes. All failures are 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import enum
 import functools
 import queue
@@ -41,23 +39,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedgenome.errors import Refused, RoleError, WireError, require
-from fedgenome.query import PARTIES, digest_of
+from fedgenome.query import PARTIES
+from fedgenome.secure.generators import DEALER, ROLES, Meeting, Pass, stream_key
 
-ROLES = (*(f"party-{rank}" for rank in range(PARTIES)), "dealer")
-DEALER = PARTIES  # its rank
 HELLO = struct.Struct(">4sBBH")
 HEAD = struct.Struct(">4sBBIQ")
 START_SECONDS = 120.0  # bound on joining, the wait for the others included
@@ -68,8 +60,7 @@ _MOST_CERTIFICATE = 2048  # bytes; one of ours has about 500
 _GREETING_SECONDS = 10.0  # a caller that does not greet in this time is turned away
 _GLANCE = 0.05
 _SHORT = 1 << 13  # bytes
-_CLOCKS = datetime.timedelta(days=1)  # by which machines' clocks may differ
-_LIFE = datetime.timedelta(days=30)  # longer than any session; freshness comes from the keys, not from dates
+_ENDS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 Buffer = memoryview
 
@@ -84,129 +75,7 @@ class Kind(enum.IntEnum):
     TUPLE = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meeting:
-    """Who meets, for what and where: the same at all four. Plain strings, so that JSON can carry it.
-
-    Attributes:
-        session: What the keys are for (run, terms, …); two sessions of one name have different keys.
-        identities: Ed25519 public keys as hex, by rank: the three parties, then the dealer.
-        addresses: Where each rank but the dealer listens: an absolute path, or ``host:port``.
-    """
-
-    session: str
-    identities: tuple[str, ...]
-    addresses: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        require(len(self.identities) == len(set(self.identities)) == len(ROLES), "four different identities")
-        require(all(len(_unhex(key)) == 32 for key in self.identities), "identities of 32 bytes, in hex")
-        require(len(self.addresses) == PARTIES, f"{PARTIES} addresses", addresses=len(self.addresses))
-
-    @property
-    def digest(self) -> str:
-        """Hex digest of session and roster; addresses may differ with the point of view."""
-        return digest_of("meeting", [self.session, list(self.identities)])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pass:
-    """A role's fresh keys for one session and the certificate that binds them to its identity."""
-
-    rank: int
-    certificate: bytes
-    tls: Ed25519PrivateKey = field(repr=False)
-    exchange: X25519PrivateKey = field(repr=False)
-
-    @classmethod
-    def make(cls, meeting: Meeting, rank: int, identity: Ed25519PrivateKey) -> Self:
-        own = identity.public_key().public_bytes_raw().hex()
-        require(own == meeting.identities[rank], f"the identity that the roster gives {ROLES[rank]}")
-        tls, exchange = Ed25519PrivateKey.generate(), X25519PrivateKey.generate()
-        now = datetime.datetime.now(datetime.UTC)
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, ROLES[rank])])
-        certificate = (
-            x509.CertificateBuilder(name, name, tls.public_key(), x509.random_serial_number())
-            .not_valid_before(now - _CLOCKS)
-            .not_valid_after(now + _LIFE)
-            .add_extension(_names(meeting, rank, exchange.public_key().public_bytes_raw()), critical=False)
-            .sign(identity, None)
-        )
-        encoded = certificate.public_bytes(serialization.Encoding.DER)
-        return cls(rank=rank, certificate=encoded, tls=tls, exchange=exchange)
-
-    def context(self, trusted: bytes, server: bool) -> ssl.SSLContext:
-        """Return the TLS settings under which only the holder of ``trusted`` (DER) is talked to."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False  # the certificate itself is pinned, not a name
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # this very certificate, whoever issued it
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_verify_locations(cadata=trusted)
-        if server:
-            context.num_tickets = 0  # nobody resumes
-        password = secrets.token_bytes(32)  # load_cert_chain reads files only: what lies there is sealed
-        key = self.tls.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(password),
-        )
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(ssl.DER_cert_to_PEM_cert(self.certificate).encode() + key)
-            file.flush()
-            context.load_cert_chain(file.name, password=password)
-        return context
-
-    def secret(self, meeting: Meeting, rank: int, public: X25519PublicKey) -> bytes:
-        """Return 32 bytes that only this role and ``rank`` can compute."""
-        pair = sorted([(self.rank, self.exchange.public_key().public_bytes_raw()), (rank, public.public_bytes_raw())])
-        info = b"fedgenome pair 1" + b"".join(bytes([rank]) + raw for rank, raw in pair)
-        hkdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=bytes.fromhex(meeting.digest), info=info)
-        try:
-            return hkdf.derive(self.exchange.exchange(public))
-        except ValueError:  # a point of low order
-            raise RoleError(f"{ROLES[rank]} sent a key with which no secret can be shared") from None
-
-
-def check_certificate(meeting: Meeting, rank: int, certificate: bytes) -> X25519PublicKey:
-    """Return the X25519 key in a certificate that the identity of ``rank`` made for this meeting.
-
-    Raises:
-        WireError: it is no certificate, another identity signed it, or it is for another session or role.
-    """
-    try:
-        read = x509.load_der_x509_certificate(certificate)
-        identity = Ed25519PublicKey.from_public_bytes(bytes.fromhex(meeting.identities[rank]))
-        identity.verify(read.signature, read.tbs_certificate_bytes)
-        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        (name,) = names.get_values_for_type(x509.UniformResourceIdentifier)
-        raw = bytes.fromhex(name.rpartition(":")[2])
-        if names != _names(meeting, rank, raw):
-            raise WireError(f"certificate of {ROLES[rank]}: for another session or role")
-        return X25519PublicKey.from_public_bytes(raw)
-    except InvalidSignature:
-        raise WireError(f"certificate of {ROLES[rank]}: not signed by the roster's identity") from None
-    except (ValueError, x509.ExtensionNotFound) as fault:
-        raise fault if isinstance(fault, WireError) else WireError(f"certificate of {ROLES[rank]}: malformed") from None
-
-
-def _names(meeting: Meeting, rank: int, exchange: bytes) -> x509.SubjectAlternativeName:
-    name = f"fedgenome:1:{meeting.digest}:{ROLES[rank]}:{exchange.hex()}"
-    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(name)])
-
-
-def _unhex(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        return b""
-
-
 # ── one connection ───────────────────────────────────────────────────────────────────────────────
-
-
-class _Gone(RoleError):
-    """The other end closed."""
 
 
 class _Link:
@@ -219,7 +88,7 @@ class _Link:
         self._in: deque[tuple[Buffer, Buffer, bytes | None]] = deque()
         self._numbers = [0, 0]  # of the next frame sent and expected
         self.traffic = [0, 0]  # bytes sent and expected, without TLS' own
-        self.moved = time.monotonic()
+        self.moved, self.gone = time.monotonic(), False
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # rounds are short, and wait for each other
@@ -247,8 +116,10 @@ class _Link:
         """Write and read what goes without waiting; return whether anything did."""
         try:
             moved = self._push() | self._pull()
-        except (OSError, EOFError):
-            raise _Gone(f"{ROLES[self.rank]} closed its connection") from None
+        except (OSError, EOFError) as fault:
+            self.gone = not isinstance(fault, ssl.SSLError) or isinstance(fault, _ENDS)
+            how = "closed its connection" if self.gone else "has a broken connection: bytes were altered on the way"
+            raise RoleError(f"{ROLES[self.rank]} {how}") from None
         if moved:
             self.moved = time.monotonic()
         return moved
@@ -329,7 +200,7 @@ class Links:
             RoleError: someone did not come, or is another than the roster says.
             SpecError: ``identity`` is not the roster's.
         """
-        own = _Pass.make(meeting, rank, identity)
+        own = Pass.make(meeting, rank, identity)
         deadline = time.monotonic() + start_seconds
         answers: queue.SimpleQueue[_Link | WireError] = queue.SimpleQueue()
         found: dict[int, _Link] = {}
@@ -349,8 +220,7 @@ class Links:
 
     def key(self, rank: int, purpose: str) -> bytes:
         """Return 32 bytes that this role and ``rank`` share with nobody else, in this session only."""
-        hkdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"fedgenome stream 1" + purpose.encode())
-        return hkdf.derive(self._links[rank].secret)
+        return stream_key(self._links[rank].secret, purpose)
 
     @property
     def traffic(self) -> tuple[int, int]:
@@ -396,7 +266,9 @@ class Links:
         try:
             while not link.step():
                 _poll([link], None)
-        except _Gone:
+        except RoleError:
+            if not link.gone:
+                raise
             return False
         self.flush()
         return True
@@ -494,14 +366,14 @@ def _require_time(deadline: float, missing: Iterable[int]) -> None:
         raise RoleError(f"{', '.join(ROLES[rank] for rank in sorted(missing))} did not come")
 
 
-def _receive(meeting: Meeting, own: _Pass, raw: socket.socket, answers: queue.SimpleQueue[_Link | WireError]) -> None:
+def _receive(meeting: Meeting, own: Pass, raw: socket.socket, answers: queue.SimpleQueue[_Link | WireError]) -> None:
     """Answer one caller. A stranger, or one that says nothing, is turned away without a word."""
     with contextlib.suppress(OSError, WireError, RoleError):
         answers.put(_greet(meeting, own, raw, None))
 
 
 def _dial(
-    meeting: Meeting, own: _Pass, rank: int, deadline: float, answers: queue.SimpleQueue[_Link | WireError]
+    meeting: Meeting, own: Pass, rank: int, deadline: float, answers: queue.SimpleQueue[_Link | WireError]
 ) -> None:
     """Call until someone answers; who does must be the one meant."""
     while time.monotonic() < deadline:
@@ -519,7 +391,7 @@ def _dial(
         return
 
 
-def _greet(meeting: Meeting, own: _Pass, raw: socket.socket, rank: int | None) -> _Link:
+def _greet(meeting: Meeting, own: Pass, raw: socket.socket, rank: int | None) -> _Link:
     """Exchange certificates, then shake hands; ``rank`` is who was called, None for a caller."""
     with contextlib.closing(raw):
         raw.settimeout(_GREETING_SECONDS)
@@ -529,12 +401,12 @@ def _greet(meeting: Meeting, own: _Pass, raw: socket.socket, rank: int | None) -
         if (magic, version) != (_HELLO_MAGIC, _VERSION) or told not in callers or size > _MOST_CERTIFICATE:
             raise WireError("HELLO of no role that is due here")
         certificate = _read(raw, size)
-        public = check_certificate(meeting, told, certificate)
-        tls = own.context(certificate, server=rank is None).wrap_socket(raw, server_side=rank is None)
+        secret = own.secret(meeting, told, certificate)
+        tls = _context(own, certificate, server=rank is None).wrap_socket(raw, server_side=rank is None)
     try:
         if tls.getpeercert(binary_form=True) != certificate:
             raise WireError(f"{ROLES[told]} shook hands with another certificate than it sent")
-        link = _Link(told, tls, own.secret(meeting, told, public))
+        link = _Link(told, tls, secret)
         # In TLS 1.3 the caller's handshake ends before its certificate is looked at: this tells it.
         link.send(Kind.WELCOME, ())
         link.expect(Kind.WELCOME, ())
@@ -543,6 +415,29 @@ def _greet(meeting: Meeting, own: _Pass, raw: socket.socket, rank: int | None) -
         tls.close()
         raise
     return link
+
+
+def _context(own: Pass, trusted: bytes, server: bool) -> ssl.SSLContext:
+    """Return the TLS settings under which only the holder of the certificate ``trusted`` is talked to."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # the certificate itself is pinned, not a name
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # this very certificate, without its issuer
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cadata=trusted)
+    if server:
+        context.num_tickets = 0  # nobody resumes
+    password = secrets.token_bytes(32)  # load_cert_chain reads files only: what lies there is sealed
+    key = own.tls.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password),
+    )
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(ssl.DER_cert_to_PEM_cert(own.certificate).encode() + key)
+        file.flush()
+        context.load_cert_chain(file.name, password=password)
+    return context
 
 
 def _connect(address: str) -> socket.socket:

@@ -280,7 +280,11 @@ def main() -> None:
     config = _Config(**json.loads(line))
     threading.Thread(target=_watch, args=(config,), daemon=True).start()
     ready = threading.Event()
-    with Listener(config.socket, "AF_UNIX", backlog=4, authkey=bytes.fromhex(config.authkey)) as listener:
+    try:
+        listener = Listener(config.socket, "AF_UNIX", backlog=4, authkey=bytes.fromhex(config.authkey))
+    except FileNotFoundError:  # the driver ended already, and the party that noticed first removed the folder
+        os._exit(0)
+    with listener:
         threading.Thread(target=_load, args=(config, ready), daemon=True).start()
         party = Party(config.index, Root.of(config.seed, "party", config.index), PartyKey.generate(), _through_crypten)
         while not party.closed:

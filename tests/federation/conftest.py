@@ -17,12 +17,15 @@ from fedgenome.streams import Root
 from fedgenome.study import Study
 from tests.federation.small import make_plan, make_shard
 
+
 @pytest.fixture
 def agent(tmp_path: Path):
     """Build site agents; their ledgers are closed afterwards."""
     with ExitStack() as stack:
 
-        def build(study: Study, name: str = "north", *, donors: int = 20, seed: int | None = None, **changes) -> SiteAgent:
+        def build(
+            study: Study, name: str = "north", *, donors: int = 20, seed: int | None = None, **changes
+        ) -> SiteAgent:
             budget = changes.pop("budget", Budget(epsilon=100, delta=0.1) if study.privacy.trust != "none" else None)
             number = len(list(tmp_path.glob("*.jsonl")))
             ledger = stack.enter_context(Ledger(tmp_path / f"{name}-{number}.jsonl", "account", budget))
@@ -36,7 +39,9 @@ def agent(tmp_path: Path):
 def make_job(tmp_path: Path) -> Callable[..., Job]:
     """Build a coordinator's job."""
 
-    def build(study: Study, parties: Parties | None = None, seed: int | None = None, noise: float = 4.0, **changes) -> Job:
+    def build(
+        study: Study, parties: Parties | None = None, seed: int | None = None, noise: float = 4.0, **changes
+    ) -> Job:
         private = study.privacy.trust != "none"
         methods = {m.label: registry.build(m, study.schema_, study.donors_bound, private) for m in study.methods}
         given = {

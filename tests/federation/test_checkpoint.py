@@ -13,7 +13,9 @@ def test_state_and_step_come_back(tmp_path):
     state = {"w": np.arange(3, dtype=np.float32), "step": np.array(7, np.int64)}
     Checkpoint(tmp_path, RUN).save("cvae", Progress(state=state, step=7))
     again = Checkpoint(tmp_path, RUN).load("cvae")
-    assert again.step == 7 and all((again.state[k] == state[k]).all() and again.state[k].dtype == state[k].dtype for k in state)
+    assert again.step == 7 and all(
+        (again.state[k] == state[k]).all() and again.state[k].dtype == state[k].dtype for k in state
+    )
 
 
 def test_nothing_is_there_before_the_first_query(tmp_path):

@@ -26,7 +26,9 @@ def conduct(job, agents, carry=lambda message: message):
 
 
 def through_bytes(message):
-    again = message_from_proto(type(message_to_proto(message)).FromString(message_to_proto(message).SerializeToString()))
+    again = message_from_proto(
+        type(message_to_proto(message)).FromString(message_to_proto(message).SerializeToString())
+    )
     again.metadata.__dict__["_message_id"] = message.metadata.message_id
     return again
 
@@ -134,7 +136,7 @@ def test_a_resumed_run_continues_with_the_interrupted_query_as_a_new_attempt(age
 def test_too_few_sites_end_the_run_with_a_clear_error(agent, make_job):
     study = make_study(**PLAIN)
     with pytest.raises(RoleError, match=r"missing: south"):
-        conduct(make_job(study), [agent(study, "north")])
+        conduct(make_job(study, timeout=1.0), [agent(study, "north")])
 
 
 def test_a_site_that_refuses_to_join_ends_the_run_below_quorum(agent, make_job):
@@ -175,7 +177,9 @@ def test_a_relay_passes_a_refusal_and_nothing_else():
 
 @pytest.mark.ray
 def test_flowers_ray_engine_gives_the_same_seeded_release_as_the_local_one(agent, make_job, parties, tmp_path):
-    study = make_study(kind="cvae", methods=[{"kind": "cvae", "options": {"rounds": 2, "sampling": 0.5, "hidden": 4, "latent": 2}}])
+    study = make_study(
+        kind="cvae", methods=[{"kind": "cvae", "options": {"rounds": 2, "sampling": 0.5, "hidden": 4, "latent": 2}}]
+    )
     releases = []
     for engine in ("local", "ray"):
         coordinator = Coordinator(make_job(study, parties(7), seed=7, folder=tmp_path / engine, noise=8.0))

@@ -27,7 +27,9 @@ def join(agent, study, plan=None, run="run-1"):
 
 
 def query_of(agreed, step=0, attempt=0, noise=4.0, **changes):
-    method = registry.build(agreed.methods[0], agreed.schema_, agreed.donors_bound, agreed.privacy.trust != "none").at(noise)
+    method = registry.build(agreed.methods[0], agreed.schema_, agreed.donors_bound, agreed.privacy.trust != "none").at(
+        noise
+    )
     question = method.ask(method.start(np.random.default_rng(0)))
     question = replace(question, **{k: changes.pop(k) for k in list(changes) if k in Question.__dataclass_fields__})
     terms = agreed.terms(make_plan(agreed, noise))

@@ -13,7 +13,10 @@ def test_a_call_survives_the_records():
     arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "part": np.frombuffer(b"\x00\xff", np.uint8)}
     again = wire.from_records(wire.to_records(Call(header={"run": "r", "x": 0.1}, arrays=arrays)))
     assert again.header == {"run": "r", "x": 0.1}
-    assert all((again.arrays[name] == array).all() and again.arrays[name].dtype == array.dtype for name, array in arrays.items())
+    assert all(
+        (again.arrays[name] == array).all() and again.arrays[name].dtype == array.dtype
+        for name, array in arrays.items()
+    )
 
 
 def test_a_refusal_carries_code_and_rule_only():

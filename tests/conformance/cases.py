@@ -1,0 +1,115 @@
+"""What every method is examined on: small shards, runs on exact sums, and how far a donor moves an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from fedgenome.cohort.shard import Shard
+from fedgenome.methods import registry
+from fedgenome.privacy.coins import DonorNormals
+from fedgenome.query import Array, Query, Question, State, Terms, choose_scale
+from fedgenome.streams import Root
+from fedgenome.study import MethodSpec, Schema
+
+SCHEMA = Schema(genes=("A", "B", "C", "D"), labels=("x", "y", "z"), high=6.0, unit="donor")
+SMALL = {"hidden": 4, "latent": 2, "rounds": 3, "sampling": 0.5}
+OPTIONS = {"cvae": SMALL, "fedsgd": SMALL}  # a kind that is not here is examined at its defaults
+KINDS = tuple(registry.KINDS)
+BOUND = 20
+NOISE = 2.0
+
+
+def build(kind: str, *, private: bool = True, noise: float | None = NOISE):
+    """Return a method of ``kind``, ready to ask unless ``noise`` is None."""
+    spec = MethodSpec(kind=kind, noise=1.5, options=OPTIONS.get(kind, {}))
+    method = registry.build(spec, SCHEMA, BOUND, private)
+    return method if noise is None else method.at(noise)
+
+
+def shard(rows_each: list[int], seed: int = 0) -> Shard:
+    """Return donors of so many rows each, interleaved, with values on bin edges and at both ends."""
+    rng = np.random.default_rng(seed)
+    donor = rng.permutation(np.repeat(np.arange(len(rows_each)), rows_each))
+    x = rng.uniform(0, 6, (len(donor), 4)).astype(np.float32)
+    x[rng.random(x.shape) < 0.4] = 0
+    x[rng.random(x.shape) < 0.2] = 2.5
+    x[rng.random(x.shape) < 0.1] = 6
+    return Shard(
+        x=x,
+        label=rng.integers(0, 3, len(donor)),
+        donor=donor,
+        donors=tuple(f"donor-{i}" for i in range(len(rows_each))),
+        mask=np.ones(len(donor), bool),
+    )
+
+
+def _with_nan(s: Shard) -> Shard:
+    x = s.x.copy()
+    x[0], x[1, 2], x[2, 1] = np.nan, np.nan, np.inf
+    return replace(s, x=x)
+
+
+def _outlier(s: Shard) -> Shard:
+    x = np.zeros_like(s.x)
+    x[s.donor == 0] = 6
+    return replace(s, x=x)
+
+
+SHARDS: dict[str, Shard] = {
+    "one row a donor": shard([1] * 12),
+    "several rows a donor": shard([1, 5, 2, 1, 3, 1, 0, 4]),
+    "NaN and infinity": _with_nan(shard([1, 1, 2, 1, 3, 1])),
+    "one class": replace(shard([1] * 6), label=np.ones(6, np.int64)),
+    "one donor": shard([1]),
+    "an outlier": _outlier(shard([1] * 12)),
+    "no rows": shard([]),
+}
+
+
+def terms(s: Shard) -> Terms:
+    return Terms(caps=(("a", max(1, s.n_donors)),), colluders=1, quorum=1, roster="", plan="")
+
+
+def query_of(question: Question, s: Shard, step: int) -> Query:
+    where = terms(s)
+    scale = choose_scale(question, where)
+    return Query(question=question, study="", run="", method="m", step=step, attempt=0, scale=scale, terms=where)
+
+
+def draws(step: int) -> DonorNormals:
+    return DonorNormals(Root.simulation(3, "conformance"), ("m", step, 0))
+
+
+def walk(method, s: Shard) -> Iterator[tuple[int, State, Question | None]]:
+    """Run ``method`` on the exact sums of ``s``: yield (step, state, question), the last question None."""
+    state, step = method.start(np.random.default_rng(1)), 0
+    while (question := method.ask(state)) is not None:
+        yield step, state, question
+        state = method.learn(state, question, method.answer(question, s, draws(step)).value)
+        step += 1
+    yield step, state, None
+
+
+def integers(method, query: Query, s: Shard) -> Array:
+    return np.rint(query.scale * method.answer(query.question, s, draws(query.step)).value)
+
+
+def masked(s: Shard, donor: int) -> Shard:
+    return s.without(donor)
+
+
+def absent(s: Shard, donor: int) -> Shard:
+    return s.take(np.arange(s.n_donors) != donor)
+
+
+NEIGHBOURS: dict[str, Callable[[Shard, int], Shard]] = {"masked": masked, "absent": absent}
+
+
+def farthest(method, query: Query, s: Shard, without: Callable[[Shard, int], Shard]) -> float:
+    """Return how far removing one donor moves the integer answer, at most, in units of the sensitivity."""
+    answer = integers(method, query, s)
+    moves = [np.linalg.norm(answer - integers(method, query, without(s, d))) for d in range(s.n_donors)]
+    return max(moves, default=0.0) / query.sensitivity

@@ -1,0 +1,142 @@
+"""Real processes for tests of what several roles do: forked from one that has imported what they need.
+
+A test hands over the text of a function ``main(rank, told)``; :class:`Crew` runs it once for each rank, in a
+process of its own, and collects what it returned or which of fedgenome's errors ended it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fedgenome.errors import FedgenomeError
+from fedgenome.secure.generators import Meeting
+from fedgenome.secure.links import Links
+
+ALL = (0, 1, 2, 3)
+
+
+class Crew:
+    """A process that forks the roles of one scene after another. A context manager: it leaves none behind."""
+
+    def __init__(self, *modules):
+        command = [sys.executable, "-W", "ignore", "-m", "tests.secure.crew", *modules]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def start(self, folder, source, told=None, ranks=ALL):
+        """Begin a scene and return each rank's process number. ``told`` is for all, or by rank."""
+        self._folder, self._ranks = folder, ranks
+        scene = {"folder": str(folder), "source": source, "ranks": ranks, "told": told or {}}
+        self.process.stdin.write(json.dumps(scene) + "\n")
+        self.process.stdin.flush()
+        return dict(zip(ranks, json.loads(self.process.stdout.readline()), strict=True))
+
+    def finish(self):
+        """Wait for the scene's end; return what each rank's process wrote, nothing for one that was killed."""
+        self.process.stdout.readline()
+        files = {rank: self._folder / f"{rank}.json" for rank in self._ranks}
+        return {rank: json.loads(file.read_text()) for rank, file in files.items() if file.exists()}
+
+    def play(self, folder, source, told=None, ranks=ALL):
+        """Run a scene that no rank may fail, and return what each returned."""
+        self.start(folder, source, told, ranks)
+        ended = self.finish()
+        faults = {rank: end["error"] for rank, end in ended.items() if "error" in end}
+        assert faults == {}
+        return {rank: end["is"] for rank, end in ended.items()}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(20)
+        self.process.stdout.close()
+
+
+def identities():
+    """Return four fresh private keys as hex."""
+    return [Ed25519PrivateKey.generate().private_bytes_raw().hex() for _ in ALL]
+
+
+def meeting(folder, keys, session="test", addresses=None):
+    """Return a meeting of these keys on sockets in ``folder``, as plain values."""
+    publics = [private(key).public_key().public_bytes_raw().hex() for key in keys]
+    where = addresses or [str(folder / f"{rank}.sock") for rank in range(3)]
+    return {"session": session, "identities": publics, "addresses": where}
+
+
+def scene(folder, timeout=20.0, **more):
+    """Return what roles need to meet in ``folder``."""
+    keys = identities()
+    told = {"meeting": meeting(folder, keys), "keys": keys, "folder": str(folder), "timeout": timeout, "start": 60.0}
+    return told | more
+
+
+def private(key):
+    return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(key))
+
+
+def join(rank, told):
+    """Join the scene's meeting as a rank, with its own key."""
+    return Links.join(Meeting(**told["meeting"]), rank, private(told["keys"][rank]), told["timeout"], told["start"])
+
+
+def wait_for(files, seconds=60.0):
+    """Wait until all files are there."""
+    deadline = time.monotonic() + seconds
+    while not all(file.exists() for file in files):
+        assert time.monotonic() < deadline, f"missing: {[file.name for file in files if not file.exists()]}"
+        time.sleep(0.01)
+
+
+def _act(rank, scene):
+    begun = time.monotonic()
+    scope = {}
+    exec(scene["source"], scope)  # the test's own text
+    try:
+        end = {"is": scope["main"](rank, scene["told"])}
+    except FedgenomeError as fault:
+        end = {"error": f"{type(fault).__name__}: {fault}"}
+    end["seconds"] = time.monotonic() - begun
+    whole = Path(scene["folder"]) / f"{rank}.part"
+    whole.write_text(json.dumps(end))
+    whole.rename(whole.with_suffix(".json"))
+
+
+def _fork(rank, scene):
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        _act(rank, scene)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _main():
+    for name in sys.argv[1:]:
+        module, _, call = name.partition(":")
+        held = import_module(module)
+        if call:
+            getattr(held, call)()
+    for line in sys.stdin:
+        scene = json.loads(line)
+        pids = [_fork(rank, scene) for rank in scene["ranks"]]
+        sys.stdout.write(json.dumps(pids) + "\n")
+        sys.stdout.flush()
+        for pid in pids:
+            os.waitpid(pid, 0)
+        sys.stdout.write("done\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _main()

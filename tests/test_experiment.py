@@ -1,0 +1,56 @@
+"""An experiment file is read strictly: one line names field, value and rule."""
+
+from pathlib import Path
+
+import pytest
+
+from fedgenome import experiment
+from fedgenome.errors import SpecError
+
+QUICKSTART = Path(__file__).parents[1] / "experiments" / "quickstart.toml"
+
+
+def written(tmp_path, *changes):
+    text = QUICKSTART.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    path = tmp_path / "experiment.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_quickstart_is_valid_and_unseeded():
+    spec = experiment.load(QUICKSTART)
+    assert spec.seed is None and spec.privacy.epsilon == 10 and [m.label for m in spec.methods] == ["marginals", "cvae"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("epsilon = 10.0", "epsilom = 10.0"), r"privacy\.epsilom: unknown key; did you mean 'epsilon'\?"),
+        (("sites = 5", "site = 5"), r"split\.site: unknown key; did you mean 'sites'\?"),
+        (("[release]", "[relase]"), r"relase: unknown key; did you mean 'release'\?"),
+        (("epsilon = 10.0", "epsilon = -1.0"), r"privacy\.epsilon: Input should be greater than 0, got -1\.0"),
+        (("epsilon = 10.0", 'epsilon = "ten"'), r"privacy\.epsilon: .*valid number.*got 'ten'"),
+        (("delta = 1e-4", "delta = 1e-2"), r"privacy\.delta: expected at most 1 / \(10 · donors_bound\) = 0\.000143"),
+        (('generator = "marginals"', 'generator = "cave"'), r"release\.generator: expected one of .*'cave'"),
+        (('trust = "distributed"', 'trust = "none"'), r"privacy: expected epsilon and delta with trust 'distributed'"),
+        (("donors_bound = 700", ""), r"caps\.donors_bound: Field required"),
+        (("name = ", "name == "), r"experiment\.toml: expected TOML"),
+        (('kind = "cvae"', 'kind = "marginals"'), None),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path, change, message):
+    path = written(tmp_path, change)
+    if message is None:
+        experiment.load(path)  # a name twice is the Study's rule: see test_run
+        return
+    with pytest.raises(SpecError, match=message) as fault:
+        experiment.load(path)
+    assert str(path) in str(fault.value) and "\n" not in str(fault.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(SpecError, match="expected an experiment file, found none"):
+        experiment.load(tmp_path / "none.toml")

@@ -1,0 +1,252 @@
+"""The main job end to end, with the real roles: what is released, what is withheld, and every way to fail."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fedgenome import folders
+
+QUICKSTART = (Path(__file__).parents[1] / "experiments" / "quickstart.toml").read_text()
+SMALL = (
+    ("rounds = 60, sampling = 0.1", "rounds = 3, sampling = 0.1, hidden = 16"),
+    ("# seed = 7", "seed = 7"),
+    ("rows = 1000", "rows = 200"),
+)
+SIMULATION = "simulation: no privacy guarantee"
+
+
+def write(folder: Path, *changes: tuple[str, str]) -> Path:
+    text = QUICKSTART
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path = folder / "quickstart.toml"
+    path.write_text(text)
+    return path
+
+
+def fedgenome(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fedgenome.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+def start(*arguments: object, cwd: Path) -> psutil.Popen:
+    command = [sys.executable, "-m", "fedgenome.cli", *map(str, arguments)]
+    return psutil.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished seeded run, small."""
+    folder = tmp_path_factory.mktemp("run")
+    ended = fedgenome("run", write(folder, *SMALL), "--json", cwd=folder)
+    assert ended.returncode == 0, ended.stderr + ended.stdout
+    return folder, json.loads(ended.stdout)
+
+
+def test_a_released_run_leaves_release_and_internal_and_says_so(finished):
+    folder, outcome = finished
+    assert outcome["verdict"] == "released" and outcome["exit"] == 0
+    release = set(files(folder / outcome["path"]))
+    assert release == {"model.safetensors", "synthetic.h5ad", "card.json", "card.html", "ledger.jsonl", "audit.json"}
+    internal = {path.name for path in (folder / outcome["report"]).parent.iterdir()}
+    assert {"report.html", "audit.json", "utility.json", "outcome.json"} <= internal and "candidate" not in internal
+
+
+def test_a_seeded_release_claims_no_privacy(finished):
+    folder, outcome = finished
+    card = json.loads((folder / outcome["path"] / "card.json").read_text())
+    assert card["guarantee"]["epsilon"] is None and SIMULATION in outcome["statement"]
+
+
+def test_the_same_seed_gives_the_same_release_byte_for_byte(finished):
+    folder, outcome = finished
+    again = json.loads(fedgenome("run", folder / "quickstart.toml", "--json", cwd=folder).stdout)
+    assert again["path"] != outcome["path"]
+    assert files(folder / again["path"]) == files(folder / outcome["path"])
+
+
+def test_synthetic_rows_read_as_anndata_and_say_what_they_are(finished):
+    import anndata
+
+    folder, outcome = finished
+    table = anndata.read_h5ad(folder / outcome["path"] / "synthetic.h5ad")
+    assert table.shape == (200, 50) and table.obs["label"].nunique() > 1 and "synthetic" in str(table.uns).lower()
+
+
+def test_site_ledgers_hold_every_query_and_verify(finished):
+    from fedgenome.privacy import ledger
+
+    folder, outcome = finished
+    found = sorted((folder / outcome["report"]).parent.glob("sites/*/ledger.jsonl"))
+    assert len(found) == 5
+    for path in found:
+        assert ledger.verify(path).records == 1 + 1 + 1 + 1 + 3  # open, reserve, tables, labels, rounds
+
+
+def test_plan_prices_what_the_card_prints(tmp_path):
+    path = write(tmp_path, *SMALL[:1])
+    prices = json.loads(fedgenome("plan", path, "--json", cwd=tmp_path).stdout)
+    outcome = json.loads(fedgenome("run", path, "--json", cwd=tmp_path).stdout)
+    card = json.loads((tmp_path / outcome["path"] / "card.json").read_text())
+    assert prices["epsilon"] == card["guarantee"]["epsilon"] <= 10
+    assert prices["epsilon_colluding"] == card["guarantee"]["epsilon_two_colluders"] > prices["epsilon"]
+    levels = [part["noise_multiplier"] for part in prices["parts"]]
+    assert levels == [mechanism["noise_multiplier"] for mechanism in card["mechanisms"]]
+
+
+def test_a_withheld_run_exits_3_and_leaves_no_release(tmp_path):
+    limit = '[audit.auc]\nmost = 0.01\nreason = "nothing passes this"\n\n[release]'
+    ended = fedgenome("run", write(tmp_path, *SMALL, ("[release]", limit)), "--quiet", cwd=tmp_path)
+    assert ended.returncode == 3 and ended.stdout.startswith("withheld: "), ended.stderr
+    assert not list(tmp_path.glob("runs/*/release")) and list(tmp_path.glob("runs/*/internal/candidate/card.json"))
+
+
+def test_trust_none_with_plain_sums_runs_and_says_that_nobody_is_protected(tmp_path):
+    private = (
+        'trust = "distributed"                 # noise is added inside the secure sum; nobody sees a site\'s vector\n'
+    )
+    rest = QUICKSTART[QUICKSTART.index(private) :]
+    block = rest[: rest.index("\n\n")]
+    path = write(tmp_path, *SMALL, (block, 'trust = "none"\n[engine]\nsecure = "off"'))
+    outcome = json.loads(fedgenome("run", path, "--json", cwd=tmp_path).stdout)
+    card = json.loads((tmp_path / outcome["path"] / "card.json").read_text())
+    assert any("no privacy" in alert for alert in card["alerts"])
+    assert any("secure aggregation off" in alert for alert in card["alerts"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('source = "pbmc68k"', 'source = "nowhere.h5ad"'), "nowhere.h5ad"),
+        (('label = "bulk_labels"', 'label = "bulk_label"'), "bulk_labels"),
+        (('"Dendritic",', ""), "Dendritic"),
+        (('panel = "blood_markers"', 'panel = ["NOSUCHGENE"]'), "NOSUCHGENE"),
+        (("site_cap = 400", "site_cap = 20"), "caps.site_cap"),
+        (("rounds = 60", "round = 60"), "round"),
+        (('kind = "cvae"', 'kind = "vae"'), "cvae"),
+        (("epsilon = 10.0", "epsilom = 10.0"), "did you mean 'epsilon'"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, change, message):
+    ended = fedgenome("run", write(tmp_path, change), "--quiet", cwd=tmp_path)
+    assert ended.returncode == 2 and message in ended.stderr, ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1 and not (tmp_path / "runs").exists()
+
+
+def test_a_budget_kept_over_runs_refuses_the_second_run(tmp_path):
+    budget = '[engine]\nledgers = "ledgers"\nbudget_epsilon = 10.0\n\n[release]'
+    path = write(tmp_path, ("rounds = 60", "rounds = 3"), ("[release]", budget))
+    assert fedgenome("run", path, "--quiet", cwd=tmp_path).returncode in (0, 3)
+    ended = fedgenome("run", path, "--quiet", cwd=tmp_path)
+    assert ended.returncode == 5 and "budget 10" in ended.stderr and "epsilon" in ended.stderr
+
+
+def test_a_tiny_site_and_a_class_at_one_site_work(tmp_path):
+    changes = (("alpha = 1.0", "alpha = 0.02"), ("sites = 5", "sites = 12"), ("site_cap = 400", "site_cap = 700"))
+    ended = fedgenome("run", write(tmp_path, *SMALL, *changes), "--json", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+
+
+LONG = (("rounds = 60", "rounds = 5000"), SMALL[1])
+
+
+def started_long(tmp_path: Path) -> tuple[psutil.Popen, Path, list[psutil.Process]]:
+    """Start a long run; return it, its folder and its parties, some rounds in."""
+    run = start("run", write(tmp_path, *LONG), cwd=tmp_path)
+    asked = tmp_path / "runs" / "quickstart" / "internal" / "state" / "asked.json"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and run.poll() is None:
+        if asked.exists() and json.loads(asked.read_text())["step"] > 5:
+            break
+        time.sleep(0.1)
+    parties = [p for p in run.children() if "fedgenome.secure.party" in " ".join(p.cmdline())]
+    assert len(parties) == 3, run.communicate(timeout=5)[1]
+    return run, tmp_path / "runs" / "quickstart", parties
+
+
+def none_left(processes: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=3)
+    return not alive
+
+
+def nothing_half_written(folder: Path) -> bool:
+    return not (folder / "release").exists() and not (folder / "internal" / "outcome.json").exists()
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_a_killed_party_ends_the_run_within_3_seconds_by_name(tmp_path, index):
+    run, folder, parties = started_long(tmp_path)
+    parties[index].kill()
+    begin = time.monotonic()
+    _, error = run.communicate(timeout=30)
+    assert time.monotonic() - begin < 3.5 and run.returncode == 4
+    assert "party" in error and "ended (signal 9" in error
+    assert none_left(parties) and nothing_half_written(folder)
+
+
+def test_ctrl_c_ends_every_process_and_the_run_can_be_resumed(tmp_path):
+    run, folder, parties = started_long(tmp_path)
+    os.kill(run.pid, signal.SIGINT)
+    _, error = run.communicate(timeout=10)
+    assert run.returncode == 130 and "--resume" in error
+    assert none_left(parties) and nothing_half_written(folder)
+    before = json.loads((folder / "internal" / "state" / "asked.json").read_text())
+    again = start("run", tmp_path / "quickstart.toml", "--resume", cwd=tmp_path)
+    asked = folder / "internal" / "state" / "asked.json"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and json.loads(asked.read_text())["step"] <= before["step"] + 2:
+        time.sleep(0.1)
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=10)
+    assert json.loads(asked.read_text())["step"] > before["step"] + 2
+
+
+def test_a_killed_driver_leaves_no_party(tmp_path):
+    run, folder, parties = started_long(tmp_path)
+    run.kill()
+    run.communicate(timeout=10)
+    assert none_left(parties) and nothing_half_written(folder)
+
+
+def test_a_resumed_run_ends_in_a_release(tmp_path):
+    path = write(tmp_path, *SMALL, ("colluders = 1 ", "retries = 1.0\ncolluders = 1 "))
+    run = start("run", path, cwd=tmp_path)
+    asked = tmp_path / "runs" / "quickstart" / "internal" / "state" / "marginals.safetensors"
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not asked.exists():
+        time.sleep(0.02)
+    run.kill()
+    run.communicate(timeout=10)
+    ended = fedgenome("run", path, "--resume", "--json", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_resuming_without_an_unfinished_run_is_refused(tmp_path):
+    ended = fedgenome("run", write(tmp_path, *SMALL), "--resume", "--quiet", cwd=tmp_path)
+    assert ended.returncode == 2 and "expected an unfinished run quickstart" in ended.stderr
+
+
+def test_resuming_with_a_changed_file_is_refused(tmp_path):
+    from fedgenome.errors import SpecError
+
+    folders.create(tmp_path, "quickstart", {"rounds": 1}, "run", "00" * 32)
+    with pytest.raises(SpecError, match="another version of the experiment file"):
+        folders.unfinished(tmp_path, "quickstart", {"rounds": 2})
+
+
+def test_earlier_runs_are_left_alone(tmp_path):
+    first = folders.create(tmp_path, "quickstart", {}, "run", "00" * 32)
+    second = folders.create(tmp_path, "quickstart", {}, "run", "00" * 32)
+    assert (first.path.name, second.path.name) == ("quickstart", "quickstart-2")
