@@ -44,16 +44,16 @@ def _ray(conduct: Callable[[Grid], None], agents: Sequence[SiteAgent]) -> None:
         except FedgenomeError as fault:  # Flower would turn it into a message of its own
             faults.append(fault)
 
-    with tempfile.TemporaryDirectory(prefix="fedgenome-") as folder:
-        with sockets.served([agent.handle for agent in agents], Path(folder)):
-            run_simulation(
-                server_app=server_app.make(guarded),
-                client_app=site_app.app,
-                num_supernodes=len(agents),
-                backend_config={
-                    "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-                    "init_args": {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False},
-                },
-            )
+    handles = [agent.handle for agent in agents]
+    with tempfile.TemporaryDirectory(prefix="fedgenome-") as folder, sockets.served(handles, Path(folder)):
+        run_simulation(
+            server_app=server_app.make(guarded),
+            client_app=site_app.app,
+            num_supernodes=len(agents),
+            backend_config={
+                "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+                "init_args": {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False},
+            },
+        )
     if faults:
         raise faults[0]

@@ -15,13 +15,13 @@ def make(conduct: Callable[[Grid], None]) -> ServerApp:
     server = ServerApp()
 
     @server.main()
-    def main(grid: Grid, context: Context) -> None:
+    def main(grid: Grid, _: Context) -> None:
         conduct(grid)
 
     return server
 
 
-def _undeployed(grid: Grid) -> None:
+def _undeployed(_: Grid) -> None:
     raise SpecError("expected a coordinator started by `fedgenome run`; a SuperLink deployment is not supported yet")
 
 
