@@ -1,4 +1,7 @@
-"""Write the README's tables from the committed results: ``python -m experiments.tables`` (``--check``: only compare)."""
+"""Write the README's tables from the committed results (``--check``: only compare).
+
+Run: ``python -m experiments.tables``.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from fedgenome import folders
 
 QUICKSTART = (Path(__file__).parents[1] / "experiments" / "quickstart.toml").read_text()
 SMALL = (
-    ("rounds = 60, sampling = 0.1", "rounds = 3, sampling = 0.1, hidden = 16"),
+    ("rounds = 100", "rounds = 3"),
     ("# seed = 7", "seed = 7"),
     ("rows = 1000", "rows = 200"),
 )
@@ -134,7 +134,7 @@ def test_trust_none_with_plain_sums_runs_and_says_that_nobody_is_protected(tmp_p
         (('"Dendritic",', ""), "Dendritic"),
         (('panel = "blood_markers"', 'panel = ["NOSUCHGENE"]'), "NOSUCHGENE"),
         (("site_cap = 400", "site_cap = 20"), "caps.site_cap"),
-        (("rounds = 60", "round = 60"), "round"),
+        (("rounds = 100", "round = 60"), "round"),
         (('kind = "cvae"', 'kind = "vae"'), "cvae"),
         (("epsilon = 10.0", "epsilom = 10.0"), "did you mean 'epsilon'"),
     ],
@@ -147,7 +147,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, change, message):
 
 def test_a_budget_kept_over_runs_refuses_the_second_run(tmp_path):
     budget = '[engine]\nledgers = "ledgers"\nbudget_epsilon = 10.0\n\n[release]'
-    path = write(tmp_path, ("rounds = 60", "rounds = 3"), ("[release]", budget))
+    path = write(tmp_path, ("rounds = 100", "rounds = 3"), ("[release]", budget))
     assert fedgenome("run", path, "--quiet", cwd=tmp_path).returncode in (0, 3)
     ended = fedgenome("run", path, "--quiet", cwd=tmp_path)
     assert ended.returncode == 5 and "budget 10" in ended.stderr and "epsilon" in ended.stderr
@@ -159,7 +159,7 @@ def test_a_tiny_site_and_a_class_at_one_site_work(tmp_path):
     assert ended.returncode == 0, ended.stderr
 
 
-LONG = (("rounds = 60", "rounds = 5000"), SMALL[1])
+LONG = (("rounds = 100", "rounds = 5000"), SMALL[1])
 
 
 def started_long(tmp_path: Path) -> tuple[psutil.Popen, Path, list[psutil.Process]]:

@@ -3,9 +3,9 @@
 CrypTen draws masks and triples from torch's MT19937, which keeps 32 bits of a seed; its dealer draws
 all parties' seeds from one such generator, so that any party finds the others' from its own by trying
 2^32. Here each pair of roles has a secret that nobody else can compute: X25519 between keys made for
-the session, each in a certificate signed by its role's identity in the roster, then HKDF over session,
-roster and both keys. AES-256-CTR streams of it stand in for CrypTen's generators, and whatever would
-still draw from torch raises.
+the session, each signed by its role's identity in the roster, then HKDF over session, roster and both
+keys. AES-256-CTR streams of it stand in for CrypTen's generators, and whatever would still draw from
+torch raises.
 
 torch and CrypTen are handed in: the dealer, which imports this module, has neither.
 """
@@ -68,17 +68,20 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """A role's fresh keys for one session, and the certificate that ties them to its identity.
+    """A role's fresh keys for one session, and the word of its identity for them.
 
     Attributes:
         rank: The role.
-        certificate: DER. Its key is ``tls``'s; its one name holds meeting, role and X25519 key.
         tls: Signs TLS handshakes.
+        certificate: DER, of ``tls`` by itself: TLS wants one. All that it says is its key.
+        shown: What others are shown: X25519 key, 32 bytes | signature, 64 bytes | certificate. The role's
+            identity signs meeting, role, X25519 key and certificate.
     """
 
     rank: int
-    certificate: bytes
     tls: Ed25519PrivateKey = field(repr=False)
+    certificate: bytes
+    shown: bytes
     _exchange: X25519PrivateKey = field(repr=False)
 
     @classmethod
@@ -91,57 +94,33 @@ class Pass:
         own = identity.public_key().public_bytes_raw().hex()
         require(own == meeting.identities[rank], f"the roster's identity of {ROLES[rank]}", identity=own)
         tls, exchange = Ed25519PrivateKey.generate(), X25519PrivateKey.generate()
-        now = datetime.datetime.now(datetime.UTC)
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, ROLES[rank])])
-        certificate = (
-            x509.CertificateBuilder(name, name, tls.public_key(), x509.random_serial_number())
-            .not_valid_before(now - _CLOCKS)
-            .not_valid_after(now + _LIFE)
-            .add_extension(_names(meeting, rank, exchange.public_key().public_bytes_raw()), critical=False)
-            .sign(identity, None)
-        )
-        encoded = certificate.public_bytes(serialization.Encoding.DER)
-        return cls(rank=rank, certificate=encoded, tls=tls, _exchange=exchange)
+        certificate = _certify(tls, ROLES[rank])
+        public = exchange.public_key().public_bytes_raw()
+        shown = public + identity.sign(_signed(meeting, rank, public, certificate)) + certificate
+        return cls(rank=rank, tls=tls, certificate=certificate, shown=shown, _exchange=exchange)
 
-    def secret(self, meeting: Meeting, rank: int, certificate: bytes) -> bytes:
-        """Return the 32 bytes that this role and ``rank``, whose certificate is given, share with nobody else.
+    def meet(self, meeting: Meeting, rank: int, shown: bytes) -> tuple[bytes, bytes]:
+        """Return the certificate of ``rank``, and 32 bytes that this role shares with it and nobody else.
+
+        Nothing is parsed before the signature over it is verified.
 
         Raises:
-            WireError: the certificate is malformed, signed by another identity, for another session or
-                role, or its key shares no secret.
+            WireError: another identity signed what was shown, or for another session or role, or no
+                secret can be shared with its key.
         """
-        public = exchange_key(meeting, rank, certificate)
-        keys = {self.rank: self._exchange.public_key().public_bytes_raw(), rank: public.public_bytes_raw()}
+        public, signature, certificate = shown[:32], shown[32:96], shown[96:]
+        identity = Ed25519PublicKey.from_public_bytes(bytes.fromhex(meeting.identities[rank]))
+        try:
+            identity.verify(signature, _signed(meeting, rank, public, certificate))
+        except InvalidSignature:
+            raise WireError(f"{ROLES[rank]}: not the roster's identity, or not for this session") from None
+        keys = {self.rank: self._exchange.public_key().public_bytes_raw(), rank: public}
         info = b"fedgenome pair 1" + b"".join(bytes([one]) + keys[one] for one in sorted(keys))
         hkdf = HKDF(algorithm=hashes.SHA256(), length=32, salt=bytes.fromhex(meeting.digest), info=info)
         try:
-            return hkdf.derive(self._exchange.exchange(public))
+            return certificate, hkdf.derive(self._exchange.exchange(X25519PublicKey.from_public_bytes(public)))
         except ValueError:  # a point of low order
-            raise WireError(f"certificate of {ROLES[rank]}: no secret can be shared with its key") from None
-
-
-def exchange_key(meeting: Meeting, rank: int, certificate: bytes) -> X25519PublicKey:
-    """Return the X25519 key of a certificate that the identity of ``rank`` made for this meeting.
-
-    Raises:
-        WireError: it is malformed, signed by another identity, or for another session or role.
-    """
-    what = f"certificate of {ROLES[rank]}"
-    try:
-        read = x509.load_der_x509_certificate(certificate)
-        identity = Ed25519PublicKey.from_public_bytes(bytes.fromhex(meeting.identities[rank]))
-        identity.verify(read.signature, read.tbs_certificate_bytes)
-        names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        (name,) = names.get_values_for_type(x509.UniformResourceIdentifier)
-        raw = bytes.fromhex(name.rpartition(":")[2])
-        key = X25519PublicKey.from_public_bytes(raw)
-    except InvalidSignature:
-        raise WireError(f"{what}: not signed by the roster's identity") from None
-    except (ValueError, x509.ExtensionNotFound):
-        raise WireError(f"{what}: malformed") from None
-    if names != _names(meeting, rank, raw):
-        raise WireError(f"{what}: made for another session or role")
-    return key
+            raise WireError(f"{ROLES[rank]}: no secret can be shared with its key") from None
 
 
 def stream_key(secret: bytes, purpose: str) -> bytes:
@@ -150,9 +129,20 @@ def stream_key(secret: bytes, purpose: str) -> bytes:
     return hkdf.derive(secret)
 
 
-def _names(meeting: Meeting, rank: int, exchange: bytes) -> x509.SubjectAlternativeName:
-    name = f"fedgenome:1:{meeting.digest}:{ROLES[rank]}:{exchange.hex()}"
-    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(name)])
+def _signed(meeting: Meeting, rank: int, public: bytes, certificate: bytes) -> bytes:
+    return b"fedgenome pass 1" + bytes.fromhex(meeting.digest) + bytes([rank]) + public + certificate
+
+
+def _certify(key: Ed25519PrivateKey, role: str) -> bytes:
+    now = datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, role)])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - _CLOCKS)
+        .not_valid_after(now + _LIFE)
+        .sign(key, None)
+    )
+    return certificate.public_bytes(serialization.Encoding.DER)
 
 
 def _unhex(text: str) -> bytes:

@@ -1,13 +1,14 @@
 """Authenticated connections between the three parties and the dealer (DESIGN §5, *select*).
 
 Everyone is linked with everyone, over Unix sockets on one machine or TCP between several. Each role's
-certificate for the session (:class:`~fedgenome.secure.generators.Pass`) goes ahead in the clear; it
-must be signed by the identity that the roster gives that role. Then each side trusts exactly the
-other's for a mutual TLS 1.3 handshake.
+pass for the session (:class:`~fedgenome.secure.generators.Pass`) goes ahead in the clear; the identity
+that the roster gives the role must have signed it. Then each side trusts exactly the certificate in the
+other's pass for a mutual TLS 1.3 handshake.
 
 There is no pickle: of every message the receiver knows kind, number and length beforehand::
 
-    HELLO   >4sBBH    magic b"FGTL" | version 1 | rank | certificate bytes; then the certificate (DER)
+    HELLO   >4sBBH    magic b"FGTL" | version 1 | rank | bytes of the pass; then the pass: X25519 key, 32
+                      bytes | Ed25519 signature, 64 bytes | certificate (DER)
     FRAME   >4sBBIQ   magic b"FGLF" | version 1 | kind | number | body bytes; then the body
 
     kind          body                                    from, to
@@ -56,7 +57,7 @@ START_SECONDS = 120.0  # bound on joining, the wait for the others included
 SILENT_SECONDS = 30.0
 
 _HELLO_MAGIC, _HEAD_MAGIC, _VERSION = b"FGTL", b"FGLF", 1
-_MOST_CERTIFICATE = 2048  # bytes; one of ours has about 500
+_MOST_PASS = 2048  # bytes; ours has about 400
 _GREETING_SECONDS = 10.0  # a caller that does not greet in this time is turned away
 _GLANCE = 0.05
 _SHORT = 1 << 13  # bytes
@@ -392,16 +393,15 @@ def _dial(
 
 
 def _greet(meeting: Meeting, own: Pass, raw: socket.socket, rank: int | None) -> _Link:
-    """Exchange certificates, then shake hands; ``rank`` is who was called, None for a caller."""
+    """Show passes, then shake hands; ``rank`` is who was called, None for a caller."""
     with contextlib.closing(raw):
         raw.settimeout(_GREETING_SECONDS)
-        raw.sendall(HELLO.pack(_HELLO_MAGIC, _VERSION, own.rank, len(own.certificate)) + own.certificate)
+        raw.sendall(HELLO.pack(_HELLO_MAGIC, _VERSION, own.rank, len(own.shown)) + own.shown)
         magic, version, told, size = HELLO.unpack(_read(raw, HELLO.size))
         callers = range(own.rank + 1, len(ROLES)) if rank is None else (rank,)
-        if (magic, version) != (_HELLO_MAGIC, _VERSION) or told not in callers or size > _MOST_CERTIFICATE:
+        if (magic, version) != (_HELLO_MAGIC, _VERSION) or told not in callers or size > _MOST_PASS:
             raise WireError("HELLO of no role that is due here")
-        certificate = _read(raw, size)
-        secret = own.secret(meeting, told, certificate)
+        certificate, secret = own.meet(meeting, told, _read(raw, size))
         tls = _context(own, certificate, server=rank is None).wrap_socket(raw, server_side=rank is None)
     try:
         if tls.getpeercert(binary_form=True) != certificate:

@@ -2,16 +2,17 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from fedgenome.errors import SpecError, WireError
 from fedgenome.secure import generators
-from fedgenome.secure.generators import ROLES, Meeting, Pass, exchange_key, stream_key
+from fedgenome.secure.generators import ROLES, Meeting, Pass, stream_key
 
 IDENTITIES = [Ed25519PrivateKey.from_private_bytes(bytes([rank]) * 32) for rank in range(4)]
 PUBLICS = tuple(key.public_key().public_bytes_raw().hex() for key in IDENTITIES)
@@ -24,22 +25,31 @@ def meet(**other):
 # ── keys ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+def secret(one, two, **other):
+    return one.meet(meet(**other), two.rank, two.shown)[1]
+
+
 def test_a_pair_has_one_secret_that_no_other_pair_and_no_other_time_has():
     times = [[Pass.make(meet(), rank, IDENTITIES[rank]) for rank in range(4)] for _ in range(2)]
-    secrets = [
-        (one.secret(meet(), two.rank, two.certificate), two.secret(meet(), one.rank, one.certificate))
-        for passes in times
-        for one in passes
-        for two in passes[one.rank + 1 :]
-    ]
+    pairs = [(one, two) for passes in times for one in passes for two in passes[one.rank + 1 :]]
+    secrets = [(secret(one, two), secret(two, one)) for one, two in pairs]
     assert all(mine == theirs for mine, theirs in secrets)
     assert len({mine for mine, _ in secrets}) == len(secrets) == 12
+
+
+def test_what_is_shown_is_trusted_as_the_role_s_certificate():
+    one, two = (Pass.make(meet(), rank, IDENTITIES[rank]) for rank in range(2))
+    certificate, _ = one.meet(meet(), 1, two.shown)
+    assert certificate == two.certificate
+    held = x509.load_der_x509_certificate(certificate)
+    assert held.public_key() == two.tls.public_key()
+    assert (held.not_valid_after_utc - held.not_valid_before_utc).days == 31
 
 
 def test_session_and_roster_are_in_the_secret():
     one, two = (Pass.make(meet(), rank, IDENTITIES[rank]) for rank in range(2))
     known = one._exchange.exchange(two._exchange.public_key())
-    assert one.secret(meet(), 1, two.certificate) not in (known, stream_key(known, ""))
+    assert secret(one, two) not in (known, stream_key(known, ""))
     assert meet().digest != meet(session="run 2").digest
     assert meet().digest != meet(identities=PUBLICS[::-1]).digest
     assert meet().digest == meet(addresses=("/x", "h:1", "/z")).digest
@@ -50,36 +60,36 @@ def test_purposes_have_streams_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("made_for", "rank", "signer", "fault"),
+    ("made_for", "rank", "signer"),
     [
-        ({"session": "run 2"}, 1, 1, "certificate of party-1: made for another session or role"),
-        ({}, 2, 2, "certificate of party-1: not signed by the roster's identity"),
-        ({"identities": (PUBLICS[0], PUBLICS[3], PUBLICS[2], PUBLICS[1])}, 1, 3, "not signed by the roster's identity"),
-        ({"identities": (PUBLICS[1], PUBLICS[0], *PUBLICS[2:])}, 0, 1, "made for another session or role"),
+        ({"session": "run 2"}, 1, 1),
+        ({}, 2, 2),
+        ({"identities": (PUBLICS[0], PUBLICS[3], PUBLICS[2], PUBLICS[1])}, 1, 3),
+        ({"identities": (PUBLICS[1], PUBLICS[0], *PUBLICS[2:])}, 0, 1),
     ],
-    ids=["session", "role", "roster", "own place in another roster"],
+    ids=["session", "role", "stranger's roster", "own place in another roster"],
 )
-def test_certificate_of_another_is_refused(made_for, rank, signer, fault):
-    certificate = Pass.make(meet(**made_for), rank, IDENTITIES[signer]).certificate
-    with pytest.raises(WireError, match=fault):
-        exchange_key(meet(), 1, certificate)
+def test_pass_of_another_is_refused(made_for, rank, signer):
+    other = Pass.make(meet(**made_for), rank, IDENTITIES[signer])
+    with pytest.raises(WireError, match="^party-1: not the roster's identity, or not for this session$"):
+        Pass.make(meet(), 0, IDENTITIES[0]).meet(meet(), 1, other.shown)
 
 
-def test_no_byte_of_a_certificate_may_differ():
-    certificate = Pass.make(meet(), 1, IDENTITIES[1]).certificate
-    assert isinstance(exchange_key(meet(), 1, certificate), X25519PublicKey)
-    for at in range(len(certificate)):
-        altered = bytearray(certificate)
-        altered[at] ^= 1
-        with pytest.raises(WireError, match="certificate of party-1: "):
-            exchange_key(meet(), 1, bytes(altered))
+def test_no_byte_of_a_pass_may_differ():
+    own, shown = (Pass.make(meet(), rank, IDENTITIES[rank]) for rank in range(2))
+    altered = [
+        bytes([*shown.shown[:at], shown.shown[at] ^ 1, *shown.shown[at + 1 :]]) for at in range(len(shown.shown))
+    ]
+    for other in [*altered, b"", shown.shown[:95], shown.shown[:-1], shown.shown + b"\0"]:
+        with pytest.raises(WireError, match="party-1: not the roster's identity"):
+            own.meet(meet(), 1, other)
 
 
-def test_key_that_shares_no_secret_is_refused(monkeypatch):
-    own = Pass.make(meet(), 0, IDENTITIES[0])
-    monkeypatch.setattr(generators, "exchange_key", lambda *_: X25519PublicKey.from_public_bytes(bytes(32)))
-    with pytest.raises(WireError, match="certificate of dealer: no secret can be shared with its key"):
-        own.secret(meet(), 3, b"")
+def test_key_that_shares_no_secret_is_refused():
+    own, low = Pass.make(meet(), 0, IDENTITIES[0]), bytes(32)
+    signed = IDENTITIES[3].sign(generators._signed(meet(), 3, low, b""))
+    with pytest.raises(WireError, match="dealer: no secret can be shared with its key"):
+        own.meet(meet(), 3, low + signed)
 
 
 def test_identity_must_be_the_roster_s():
@@ -108,8 +118,7 @@ def test_meeting_survives_json():
 
 def test_no_key_is_in_a_text():
     own = Pass.make(meet(), 0, IDENTITIES[0])
-    assert "tls" not in repr(own)
-    assert "exchange" not in repr(own)
+    assert re.sub(r"shown=b.*|certificate=b.*", "", repr(own)) == "Pass(rank=0, "
     assert ROLES == ("party-0", "party-1", "party-2", "dealer")
 
 
@@ -200,7 +209,8 @@ found["late"] = error(generators.replace, crypten, torch, {"local": Stream(key)}
 crypten.communicator.is_initialized = lambda: False
 streams = {name: Stream(key) for name in ("prev", "next", "local")}
 generators.replace(crypten, torch, streams)
-elements, bits = crypten.mpc.primitives.arithmetic.generate_random_ring_element, ttp_provider.generate_kbit_random_tensor
+elements = crypten.mpc.primitives.arithmetic.generate_random_ring_element
+bits = ttp_provider.generate_kbit_random_tensor
 held = Stream(key).words(4096).view(np.int64).tolist() + np.frombuffer(key, np.int64).tolist()
 found["patched"] = {"guess": attack(held), "setup": error(ttp)}
 found["left"] = [
