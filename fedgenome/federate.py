@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedgenome.federation import engines
+from fedgenome.federation.checkpoint import Progress
 from fedgenome.federation.coordinator import Coordinator, Job
 from fedgenome.federation.site import SiteAgent
 from fedgenome.prepare import Prepared
@@ -61,12 +62,14 @@ def parties(seed: int | None, *, secure: bool = True) -> Iterator[Parties | None
         yield started
 
 
-def federate(prepared: Prepared, place: Place, running: Parties | None, on_step: Callable[[str, int], None]) -> Trained:
+def federate(
+    prepared: Prepared, place: Place, running: Parties | None, on_step: Callable[[str, Progress], None]
+) -> Trained:
     """Ask every query of the study, or the rest of them after an interruption.
 
     Args:
         running: The parties; None where the study says secure = off.
-        on_step: Told (method, queries answered).
+        on_step: Told (method, where it stands) after every query.
 
     Raises:
         RoleError: a party ended, or too few sites answered.

@@ -7,7 +7,7 @@ import datetime
 import json
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from fedgenome.audit.results import Audit, merge
 from fedgenome.audit.run import audit, enough
 from fedgenome.audit.targets import Records, people
 from fedgenome.experiment import Experiment
+from fedgenome.federation.checkpoint import Progress
 from fedgenome.folders import RunFolder
-from fedgenome.methods.base import Generator
+from fedgenome.methods.base import Generator, Watched
 from fedgenome.prepare import Prepared, Prices
+from fedgenome.query import State
 from fedgenome.release import Synthetic
 from fedgenome.report.card_page import public_card
 from fedgenome.report.inputs import Comparison, Cost, Curve, ReportInputs
@@ -34,6 +36,7 @@ from fedgenome.utility.run import utility
 
 EXIT_RELEASED, EXIT_WITHHELD = 0, 3
 _AUDIT_SAMPLES = 5000  # rows that an attacker with query access draws from a released generator
+_CURVE = 25  # points of a training curve
 _SHOWN = 1000  # synthetic rows in a plot
 
 
@@ -130,8 +133,9 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
             prepared = prepare.prepare(spec, root.stream("split").generator())
         folder = folder or folders.create(out, spec.name, dump, run_id, deal)
         with clock.step("federate"):
-            trained = federate.federate(prepared, _place(spec, folder), parties, _watch(prepared, clock.reporter))
-    done = _Done(prepared=prepared, folder=folder, trained=trained, root=root, file=file, clock=clock)
+            watch = _Watch(prepared, clock.reporter)
+            trained = federate.federate(prepared, _place(spec, folder), parties, watch)
+    done = _Done(prepared=prepared, folder=folder, trained=trained, seen=watch.seen, root=root, file=file, clock=clock)
     with clock.step("generate"):
         rows = _generate(done)
     with clock.step("audit"):
@@ -150,6 +154,7 @@ class _Done:
     prepared: Prepared
     folder: RunFolder
     trained: federate.Trained
+    seen: Mapping[str, Mapping[int, State]]
     root: Root
     file: Path
     clock: _Clock
@@ -172,9 +177,23 @@ def _place(spec: Experiment, folder: RunFolder) -> federate.Place:
     return federate.Place(state=folder.internal / "state", ledgers=ledgers, run=folder.run, seed=spec.seed)
 
 
-def _watch(prepared: Prepared, reporter: Reporter) -> Callable[[str, int], None]:
-    totals = {label: sum(m.count for m in prepared.base if m.scope == label) or None for label in prepared.methods}
-    return lambda label, done: reporter.queries(label, done, totals[label])
+class _Watch:
+    """Tells the reporter of every query and keeps some states for the training curve.
+
+    Attributes:
+        seen: Method → queries answered → state, about ``_CURVE`` of each method.
+    """
+
+    def __init__(self, prepared: Prepared, reporter: Reporter) -> None:
+        self._totals = {m: sum(x.count for x in prepared.base if x.scope == m) or None for m in prepared.methods}
+        self._reporter = reporter
+        self.seen: dict[str, dict[int, State]] = {m: {} for m in prepared.methods}
+
+    def __call__(self, label: str, progress: Progress) -> None:
+        total = self._totals[label]
+        self._reporter.queries(label, progress.step, total)
+        if progress.step % max(1, (total or _CURVE * 4) // _CURVE) == 0:
+            self.seen[label][progress.step] = progress.state
 
 
 def _generate(done: _Done) -> dict[str, Synthetic]:
@@ -290,7 +309,7 @@ def _facts(done: _Done, *, audited: bool) -> card.Facts:
         epsilon=prepared.epsilon,
         epsilon_two=prepared.epsilon_colluding,
         by_method=prepared.by_method,
-        unit_note=prepared.cohort.unit_text,
+        unit_note=prepared.cohort.provenance,
         versions=card.library_versions(),
         texts=card.Texts(justification=spec.release.why_epsilon),
         run=done.folder.run,
@@ -312,12 +331,17 @@ def _ledger(done: _Done) -> list[dict[str, Any]]:
 
 
 def _curves(done: _Done) -> list[Curve]:
+    """Return each method's loss over its queries, on members and on controls: internal, read without noise."""
     curves = []
-    for label, arrays in done.trained.arrays.items():
-        if (norms := arrays.get("curve")) is not None:
-            note = "from noisy sums alone: post-processing, nothing more is spent"
-            rounds = np.arange(1, len(norms) + 1)
-            curves.append(Curve(name=label, x=rounds, y=norms, y_title="norm of the noisy mean gradient", note=note))
+    for label, states in done.seen.items():
+        method = done.prepared.methods[label]
+        if not isinstance(method, Watched):
+            continue
+        for who, rows in (("members", done.prepared.split.members), ("controls", done.prepared.split.controls)):
+            losses = np.array([method.loss(state, rows) for state in states.values()])
+            note = "mean over real rows, without noise: internal"
+            steps = np.array(list(states))
+            curves.append(Curve(name=f"{label}, {who}", x=steps, y=losses, x_title="query", y_title="loss", note=note))
     return curves
 
 

@@ -250,3 +250,13 @@ def test_earlier_runs_are_left_alone(tmp_path):
     first = folders.create(tmp_path, "quickstart", {}, "run", "00" * 32)
     second = folders.create(tmp_path, "quickstart", {}, "run", "00" * 32)
     assert (first.path.name, second.path.name) == ("quickstart", "quickstart-2")
+
+
+@pytest.mark.ray
+def test_flowers_ray_engine_gives_the_same_release_byte_for_byte(finished):
+    folder, outcome = finished
+    path = write(folder, *SMALL, ("[release]", '[engine]\nkind = "ray"\n\n[release]'))
+    ended = fedgenome("run", path, "--json", cwd=folder)
+    assert ended.returncode == 0, ended.stderr
+    again = json.loads(ended.stdout.strip().splitlines()[-1])
+    assert files(folder / again["path"]) == files(folder / outcome["path"])

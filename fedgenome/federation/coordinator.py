@@ -45,7 +45,7 @@ class Job:
         parties: The running parties; None where the study says secure = off.
         folder: Where checkpoints lie.
         root: Randomness of starting weights and the like; never of noise.
-        on_step: Told (method, queries done) after every query.
+        on_step: Told (method, where it stands) after every query.
         timeout: Seconds a site may take for one answer.
     """
 
@@ -56,7 +56,7 @@ class Job:
     parties: Parties | None
     folder: Path
     root: Root
-    on_step: Callable[[str, int], None] = lambda method, done: None
+    on_step: Callable[[str, Progress], None] = lambda method, progress: None
     timeout: float = 600.0
 
 
@@ -95,7 +95,7 @@ class Coordinator:
             total = self._total(label, progress.step, question)
             progress = Progress(state=method.learn(progress.state, question, total), step=progress.step + 1)
             self._checkpoint.save(label, progress)
-            self._job.on_step(label, progress.step)
+            self._job.on_step(label, progress)
         self.answered[label] = progress.step
         return progress.state
 

@@ -92,3 +92,12 @@ class Generator(Protocol):
     def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
         """Return one generated row for each label code of ``labels`` (n,), float32 (n, genes) within the range."""
         ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A method whose states can be judged on rows at hand, for the operator's eyes only."""
+
+    def loss(self, state: State, rows: Shard) -> float:
+        """Return the mean loss of the unmasked rows. It reads them without noise: internal, never released."""
+        ...

@@ -224,6 +224,16 @@ class FedSgd:
         require(int(state["step"]) > self.options.rounds, f"methods.{self.name}: a finished run")
         return {name: state[name] for name in ("weights", "label_weights", "curve")}
 
+    def loss(self, state: State, rows: Shard) -> float:
+        """Return the mean loss of the unmasked, complete rows at their latents' means. Internal, never released."""
+        cvae.load_flat(self.model, state["weights"])
+        x = self._scaled(rows.x)
+        kept = rows.mask & np.isfinite(x).all(1)
+        draws = np.zeros((len(x), self.options.latent), np.float32)
+        inputs = tuple(torch.from_numpy(array[kept]) for array in (x, self._onehot(rows), draws))
+        with torch.no_grad():
+            return float(cvae.loss(self.model, inputs).mean()) if kept.any() else math.nan
+
     def label_weights(self, arrays: Mapping[str, Array]) -> Array:
         """Return the share of each label, float64 (labels,)."""
         return np.asarray(arrays["label_weights"], np.float64)

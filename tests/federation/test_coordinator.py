@@ -114,8 +114,8 @@ def test_a_resumed_run_continues_with_the_interrupted_query_as_a_new_attempt(age
     study = make_study(kind="cvae", **PLAIN)
     seen = []
 
-    def interrupt(method, done):
-        if done == 3:
+    def interrupt(method, progress):
+        if progress.step == 3:
             raise KeyboardInterrupt
 
     class Spy:

@@ -4,8 +4,10 @@ A test hands over the text of a function ``main(rank, told)``; :class:`Crew` run
 process of its own, and collects what it returned or which of fedgenome's errors ended it.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -26,19 +28,23 @@ class Crew:
 
     def __init__(self, *modules):
         command = [sys.executable, "-W", "ignore", "-m", "tests.secure.crew", *modules]
+        self._pids = {}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def start(self, folder, source, told=None, ranks=ALL):
         """Begin a scene and return each rank's process number. ``told`` is for all, or by rank."""
+        self._clear()
         self._folder, self._ranks = folder, ranks
         scene = {"folder": str(folder), "source": source, "ranks": ranks, "told": told or {}}
         self.process.stdin.write(json.dumps(scene) + "\n")
         self.process.stdin.flush()
-        return dict(zip(ranks, json.loads(self.process.stdout.readline()), strict=True))
+        self._pids = dict(zip(ranks, json.loads(self.process.stdout.readline()), strict=True))
+        return self._pids
 
     def finish(self):
         """Wait for the scene's end; return what each rank's process wrote, nothing for one that was killed."""
         self.process.stdout.readline()
+        self._pids = {}
         files = {rank: self._folder / f"{rank}.json" for rank in self._ranks}
         return {rank: json.loads(file.read_text()) for rank, file in files.items() if file.exists()}
 
@@ -50,10 +56,19 @@ class Crew:
         assert faults == {}
         return {rank: end["is"] for rank, end in ended.items()}
 
+    def _clear(self):
+        """End a scene that a failed test left behind; its processes are not reaped before they are done."""
+        for pid in self._pids.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self._pids:
+            self.finish()
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self._clear()
         self.process.stdin.close()
         self.process.wait(20)
         self.process.stdout.close()
@@ -133,6 +148,8 @@ def _main():
         sys.stdout.write(json.dumps(pids) + "\n")
         sys.stdout.flush()
         for pid in pids:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        for pid in pids:  # only now may their numbers be given to others
             os.waitpid(pid, 0)
         sys.stdout.write("done\n")
         sys.stdout.flush()

@@ -71,7 +71,7 @@ def test_purposes_have_streams_of_their_own():
 )
 def test_pass_of_another_is_refused(made_for, rank, signer):
     other = Pass.make(meet(**made_for), rank, IDENTITIES[signer])
-    with pytest.raises(WireError, match="^party-1: not the roster's identity, or not for this session$"):
+    with pytest.raises(WireError, match=r"^party-1: not the roster's identity, or not for this session$"):
         Pass.make(meet(), 0, IDENTITIES[0]).meet(meet(), 1, other.shown)
 
 
