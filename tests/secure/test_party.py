@@ -186,7 +186,7 @@ BAD_QUERIES = {
     "step a string": (HEADER | {"step": "0"}, "malformed"),
     "attempt a bool": (HEADER | {"attempt": False}, "malformed"),
     "half the scale": (HEADER | {"scale": HEADER["scale"] / 2}, "wrong-scale"),
-    "negative scale": (HEADER | {"scale": -HEADER["scale"]}, "wrong-scale"),
+    "negative scale": (HEADER | {"scale": -HEADER["scale"]}, "malformed"),
     "no scale": (HEADER | {"scale": 0.0}, "malformed"),
     "question a list": (HEADER | {"question": []}, "malformed"),
     "question unknown key": (HEADER | {"question": ASKED | {"sigma": 0}}, "malformed"),
