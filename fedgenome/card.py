@@ -255,7 +255,7 @@ def _composition(facts: Facts) -> dict[str, Any]:
         "within_the_plan": "privacy loss distributions (dp-accounting)",
         "epsilon_by_method": dict(sorted(facts.by_method.items())),
         "across_releases": "ε and δ of all releases from the same accounts add up",
-        "earlier_releases": "not known to this card: every site's own ledger adds them up"
+        "earlier_releases": "not known to this card: a site's ledger adds them up where it is kept over runs"
         if facts.earlier is None
         else f"ε = {epsilon_text(facts.earlier)} was spent before, on the same accounts",
     }

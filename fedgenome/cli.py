@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,6 +96,8 @@ def _one_line_errors(as_json: bool) -> Iterator[None]:
 def main() -> None:
     """Entry point."""
     threads.limit()
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # nothing about a run leaves the machine unasked
+    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
     app()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from fedgenome.errors import BudgetRefused, RoleError, WireError
+from fedgenome.errors import BudgetRefused, Refused, RoleError, WireError
 from fedgenome.federation.checkpoint import Checkpoint, Progress
 from fedgenome.federation.wire import Call, from_records, to_records
 from fedgenome.methods.base import Method
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 _REGISTER_SECONDS = 30.0
 _SEALED = ("part0", "part1", "part2")
+_PLAIN = ("sum",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,20 +132,44 @@ class Coordinator:
         total: Array = np.zeros(query.question.length, ring.dtype_of(query.width))
         included = []
         for site, answer in self._ask("ask", call):
-            self.uploaded += sum(array.nbytes for array in answer.arrays.values())
-            if job.parties is None:
-                total += answer.arrays["sum"]
-            else:
-                parts = tuple(answer.arrays[part].tobytes() for part in _SEALED)
-                job.parties.deliver(site, parts)
-            included.append(site)
+            if self._add(query, site, answer, total):
+                self.uploaded += sum(array.nbytes for array in answer.arrays.values())
+                included.append(site)
         if len(included) < query.terms.quorum:
             raise _AttemptFailed(f"{len(included)} of {query.terms.sites} sites answered, {query.terms.quorum} needed")
         if job.parties is not None:
-            for share in job.parties.reveal(included):
+            try:
+                shares = job.parties.reveal(included)
+            except Refused as fault:
+                raise _AttemptFailed(f"a party refused to open: {fault}") from None
+            for share in shares:
                 total += share
         ring.check_range(ring.signed(total), query.limit)
         return total
+
+    def _add(self, query: Query, site: str, answer: Call, total: Array) -> bool:
+        """Hand a site's parts to the parties, or add its plain vector; False if the answer has no such thing.
+
+        Raises:
+            _AttemptFailed: a party refused a part, so that no set with this site can be opened.
+        """
+        parties = self._job.parties
+        wanted = _PLAIN if parties is None else _SEALED
+        if set(answer.arrays) != set(wanted):
+            log.warning("%s answered without %s", site, ", ".join(wanted))
+            return False
+        if parties is None:
+            vector = answer.arrays["sum"]
+            if vector.shape != total.shape or vector.dtype != total.dtype:
+                log.warning("%s answered with a vector of another length or width", site)
+                return False
+            total += vector
+            return True
+        try:
+            parties.deliver(site, tuple(answer.arrays[part].tobytes() for part in _SEALED))
+        except Refused as fault:
+            raise _AttemptFailed(f"a party refused a part: {fault}") from None
+        return True
 
     def _discover(self) -> None:
         """Learn which node is which site. Nodes register one by one, so the roster's number is waited for."""

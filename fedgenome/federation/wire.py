@@ -6,10 +6,10 @@ its agent and the agent's answer back.
 ======== ==================================== ==========================================
 kind     header of the request                header of the reply (arrays)
 ======== ==================================== ==========================================
-hello    {}                                   site, its public keys (later: its node key)
+hello    {}                                   site
 join     study, plan, run, publics            site
-ask      the query's header (payload arrays)  site, width (part0, part1, part2 as bytes, or ``sum`` where
-                                              the study says secure = off)
+ask      query: its header (payload arrays)   site (part0, part1, part2 as bytes); where the study says
+                                              secure = off: site, width (sum as ring words)
 any      —                                    refused: [code, rule]
 ======== ==================================== ==========================================
 """

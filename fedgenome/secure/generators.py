@@ -200,7 +200,9 @@ def replace(crypten: ModuleType, torch: ModuleType, streams: Mapping[str, Stream
     for communicator in (crypten.communicator.DistributedCommunicator, crypten.communicator.InProcessCommunicator):
         _forbid(communicator, "pickle", *_PICKLING)
     _forbid(crypten.common.serial, "pickle", "restricted_loads")
-    _forbid(torch, "torch's generators", "Generator", *TORCH_DRAWS)
+    _forbid(torch, "torch's generators", *TORCH_DRAWS)
+    # Still a class: parts of torch that are imported later name it in annotations.
+    torch.Generator = type("Generator", (), {"__new__": refusing("torch's generators: Generator")})  # type: ignore[attr-defined]
     _forbid(torch.Tensor, "torch's generators", *TENSOR_DRAWS)
 
 

@@ -165,6 +165,40 @@ def agent_budget():
     return Budget(epsilon=100.0, delta=0.1)
 
 
+class Spoils:
+    """An agent whose answers to ``ask`` are changed on their way."""
+
+    def __init__(self, agent, change):
+        self.agent, self.change, self.left = agent, change, 1
+
+    def handle(self, kind, call):
+        answer = self.agent.handle(kind, call)
+        if kind == "ask" and self.left:
+            self.left -= 1
+            return Call(header=answer.header, arrays=self.change(dict(answer.arrays)))
+        return answer
+
+
+def test_a_spoilt_part_fails_the_attempt_and_the_next_one_succeeds(agent, make_job, parties):
+    study = make_study(kind="cvae", privacy={"trust": "distributed", "epsilon": 9.0, "delta": 1e-3, "retries": 1.0})
+
+    def flip(arrays):
+        part = arrays["part1"].copy()
+        part[-1] ^= 1
+        return arrays | {"part1": part}
+
+    north, south = both(agent, study)
+    job = make_job(study, parties(None), noise=9.0)
+    assert conduct(job, [Spoils(north, flip), south]).answered["cvae"] == 5
+
+
+def test_an_answer_without_parts_counts_as_none(agent, make_job):
+    study = make_study(**PLAIN, quorum=1)
+    north, south = both(agent, study)
+    coordinator = conduct(make_job(study), [Spoils(north, lambda arrays: {}), south])
+    assert coordinator.answered["marginals"] == 1 and coordinator.uploaded == coordinator.answered["marginals"] * 4 * 32
+
+
 def test_a_relay_passes_a_refusal_and_nothing_else():
     client = site_app.make(lambda context: lambda kind, call: refusal("internal", "see the log"))
     grid = LocalGrid(client, 1)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from importlib import import_module
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Crew:
         self.start(folder, source, told, ranks)
         ended = self.finish()
         faults = {rank: end["error"] for rank, end in ended.items() if "error" in end}
-        assert faults == {}
+        assert (faults, set(ended)) == ({}, set(ranks)), "standard error says more"
         return {rank: end["is"] for rank, end in ended.items()}
 
     def _clear(self):
@@ -133,6 +134,8 @@ def _fork(rank, scene):
         _act(rank, scene)
         code = 0
     finally:
+        if code:
+            traceback.print_exc()
         os._exit(code)
 
 

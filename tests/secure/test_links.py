@@ -196,7 +196,7 @@ def test_caller_without_the_identity_s_word_for_this_session_does_not_join(crew,
 
 
 def test_callee_of_another_identity_is_named_at_once(crew, tmp_path):
-    crew.start(tmp_path, IMPOSTOR, scene(tmp_path, caller="other identity", impostor=0) | {"start": 3.0})
+    crew.start(tmp_path, IMPOSTOR, scene(tmp_path, caller="other identity", impostor=0) | {"start": 1.5})
     errors = [end["error"] for rank, end in crew.finish().items() if rank]
     assert "RoleError: party-0: not the roster's identity, or not for this session" in errors
 
