@@ -166,7 +166,6 @@ TENSOR_DRAWS = (
     *("bernoulli", "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "multinomial", "normal_"),
     *("random_", "uniform_"),
 )
-_PICKLING = ("send_obj", "recv_obj", "broadcast_obj")
 
 
 def replace(crypten: ModuleType, torch: ModuleType, streams: Mapping[str, Stream]) -> None:
@@ -189,21 +188,31 @@ def replace(crypten: ModuleType, torch: ModuleType, streams: Mapping[str, Stream
     elements, bits = _draws(torch, streams["local"])
     _substitute(rng.generate_random_ring_element, elements)
     _substitute(rng.generate_kbit_random_tensor, bits)
+    _refuse_crypten(crypten)
+    _refuse_torch(torch)
+
+
+def _refuse_crypten(crypten: ModuleType) -> None:
+    """Refuse what CrypTen seeds generators with, its dealers, and what it pickles with."""
     _forbid(crypten, "CrypTen's seeds", "_setup_prng", "_sync_seeds", "manual_seed")
     provider: Any = crypten.mpc.provider
     client = provider.ttp_provider.TTPClient
     _forbid(client, "CrypTen's TTP", "_init", "get")
     _forbid(vars(client)["_TTPClient__TTPClient"], "CrypTen's TTP", "__init__", "_setup_generators", "ttp_request")
     _forbid(provider.TTPServer, "CrypTen's TTP", "__init__", "_setup_generators")
-    for refused in (provider.TrustedFirstParty, provider.TrustedThirdParty, provider.HomomorphicProvider):
-        _forbid(refused, refused.NAME if hasattr(refused, "NAME") else "HE", *_TUPLES)
+    _forbid(provider.TrustedFirstParty, "TFP", *_TUPLES)
+    _forbid(provider.TrustedThirdParty, "CrypTen's TTP", *_TUPLES)
+    _forbid(provider.HomomorphicProvider, "HE", *_TUPLES)
     for communicator in (crypten.communicator.DistributedCommunicator, crypten.communicator.InProcessCommunicator):
-        _forbid(communicator, "pickle", *_PICKLING)
+        _forbid(communicator, "pickle", "send_obj", "recv_obj", "broadcast_obj")
     _forbid(crypten.common.serial, "pickle", "restricted_loads")
+
+
+def _refuse_torch(torch: Any) -> None:
     _forbid(torch, "torch's generators", *TORCH_DRAWS)
-    # Still a class: parts of torch that are imported later name it in annotations.
-    torch.Generator = type("Generator", (), {"__new__": refusing("torch's generators: Generator")})  # type: ignore[attr-defined]
     _forbid(torch.Tensor, "torch's generators", *TENSOR_DRAWS)
+    # Still a class: parts of torch that are imported later name it in annotations.
+    torch.Generator = type("Generator", (), {"__new__": refusing("torch's generators: Generator")})
 
 
 _TUPLES = ("generate_additive_triple", "square", "generate_binary_triple", "wrap_rng", "B2A_rng")

@@ -328,19 +328,30 @@ def _listening(meeting: Meeting, rank: int) -> Iterator[socket.socket | None]:
         yield None
         return
     address = meeting.addresses[rank]
-    if not address.startswith("/"):
-        with socket.create_server(_host_and_port(address)) as listener:
-            listener.settimeout(_GLANCE)
-            yield listener
-        return
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+    try:
+        listener = _listener(address)
+    except OSError as fault:
+        raise RoleError(f"{ROLES[rank]} cannot listen at {address}: {fault.strerror}") from None
+    with listener:
+        listener.settimeout(_GLANCE)
         try:
-            listener.listen()
-            listener.settimeout(_GLANCE)
             yield listener
         finally:
-            Path(address).unlink(missing_ok=True)
+            if address.startswith("/"):
+                Path(address).unlink(missing_ok=True)
+
+
+def _listener(address: str) -> socket.socket:
+    if not address.startswith("/"):
+        return socket.create_server(_host_and_port(address))
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(address)
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _welcome(listener: socket.socket | None, greet: Callable[[socket.socket], None]) -> None:
