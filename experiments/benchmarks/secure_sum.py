@@ -284,38 +284,41 @@ class Measured:
 
 def _measure(case: Case, ours: tuple[Federation, Watch], theirs: tuple[rivals.CrypTen, Watch], say: Say) -> Measured:
     say(f"{case.sites} sites, {case.elements:,} elements")
-    clock, sites, vectors = Clock(), case.sites, rivals.vectors(case.elements)
-    (federation, parties), (crypten, machines) = ours, theirs
-    singles = [vector.astype(np.float32) for vector in vectors]
-    buffers = [np.empty_like(singles[0]) for _ in range(2)]
-    query = federation.query(case.elements)
-    table = Table(case=case, scale=query.scale, clock=clock, rows=[])
-    roles, flower = Roles(federation.query(case.elements), vectors), rivals.SecAgg(sites)
+    (federation, parties), (crypten, machines), sites = ours, theirs, case.sites
+    clock, vectors, query = Clock(), rivals.vectors(case.elements), federation.query(case.elements)
     parties.restart()
     machines.restart()
     check(query, federation.total(query, sites, vectors), sites, vectors)  # and now all are warm
     _, told = crypten.total(sites, case.elements)
-    sent, masked = 0, list[bytes]()
+    roles, flower = Roles(federation.query(case.elements), vectors), rivals.SecAgg(sites)
+    single = vectors[0].astype(np.float32)
     for _ in range(case.rounds):
         sent = roles.measure(clock, sites)
         clock.time(OURS, functools.partial(federation.total, federation.query(case.elements), sites, vectors))
-        clock.time("plain", lambda: rivals.plain(singles, sites))
-        clock.time("plain sent", lambda: rivals.plain_sent(singles, sites, buffers))
-        masked = clock.time("client", flower.client(0, singles[0]))
-        clock.time("server", functools.partial(flower.server, functools.partial(_same, masked)))
         clock.add(CRYPTEN, crypten.total(sites, case.elements)[0])
+        masked = clock.time("client", flower.client(0, single))
+        clock.time("server", functools.partial(flower.server, functools.partial(_same, masked)))
+        _measure_plain(clock, sites, vectors)
     vector, grown = query.width // 8 * case.elements, parties.peak()
+    table = Table(case=case, scale=query.scale, clock=clock, rows=[])
     table.add("site", "fedgenome: a site", 1, sent, _allocated(lambda: roles.site(0)))
     table.add("party", "fedgenome: a party opens and adds", sites)
     table.add("noise", "fedgenome: a party's noise", 1)
     table.add(OURS, OURS, sites, vector, grown)
     table.add("plain", "plain: float32 sum", sites)
     table.add("plain sent", "plain: float32 sum, two copies", sites, 4 * case.elements)
-    table.add("client", "SecAgg+: a client", 1, sum(map(len, masked)), _allocated(flower.client(0, singles[0])))
+    table.add("client", "SecAgg+: a client", 1, sum(map(len, masked)), _allocated(flower.client(0, single)))
     table.add("server", "SecAgg+: the server", sites)
     table.add(CRYPTEN, CRYPTEN, sites, told, machines.peak())
     _add_ckks(table, vectors, say)
     return Measured(table=table, beyond=sent - 4 * case.elements, held=grown / vector)
+
+
+def _measure_plain(clock: Clock, sites: int, vectors: Sequence[Floats]) -> None:
+    singles = [vector.astype(np.float32) for vector in vectors]
+    buffers = [np.zeros_like(singles[0]) for _ in range(2)]
+    clock.time("plain", lambda: rivals.plain(singles, sites))
+    clock.time("plain sent", lambda: rivals.plain_sent(singles, sites, buffers))
 
 
 def _same(sent: list[bytes], _: int) -> list[bytes]:

@@ -29,6 +29,7 @@ from fedgenome.errors import WireError
 from fedgenome.query import Array
 
 KINDS = ("hello", "join", "ask")
+_RAW = "fedgenome.raw"  # Flower's name of how an array is written: its elements, C order, little-endian
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,27 +47,36 @@ class Call:
 
 
 def to_records(call: Call) -> RecordDict:
-    """Return the Flower records of ``call``."""
-    arrays = ArrayRecord({name: FlowerArray(np.asarray(array, order="C")) for name, array in call.arrays.items()})
+    """Return the Flower records of ``call``. Arrays travel as raw bytes: no file format, no second copy."""
+    arrays = {
+        name: FlowerArray(array.dtype.str, array.shape, _RAW, array.tobytes()) for name, array in call.arrays.items()
+    }
     header = json.dumps(call.header, separators=(",", ":"), allow_nan=False)
-    return RecordDict({"header": ConfigRecord({"json": header}), "arrays": arrays})
+    return RecordDict({"header": ConfigRecord({"json": header}), "arrays": ArrayRecord(arrays)})
 
 
 def from_records(records: RecordDict) -> Call:
-    """Return the call that ``records`` hold.
+    """Return the call that ``records`` hold; its arrays are read-only views.
 
     Raises:
         WireError: a record is missing or malformed.
     """
     try:
         text = records.config_records["header"]["json"]
-        arrays = {str(name): array.numpy() for name, array in records.array_records["arrays"].items()}
+        arrays = {str(name): _array(array) for name, array in records.array_records["arrays"].items()}
         header = json.loads(text) if isinstance(text, str) else None
-    except (KeyError, ValueError) as fault:
+    except (KeyError, ValueError, TypeError) as fault:
         raise WireError(f"records of a call: {type(fault).__name__}") from None
     if not isinstance(header, dict):
         raise WireError("records of a call: the header is not a JSON object")
     return Call(header=header, arrays=arrays)
+
+
+def _array(array: FlowerArray) -> Array:
+    dtype = np.dtype(array.dtype)
+    if array.stype != _RAW or dtype.kind not in "biuf":
+        raise ValueError(f"an array of numbers as raw bytes, got {array.stype} {array.dtype}")
+    return np.frombuffer(array.data, dtype).reshape(array.shape)
 
 
 def refusal(code: str, rule: str) -> Call:

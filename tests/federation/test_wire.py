@@ -38,6 +38,24 @@ def test_malformed_records_are_refused(records):
         wire.from_records(records)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dtype", "<f8"),
+        ("dtype", "|O"),
+        ("dtype", "nonsense"),
+        ("shape", (3, 3)),
+        ("stype", "numpy.ndarray"),
+        ("data", b"x"),
+    ],
+)
+def test_an_array_that_is_not_what_it_says_is_refused(field, value):
+    records = wire.to_records(Call(header={}, arrays={"w": np.arange(5, dtype=np.float32)}))
+    setattr(records.array_records["arrays"]["w"], field, value)
+    with pytest.raises(WireError, match="records of a call"):
+        wire.from_records(records)
+
+
 def test_a_header_that_is_no_object_is_refused():
     records = wire.to_records(Call(header={}))
     records.config_records["header"]["json"] = "[1]"
