@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -26,6 +27,7 @@ _WORDS = {"reduce": ("sum", "select"), "unit": ("donor", "site"), "precision": (
 State = dict[str, Array]  # counters as 0-d int64: safetensors hold it, so it is the checkpoint
 
 PARTIES = 3
+_KEY = re.compile(r"[0-9a-f]{64}")
 MICRO_BATCH = 16  # masked slots whose gradients are added in float32; across them in float64
 BLOCK_TAIL = 1e-12  # chance that a Poisson sample exceeds the micro-batches charged for; goes into δ
 SIGMA_TAIL = 10.0  # opened sums lie within this many standard deviations (1.5e-23 a coordinate)
@@ -99,6 +101,49 @@ class Question:
             require(getattr(self, name) in words, f"{name} one of {words}", **{name: getattr(self, name)})
         frozen = {name: _read_only(array) for name, array in sorted(self.payload.items())}
         object.__setattr__(self, "payload", MappingProxyType(frozen))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """Who takes part, by name, cap and public key: what signatures are checked against.
+
+    Attributes:
+        sites: (name, cap, Ed25519 key) of every site, in roster order. Keys are 64 hex digits.
+        parties: The three parties' keys, in order.
+        dealer: The dealer's key; empty where nothing needs one.
+        digest: Hex digest over all of the above; what :class:`Terms` carry.
+    """
+
+    sites: tuple[tuple[str, int, str], ...]
+    parties: tuple[str, ...]
+    dealer: str = ""
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sites", tuple((str(name), int(cap), str(key)) for name, cap, key in self.sites))
+        object.__setattr__(self, "parties", tuple(self.parties))
+        object.__setattr__(self, "digest", digest_of("roster", [self.sites, self.parties, self.dealer]))
+
+    @property
+    def caps(self) -> tuple[tuple[str, int], ...]:
+        """What :class:`Terms` hold of it."""
+        return tuple((name, cap) for name, cap, _ in self.sites)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Every site's key."""
+        return {name: key for name, _, key in self.sites}
+
+    def check(self) -> None:
+        """Refuse a roster in which a role has no key of its own: one key under two names would count twice.
+
+        Raises:
+            SpecError: a key is missing, malformed or there twice, or there are not three parties.
+        """
+        keys = [key for _, _, key in self.sites] + list(self.parties) + [self.dealer] * bool(self.dealer)
+        require(len(self.parties) == PARTIES, f"{PARTIES} party keys in the roster", parties=len(self.parties))
+        require(all(_KEY.fullmatch(key) for key in keys), "a key of 64 hex digits for every role of the roster")
+        require(len(set(keys)) == len(keys), "another key for every role of the roster")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

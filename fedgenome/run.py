@@ -8,7 +8,7 @@ import json
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,7 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
         folder = folder or folders.create(out, spec.name, dump, run_id, deal)
         with clock.step("federate"):
             trained = federate.federate(prepared, _place(spec, folder), parties, _watch(prepared, clock.reporter))
+    prepared = replace(prepared, study=trained.study)
     done = _Done(prepared=prepared, folder=folder, trained=trained, root=root, file=file, clock=clock)
     with clock.step("generate"):
         rows = _generate(done)
@@ -169,7 +170,13 @@ class _Done:
 
 def _place(spec: Experiment, folder: RunFolder) -> federate.Place:
     ledgers = spec.engine.ledgers or folder.internal / "sites"
-    return federate.Place(state=folder.internal / "state", ledgers=ledgers, run=folder.run, seed=spec.seed)
+    return federate.Place(
+        state=folder.internal / "state",
+        ledgers=ledgers,
+        parties=folder.internal / "parties",
+        run=folder.run,
+        seed=spec.seed,
+    )
 
 
 def _watch(prepared: Prepared, reporter: Reporter) -> Callable[[str, int], None]:

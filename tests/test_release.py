@@ -265,7 +265,7 @@ def test_an_epsilon_belongs_to_every_trust_model_but_none() -> None:
 def test_the_card_names_who_is_trusted_what_is_not_covered_and_what_people_said() -> None:
     card = build_card(facts(texts=Texts(justification="a demonstration", contact="privacy@example.org")))
     assert {row["actor"] for row in card["trust"]["actors"]} == {"site", "party", "network", "coordinator", "recipient"}
-    assert any("coordinator trusted to deliver" in row["why"] for row in card["trust"]["actors"])
+    assert any("signed and given once only" in row["why"] for row in card["trust"]["actors"])
     assert {"relatives", "the decision to publish"} <= {row["what"] for row in card["not_covered"]}
     assert card["mechanisms"][0]["count"] == 63
     assert "never that of the steps used" in card["composition"]["price"]

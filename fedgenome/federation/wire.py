@@ -6,9 +6,9 @@ its agent and the agent's answer back.
 ======== ==================================== ==========================================
 kind     header of the request                header of the reply (arrays)
 ======== ==================================== ==========================================
-hello    {}                                   site, its public keys (later: its node key)
-join     study, plan, run, publics            site
-ask      the query's header (payload arrays)  site, width (part0, part1, part2 as bytes, or ``sum`` where
+hello    {}                                   site
+join     study, plan, run, keys               site
+ask      the query's header (payload arrays)  site (part0, part1, part2 and stamp as bytes, or ``sum`` where
                                               the study says secure = off)
 any      —                                    refused: [code, rule]
 ======== ==================================== ==========================================
@@ -29,6 +29,7 @@ from fedgenome.errors import WireError
 from fedgenome.query import Array
 
 KINDS = ("hello", "join", "ask")
+BUNDLE = ("part0", "part1", "part2", "stamp")  # arrays of a sealed answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
