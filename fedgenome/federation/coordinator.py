@@ -130,7 +130,11 @@ class Coordinator:
             job.parties.begin(query)
         total: Array = np.zeros(query.question.length, ring.dtype_of(query.width))
         included = []
+        wanted = {"sum"} if job.parties is None else set(BUNDLE)
         for site, answer in self._ask("ask", call):
+            if set(answer.arrays) != wanted:
+                log.warning("%s: expected %s in its answer", site, ", ".join(sorted(wanted)))
+                continue
             self.uploaded += sum(array.nbytes for array in answer.arrays.values())
             if job.parties is None:
                 total += answer.arrays["sum"]

@@ -113,6 +113,21 @@ def verify(public: str, kind: str, values: Sequence[object], signature: bytes | 
         raise WireError(f"{kind}: not signed by the identity of the roster") from None
 
 
+def unhex(text: str, what: str) -> bytes:
+    """Return the bytes that ``text`` stands for: lower-case digits only, so that bytes have one text.
+
+    Raises:
+        WireError: it is no such text.
+    """
+    try:
+        raw = bytes.fromhex(text)
+    except (ValueError, TypeError):
+        raw = b""
+    if not raw or raw.hex() != text:
+        raise WireError(f"{what}: expected lower-case hex digits")
+    return raw
+
+
 def _statement(kind: str, values: Sequence[object]) -> bytes:
     text = json.dumps(list(values), separators=(",", ":"), allow_nan=False)
     return f"fedgenome {kind} 1\0{text}".encode()

@@ -40,7 +40,7 @@ from fedgenome.query import PARTIES, Array, Query, Roster, Terms, choose_scale, 
 from fedgenome.secure import bundle, crypten_runtime, frames, noise, ring
 from fedgenome.secure.envelope import PartyKey
 from fedgenome.secure.frames import Frame, Kind
-from fedgenome.secure.identity import Identity
+from fedgenome.secure.identity import Identity, unhex
 from fedgenome.secure.once import Once
 from fedgenome.secure.runkeys import RunKey
 from fedgenome.streams import Root
@@ -170,7 +170,7 @@ class Party:
         # A view of the message, not a copy: it is only read.
         body = cast(bytes, request.body)
         try:
-            bundle.check_stamp(open_.query, site, _keys(pinned.roster)[site], self._index, body, _unhex(stamp))
+            bundle.check_stamp(open_.query, site, _keys(pinned.roster)[site], self._index, body, unhex(stamp, "stamp"))
         except WireError:
             raise Refused("bad-stamp", "the site did not sign this part for this query") from None
         self._add(open_, site, _indices(pinned.terms)[site], body)
@@ -271,13 +271,6 @@ def _indices(terms: Terms) -> dict[str, int]:
 @functools.cache
 def _keys(roster: Roster) -> dict[str, str]:
     return roster.keys
-
-
-def _unhex(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise WireError("stamp: expected hex digits") from None
 
 
 def _roster(told: Mapping[str, Any]) -> Roster:

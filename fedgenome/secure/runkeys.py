@@ -14,7 +14,7 @@ from typing import Any, Self
 from fedgenome.errors import WireError
 from fedgenome.query import PARTIES, Terms
 from fedgenome.secure.envelope import PublicKey
-from fedgenome.secure.identity import Identity, verify
+from fedgenome.secure.identity import Identity, unhex, verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +53,9 @@ class RunKey:
         Raises:
             WireError: it is no key and signature.
         """
-        try:
-            public, signature = bytes.fromhex(told["public"]), bytes.fromhex(told["signature"])
-        except (KeyError, TypeError, ValueError):
-            raise WireError("party key: expected public and signature, in hex") from None
+        if sorted(told) != ["public", "signature"]:
+            raise WireError("party key: expected public and signature")
+        public, signature = (unhex(told[name], f"party key: {name}") for name in ("public", "signature"))
         return cls(public=PublicKey.from_bytes(public), signature=signature)
 
 

@@ -41,6 +41,39 @@ def a_party(folder, index=0, seed=None):
     return one
 
 
+class Memory:
+    """What Once does, without a disk."""
+
+    def __init__(self):
+        self.kept, self.last = {}, ("", None)
+
+    def told(self, key):
+        return self.kept.get(key, (None,))[0]
+
+    def body(self, key):
+        return self.kept[key][1] if key == self.last[0] else None
+
+    def record(self, key, digest, body):
+        self.kept[key], self.last = (digest, b"".join(body)), (key, digest)
+
+
+def a_light_party(index=0, seed=None):
+    """Return a party that forgets with this process: for tests of very many."""
+    one = Party(index, Root.of(seed, "party", index), PARTY_IDS[index], Memory(), lambda words: words)
+    one._key = KEYS[index]
+    return one
+
+
+def begun(query, index=0, sites=(), make=a_light_party):
+    """Return a party with an open query and these sites' parts."""
+    one = make(index)
+    assert pinned(one).kind is Kind.OK
+    assert begin(one, query).kind is Kind.OK
+    for site in sites:
+        assert deliver(one, query, site, index).kind is Kind.OK
+    return one
+
+
 def tell(party, kind, body=b"", **header):
     return party.answer(frames.encode(Frame(kind=kind, header=header, body=body)))
 

@@ -24,7 +24,7 @@ from fedgenome.secure import bundle, frames, ring
 from fedgenome.secure.frames import HEAD, MAGIC, Frame, Kind
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.noise import sampler
-from fedgenome.secure.parties import WINDOW, Parties, _Handle
+from fedgenome.secure.parties import WINDOW, Parties, _Handle, _words
 from fedgenome.secure.party import IDENTITY
 from fedgenome.streams import Root
 
@@ -505,3 +505,63 @@ def test_close_ends_a_stopped_party_too_and_may_be_repeated(tmp_path):
     parties.close()
     assert not running(left)
     assert not list(tmp_path.iterdir())
+
+
+@contextlib.contextmanager
+def at(folder, kept):
+    """Start three parties over a folder of identities and memories that outlives them."""
+    with Parties.start(folder, None) as parties:
+        parties.keep(kept)
+        yield joined(parties)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    for index, one in enumerate(PARTY_IDS):
+        (tmp_path / "kept" / str(index)).mkdir(parents=True)
+        one.save(tmp_path / "kept" / str(index) / IDENTITY)
+    return tmp_path / "kept"
+
+
+def test_parties_killed_after_their_shares_left_repeat_them_and_open_nothing_else(tmp_path, kept):
+    query = a_query(0, mechanism=NOISE)
+    answers = vectors(query, SITES[:4])
+    with at(tmp_path, kept) as (parties, publics):
+        first = ask(parties, publics, query, answers)
+        for pid in pids(parties):
+            os.kill(pid, signal.SIGKILL)
+    with at(tmp_path, kept) as (parties, publics):
+        with refused("opened-before"):
+            parties.begin(query)
+        again = [asked(parties, index, query, SITES[:4]) for index in range(PARTIES)]
+        assert (ring.signed(sum(_words(reply.body, query) for reply in again)) == first).all()
+        assert asked(parties, 2, query, SITES[:3]).header["code"] == "other-set"
+        ask(parties, publics, replace(query, attempt=1), vectors(query, SITES[:3]))
+
+
+def asked(parties, index, query, sites):
+    """Ask one party for a sum, with nothing between."""
+    with raw(parties, index) as link:
+        link.send_bytes(frames.encode(Frame(kind=Kind.REVEAL, header={"query": query.digest, "sites": sorted(sites)})))
+        return frames.decode(link.recv_bytes())
+
+
+def test_hundreds_of_mutated_messages_leave_a_real_party_up_and_open_no_sum(trio, steps):
+    parties, publics = trio
+    query, rng = a_query(next(steps)), np.random.default_rng(7)
+    parts, stamp = sealed(query, publics, "site-0", vectors(query, SITES[:1])["site-0"])
+    told = {"site": "site-0", "stamp": stamp.hex()}
+    messages = [
+        Frame(kind=Kind.BEGIN, header={"query": query.header()}),
+        Frame(kind=Kind.PART, header=told, body=parts[0]),
+        Frame(kind=Kind.REVEAL, header={"query": query.digest, "sites": SITES[:3]}),
+    ]
+    with raw(parties, 0) as link:
+        link.send_bytes(frames.encode(messages[0]))
+        assert frames.decode(link.recv_bytes()).kind is Kind.OK
+        for number in range(450):
+            message = bytearray(frames.encode(messages[number % 3]))
+            message[rng.integers(len(message))] ^= 1 << rng.integers(8)
+            link.send_bytes(bytes(message))
+            assert frames.decode(link.recv_bytes()).kind is Kind.REFUSED
+    test_sum_without_noise_is_exact_at_both_widths(trio, steps, "site", 32)
