@@ -24,7 +24,7 @@ SIMULATION = "simulation: no privacy guarantee"
 NO_PRIVACY = "no privacy: trust model none releases exact sums"
 SIMULATED_ROLES = "simulated roles: ε holds for recipients of the release, not against the operator"
 SECURE_OFF = "secure aggregation off: the coordinator saw every site's vector in the clear"
-DELIVERY = "coordinator trusted to deliver: messages are not yet signed, nor answered once only"
+SIGNED = "keys and answers are signed and given once only: it can spoil or stop a run, not look inside a sum"
 _LIBRARIES = ("fedgenome", "numpy", "torch", "crypten", "cryptography", "dp-accounting", "flwr", "safetensors", "h5py")
 
 
@@ -185,10 +185,12 @@ def _alerts(facts: Facts) -> list[str]:
 
 
 def _study(facts: Facts) -> dict[str, Any]:
-    spec = facts.study.model_dump(mode="json", by_alias=True)
+    study = facts.study.without_keys() if facts.seeded else facts.study  # other keys, the same release
+    spec = study.model_dump(mode="json", by_alias=True)
     if facts.seeded:  # a seeded release prints no ε, not even the one that was asked for
-        spec["privacy"] = {key: spec["privacy"][key] for key in ("trust", "colluders", "retries")}
-    return {"name": facts.study.name, "digest": facts.study.digest, "plan_digest": facts.plan.digest, "spec": spec}
+        spec["privacy"] = {name: spec["privacy"][name] for name in ("trust", "colluders", "retries")}
+        spec["roster"] = [{name: site[name] for name in ("name", "cap")} for site in spec["roster"]]
+    return {"name": study.name, "digest": study.digest, "plan_digest": facts.plan.digest, "spec": spec}
 
 
 def _about(facts: Facts) -> dict[str, Any]:
@@ -276,7 +278,7 @@ def _actors(facts: Facts) -> list[dict[str, str]]:
             ("network", "with nothing but delivery", "seeds travel sealed (HPKE), vectors encrypted (AES-GCM)"),
         ]
     if private:
-        rows.append(("coordinator", "to deliver", f"sees noisy sums only; {DELIVERY}"))
+        rows.append(("coordinator", "for the result, not for privacy", f"sees noisy sums only; {SIGNED}"))
     else:
         seen = "every exact sum" if facts.study.secure == "on" else "every site's exact vector"
         rows.append(("coordinator", "fully", f"sees {seen}; crafted weights could single out one person"))

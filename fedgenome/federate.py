@@ -16,8 +16,12 @@ from fedgenome.federation.site import SiteAgent
 from fedgenome.prepare import Prepared
 from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.query import Array
+from fedgenome.secure.identity import Identity
+from fedgenome.secure.once import Once
 from fedgenome.secure.parties import Parties
+from fedgenome.secure.party import ANSWERS, IDENTITY
 from fedgenome.streams import Root
+from fedgenome.study import Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +30,15 @@ class Place:
 
     Attributes:
         state: The coordinator's checkpoints.
-        ledgers: Folder of the sites' ledgers.
+        ledgers: Folder of the sites: their ledgers, identities and answers.
+        parties: Folder of the parties: their identities and what they opened.
         run: The run's id, kept over resumes.
         seed: A simulation's seed, or None.
     """
 
     state: Path
     ledgers: Path
+    parties: Path
     run: str
     seed: int | None
 
@@ -42,11 +48,13 @@ class Trained:
     """What training gave.
 
     Attributes:
+        study: The Study that was pinned: with the roles' keys, where there are parties.
         arrays: Each method's released arrays.
         queries: Queries answered, by method.
         uploaded: Bytes of sealed parts (or plain vectors) that all sites sent in this process.
     """
 
+    study: Study
     arrays: Mapping[str, dict[str, Array]]
     queries: Mapping[str, int]
     uploaded: int
@@ -75,8 +83,9 @@ def federate(
         RoleError: a party ended, or too few sites answered.
         BudgetRefused: a site's ledger, or the plan's reserve, has too little left.
     """
+    study = _with_identities(prepared.study, place, running)
     job = Job(
-        study=prepared.study,
+        study=study,
         plan=prepared.plan,
         run=place.run,
         methods=prepared.methods,
@@ -88,25 +97,37 @@ def federate(
     )
     coordinator = Coordinator(job)
     with contextlib.ExitStack() as stack:
-        agents = [stack.enter_context(_agent(prepared, place, site)) for site in prepared.split.sites]
+        agents = [stack.enter_context(_agent(prepared, study, place, site)) for site in prepared.split.sites]
         engines.run(prepared.experiment.engine.kind, coordinator.conduct, agents)
-    return Trained(arrays=coordinator.releases, queries=coordinator.answered, uploaded=coordinator.uploaded)
+    return Trained(
+        study=study, arrays=coordinator.releases, queries=coordinator.answered, uploaded=coordinator.uploaded
+    )
+
+
+def _with_identities(study: Study, place: Place, running: Parties | None) -> Study:
+    """Name the keys of the simulated roles in the Study; a resumed run finds them again."""
+    if running is None:
+        return study
+    sites = {site.name: Identity.kept(place.ledgers / site.name / IDENTITY).public for site in study.roster}
+    return study.with_keys(sites, running.keep(place.parties))
 
 
 @contextlib.contextmanager
-def _agent(prepared: Prepared, place: Place, site: str) -> Iterator[SiteAgent]:
+def _agent(prepared: Prepared, study: Study, place: Place, site: str) -> Iterator[SiteAgent]:
     """Open a site's ledger and yield its agent."""
     folder = place.ledgers / site
     folder.mkdir(parents=True, exist_ok=True)
     spec = prepared.experiment.engine
     budget = Budget(epsilon=spec.budget_epsilon, delta=spec.budget_delta) if spec.budget_epsilon else None
-    with Ledger(folder / "ledger.jsonl", _account(folder), budget) as ledger:
+    with Ledger(folder / "ledger.jsonl", _account(folder), budget) as ledger, Once(folder / ANSWERS) as once:
         yield SiteAgent(
             site,
             prepared.split.sites[site],
             root=Root.of(place.seed, "site", site),
             ledger=ledger,
-            pinned=prepared.study.digest,
+            identity=Identity.kept(folder / IDENTITY),
+            once=once,
+            pinned=study.digest,
             public=prepared.cohort.public,
         )
 

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -26,6 +27,7 @@ _WORDS = {"reduce": ("sum", "select"), "unit": ("donor", "site"), "precision": (
 State = dict[str, Array]  # counters as 0-d int64: safetensors hold it, so it is the checkpoint
 
 PARTIES = 3
+_KEY = re.compile(r"[0-9a-f]{64}")
 MICRO_BATCH = 16  # masked slots whose gradients are added in float32; across them in float64
 BLOCK_TAIL = 1e-12  # chance that a Poisson sample exceeds the micro-batches charged for; goes into δ
 SIGMA_TAIL = 10.0  # opened sums lie within this many standard deviations (1.5e-23 a coordinate)
@@ -102,6 +104,49 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Roster:
+    """Who takes part, by name, cap and public key: what signatures are checked against.
+
+    Attributes:
+        sites: (name, cap, Ed25519 key) of every site, in roster order. Keys are 64 hex digits.
+        parties: The three parties' keys, in order.
+        dealer: The dealer's key; empty where nothing needs one.
+        digest: Hex digest over all of the above; what :class:`Terms` carry.
+    """
+
+    sites: tuple[tuple[str, int, str], ...]
+    parties: tuple[str, ...]
+    dealer: str = ""
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sites", tuple((str(name), int(cap), str(key)) for name, cap, key in self.sites))
+        object.__setattr__(self, "parties", tuple(self.parties))
+        object.__setattr__(self, "digest", digest_of("roster", [self.sites, self.parties, self.dealer]))
+
+    @property
+    def caps(self) -> tuple[tuple[str, int], ...]:
+        """What :class:`Terms` hold of it."""
+        return tuple((name, cap) for name, cap, _ in self.sites)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Every site's key."""
+        return {name: key for name, _, key in self.sites}
+
+    def check(self) -> None:
+        """Refuse a roster in which a role has no key of its own: one key under two names would count twice.
+
+        Raises:
+            SpecError: a key is missing, malformed or there twice, or there are not three parties.
+        """
+        keys = [key for _, _, key in self.sites] + list(self.parties) + [self.dealer] * bool(self.dealer)
+        require(len(self.parties) == PARTIES, f"{PARTIES} party keys in the roster", parties=len(self.parties))
+        require(all(_KEY.fullmatch(key) for key in keys), "a key of 64 hex digits for every role of the roster")
+        require(len(set(keys)) == len(keys), "another key for every role of the roster")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What all roles pinned before the first query.
 
@@ -112,6 +157,8 @@ class Terms:
         roster: Hex digest of the roster.
         plan: Hex digest of the priced plan.
         digest: Hex digest over all of the above.
+        donors: Public bound on the number of donors of all sites: the sum of the caps.
+        largest_cap: The largest of them.
     """
 
     caps: tuple[tuple[str, int], ...]
@@ -120,12 +167,16 @@ class Terms:
     roster: str
     plan: str
     digest: str = field(init=False)
+    donors: int = field(init=False, repr=False, compare=False)
+    largest_cap: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require(0 <= self.colluders < PARTIES, f"0 <= colluders < {PARTIES}", colluders=self.colluders)
         require(1 <= self.quorum <= len(self.caps), "1 <= quorum <= sites", quorum=self.quorum, sites=len(self.caps))
         require(all(cap >= 1 for _, cap in self.caps), "every donor cap >= 1")
         object.__setattr__(self, "caps", tuple((str(site), int(cap)) for site, cap in self.caps))
+        object.__setattr__(self, "donors", sum(cap for _, cap in self.caps))
+        object.__setattr__(self, "largest_cap", max(cap for _, cap in self.caps))
         object.__setattr__(
             self, "digest", digest_of("terms", [self.caps, self.colluders, self.quorum, self.roster, self.plan])
         )
@@ -134,11 +185,6 @@ class Terms:
     def sites(self) -> int:
         """Number of sites S."""
         return len(self.caps)
-
-    @property
-    def donors(self) -> int:
-        """Public bound on the number of donors of all sites."""
-        return sum(cap for _, cap in self.caps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -154,6 +200,12 @@ class Query:
         scale: Ring units per unit of the contribution, a power of two (:func:`choose_scale`).
         payload_digest: Hex digest of the payload. A site computes it; a party, which never sees the
             payload, is told it (:meth:`blind`).
+        sensitivity: Δ in ring units: how far one unit can move the integer sum (L2; per score in
+            ``select``). s·C, plus √n because a site's sum is rounded (two roundings of 1/2 a coordinate),
+            plus what the order of adding can change in finite precision (DESIGN §6).
+        sigma_ring: Standard deviation of the noise that remains when t parties' noise is taken off; 0:
+            none. DG(σ²) post-processes N(0, σ² − 4), so σ² = (z·Δ)² + 4 (DESIGN §6).
+        limit: Largest magnitude an honest opened sum can have, noise included: D·(s·C + 1) + S + 10·σ.
     """
 
     question: Question
@@ -166,6 +218,9 @@ class Query:
     terms: Terms
     payload_digest: str = ""
     digest: str = field(init=False)
+    sensitivity: float = field(init=False, repr=False)
+    sigma_ring: float = field(init=False, repr=False)
+    limit: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("step", "attempt"):
@@ -174,6 +229,10 @@ class Query:
         require(self.scale > 0 and math.frexp(self.scale)[0] == 0.5, "scale a power of two", scale=self.scale)
         if not self.payload_digest:
             object.__setattr__(self, "payload_digest", _payload_digest(self.question.payload))
+        given = self.question, self.terms, self.scale
+        object.__setattr__(self, "sensitivity", _sensitivity(*given))
+        object.__setattr__(self, "sigma_ring", _sigma_ring(*given))
+        object.__setattr__(self, "limit", _limit(*given))
         rounding = math.sqrt(self.question.length) / (self.scale * self.question.bound)
         require(rounding <= _ROUNDING_OK, f"rounding sqrt(n)/(s*C) <= {_ROUNDING_OK}", rounding=rounding)
         require(self.limit < 2.0**62, "a sum below 2^62 ring units", limit=self.limit)
@@ -186,31 +245,9 @@ class Query:
         object.__setattr__(self, "digest", digest_of("query", [self.header(), derived]))
 
     @property
-    def sensitivity(self) -> float:
-        """Δ in ring units: how far one unit can move the integer sum (L2; per score in ``select``).
-
-        s·C, plus √n because a site's sum is rounded (two roundings of 1/2 a coordinate), plus what
-        the order of adding can change in finite precision (DESIGN §6).
-        """
-        return _sensitivity(self.question, self.terms, self.scale)
-
-    @property
-    def sigma_ring(self) -> float:
-        """Standard deviation of the noise that remains when t parties' noise is taken off; 0: none.
-
-        The discrete Gaussian DG(σ²) post-processes N(0, σ² − 4), so σ² = (z·Δ)² + 4 (DESIGN §6).
-        """
-        return _sigma_ring(self.question, self.terms, self.scale)
-
-    @property
     def sigma_party(self) -> float:
         """Standard deviation of each party's own noise: σ/√(3 − t)."""
         return self.sigma_ring / math.sqrt(PARTIES - self.terms.colluders)
-
-    @property
-    def limit(self) -> float:
-        """Largest magnitude an honest opened sum can have, noise included: D·(s·C + 1) + S + 10·σ."""
-        return _limit(self.question, self.terms, self.scale)
 
     @property
     def width(self) -> Literal[32, 64]:
@@ -294,7 +331,7 @@ def _sensitivity(question: Question, terms: Terms, scale: float) -> float:
 
 
 def _addition_error(question: Question, terms: Terms) -> float:
-    donors = max(cap for _, cap in terms.caps)
+    donors = terms.largest_cap
     if question.precision == "float64":
         return donors**2 * 2.0**-52  # twice n²·u, the error of plain summation in any order
     sampling = question.mechanism.sampling if question.mechanism else 1.0

@@ -8,7 +8,7 @@ import json
 import resource
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,7 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
         with clock.step("federate"):
             watch = _Watch(prepared, clock.reporter)
             trained = federate.federate(prepared, _place(spec, folder), parties, watch)
+    prepared = replace(prepared, study=trained.study)
     done = _Done(prepared=prepared, folder=folder, trained=trained, seen=watch.seen, root=root, file=file, clock=clock)
     with clock.step("generate"):
         rows = _generate(done)
@@ -174,7 +175,13 @@ class _Done:
 
 def _place(spec: Experiment, folder: RunFolder) -> federate.Place:
     ledgers = spec.engine.ledgers or folder.internal / "sites"
-    return federate.Place(state=folder.internal / "state", ledgers=ledgers, run=folder.run, seed=spec.seed)
+    return federate.Place(
+        state=folder.internal / "state",
+        ledgers=ledgers,
+        parties=folder.internal / "parties",
+        run=folder.run,
+        seed=spec.seed,
+    )
 
 
 class _Watch:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from fedgenome.query import Mechanism, Terms, digest_of
+from fedgenome.errors import require
+from fedgenome.query import PARTIES, Mechanism, Roster, Terms, digest_of
 
+# Ed25519 public key; empty until the roles are known (a simulation makes identities for each run).
+Key = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 TrustModel = Literal["distributed", "none"]
 
@@ -74,6 +78,7 @@ class SiteEntry(Strict):
 
     name: Name
     cap: int = Field(ge=1, description="public cap on its donors; a site above it takes no part")
+    key: Key = Field(default="", description="its Ed25519 public key, 64 hex digits")
 
 
 class Study(Strict):
@@ -86,6 +91,8 @@ class Study(Strict):
     donors_bound: int = Field(ge=1, description="public bound N̄ on the donors of all sites, for δ and means")
     quorum: int = Field(ge=1, description="fewest sites whose sum may be opened")
     roster: tuple[SiteEntry, ...] = Field(min_length=1)
+    parties: tuple[Key, ...] = Field(default=(), max_length=PARTIES, description="the three parties' public keys")
+    dealer: Key = Field(default="", description="the dealer's public key, where a select query needs one")
     secure: Literal["on", "off"] = Field(default="on", description="off: plain sums, only under trust none")
 
     @model_validator(mode="after")
@@ -103,7 +110,43 @@ class Study(Strict):
         if self.privacy.delta is not None and self.privacy.delta > 1 / (10 * self.donors_bound):
             limit = 1 / (10 * self.donors_bound)
             raise ValueError(f"expected delta <= 1 / (10 · donors_bound) = {limit:.3g}, got {self.privacy.delta:.3g}")
+        if self.keyed:
+            self.keys.check()
         return self
+
+    @property
+    def keyed(self) -> bool:
+        """True once a role's key is named; then all must be."""
+        return bool(self.parties or self.dealer or any(site.key for site in self.roster))
+
+    @property
+    def keys(self) -> Roster:
+        """Who takes part, as parties check it."""
+        sites = tuple((site.name, site.cap, site.key) for site in self.roster)
+        return Roster(sites=sites, parties=self.parties, dealer=self.dealer)
+
+    def with_keys(self, sites: Mapping[str, str], parties: Sequence[str], dealer: str = "") -> Self:
+        """Return this study with the public keys of its roles: another study, with another digest.
+
+        Args:
+            sites: Each site's key by name, for all sites of the roster.
+            parties: The three parties' keys, in order; none, with empty site keys, takes all keys away.
+
+        Raises:
+            SpecError: a role lacks a key of its own.
+        """
+        require(set(sites) == {site.name for site in self.roster}, "a key for every site of the roster")
+        if parties or dealer or any(sites.values()):
+            Roster(
+                sites=tuple((name, 1, key) for name, key in sites.items()), parties=tuple(parties), dealer=dealer
+            ).check()
+        roster = [site.model_dump() | {"key": sites[site.name]} for site in self.roster]
+        fields = {"roster": roster, "parties": list(parties), "dealer": dealer}
+        return self.model_validate(self.model_dump(by_alias=True) | fields)
+
+    def without_keys(self) -> Self:
+        """Return this study without anybody's key: what seeded releases, made by no one in particular, print."""
+        return self.with_keys({site.name: "" for site in self.roster}, ())
 
     @property
     def digest(self) -> str:
@@ -116,7 +159,7 @@ class Study(Strict):
             caps=tuple((site.name, site.cap) for site in self.roster),
             colluders=self.privacy.colluders,
             quorum=self.quorum,
-            roster=digest_of("roster", [site.model_dump(mode="json") for site in self.roster]),
+            roster=self.keys.digest,
             plan=plan.digest,
         )
 

@@ -262,10 +262,21 @@ def test_an_epsilon_belongs_to_every_trust_model_but_none() -> None:
         facts(plan=Plan())
 
 
+def test_a_seeded_card_holds_no_key_nor_a_digest_of_any_and_an_unseeded_one_all() -> None:
+    def keyed(first: int) -> Study:
+        names = {name: f"{first + i:064x}" for i, name in enumerate(("site-1", "site-2"))}
+        return study().with_keys(names, [f"{first + i:064x}" for i in range(10, 13)])
+
+    one, other = (build_card(facts(study=keyed(first), seeded=True)) for first in (100, 200))
+    assert one == other == build_card(facts(seeded=True))
+    shown = json.dumps(build_card(facts(study=keyed(100))))
+    assert all(f"{number:064x}" in shown for number in (100, 101, 110, 111, 112))
+
+
 def test_the_card_names_who_is_trusted_what_is_not_covered_and_what_people_said() -> None:
     card = build_card(facts(texts=Texts(justification="a demonstration", contact="privacy@example.org")))
     assert {row["actor"] for row in card["trust"]["actors"]} == {"site", "party", "network", "coordinator", "recipient"}
-    assert any("coordinator trusted to deliver" in row["why"] for row in card["trust"]["actors"])
+    assert any("signed and given once only" in row["why"] for row in card["trust"]["actors"])
     assert {"relatives", "the decision to publish"} <= {row["what"] for row in card["not_covered"]}
     assert card["mechanisms"][0]["count"] == 63
     assert "never that of the steps used" in card["composition"]["price"]

@@ -35,12 +35,14 @@ def measure(quick: bool, say: Callable[[str], None]) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         with federate.parties(None) as parties:
+            home = Path(folder)
+            place = federate.Place(
+                state=home / "state", ledgers=home / "sites", parties=home / "parties", run="rounds", seed=None
+            )
             if parties is not None:
+                parties.keep(place.parties)
                 parties.ready()
             started = time.perf_counter() - begin
-            place = federate.Place(
-                state=Path(folder) / "state", ledgers=Path(folder) / "sites", run="rounds", seed=None
-            )
             trained = federate.federate(prepared, place, parties, lambda _, __: ticks.append(time.perf_counter()))
     elements = int(trained.arrays["cvae"]["weights"].size)
     steps = np.diff(ticks)  # the first tick ends the label query: the rounds follow

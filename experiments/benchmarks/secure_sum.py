@@ -46,10 +46,12 @@ from experiments.benchmarks import _rivals as rivals
 from experiments.benchmarks._rivals import Floats
 from experiments.harness import Result, Target
 from fedgenome.errors import require
-from fedgenome.query import PARTIES, Array, Mechanism, Query, Question, Terms, choose_scale
+from fedgenome.query import PARTIES, Array, Mechanism, Query, Question, Roster, Terms, choose_scale
 from fedgenome.secure import bundle, noise, ring
 from fedgenome.secure.envelope import PartyKey
+from fedgenome.secure.identity import Identity
 from fedgenome.secure.parties import Parties
+from fedgenome.secure.runkeys import check_all
 from fedgenome.streams import Stream
 
 Say = Callable[[str], None]
@@ -94,9 +96,12 @@ class Federation:
     def __init__(self, parties: Parties, sites: int) -> None:
         self._parties, self._steps = parties, itertools.count()
         caps = tuple((f"site-{i + 1}", DONORS // sites) for i in range(sites))
-        self._terms = Terms(caps=caps, colluders=COLLUDERS, quorum=QUORUM, roster="", plan="")
-        self._publics = parties.ready()
-        parties.pin("", "benchmark", self._terms)
+        self._identities = [Identity.generate() for _ in caps]
+        keyed = tuple((*cap, identity.public) for cap, identity in zip(caps, self._identities, strict=True))
+        roster = Roster(sites=keyed, parties=parties.ready())
+        self._terms = Terms(caps=caps, colluders=COLLUDERS, quorum=QUORUM, roster=roster.digest, plan="")
+        keys = parties.pin("", "benchmark", self._terms, roster)
+        self._publics = check_all(keys, roster.parties, "", "benchmark", self._terms)
 
     @classmethod
     @contextlib.contextmanager
@@ -121,7 +126,8 @@ class Federation:
         names = [site for site, _ in self._terms.caps[:sites]]
         for index, site in enumerate(names):
             words = ring.encode(vectors[index % len(vectors)], query.scale, query.width)
-            self._parties.deliver(site, bundle.seal(query, site, index, words, self._publics))
+            parts = bundle.seal(query, site, index, words, self._publics)
+            self._parties.deliver(site, parts, bundle.sign(query, site, parts, self._identities[index]))
         opened, *others = self._parties.reveal(names)
         total = opened.copy()
         for share in others:
@@ -146,22 +152,25 @@ class Roles:
     def __init__(self, query: Query, vectors: Sequence[Floats]) -> None:
         self._query, self._vectors = query, vectors
         self._keys = [PartyKey.generate() for _ in range(PARTIES)]
+        self._identity = Identity.generate()
         self._sampler = noise.sampler(query.sigma_party)
 
     def site(self, index: int) -> tuple[bytes, ...]:
-        """Return what site ``index`` sends, a part for every party."""
+        """Return what site ``index`` sends: a part for every party, and its stamp."""
         query, site = self._query, self._query.terms.caps[index][0]
         words = ring.encode(self._vectors[index % len(self._vectors)], query.scale, query.width)
-        return bundle.seal(query, site, index, words, [key.public for key in self._keys])
+        parts = bundle.seal(query, site, index, words, [key.public for key in self._keys])
+        return (*parts, bundle.sign(query, site, parts, self._identity))
 
     def measure(self, clock: Clock, sites: int) -> int:
         """Let every site send to the first party, which adds, then draws its noise; return a site's bytes."""
         query, sent, seconds = self._query, 0, 0.0
         total: Array = np.zeros(query.question.length, ring.dtype_of(query.width))
         for index, (site, _) in enumerate(query.terms.caps[:sites]):
-            parts = clock.time("site", functools.partial(self.site, index))
-            sent = max(sent, sum(map(len, parts)))
+            *parts, stamp = clock.time("site", functools.partial(self.site, index))
+            sent = max(sent, sum(map(len, parts)) + len(stamp))
             begin = time.perf_counter()
+            bundle.check_stamp(query, site, self._identity.public, 0, parts[0], stamp)
             bundle.add_part(query, site, index, 0, self._keys[0], parts[0], total)
             seconds += time.perf_counter() - begin
         clock.add("party", seconds)

@@ -71,7 +71,10 @@ def _accuracies(spec: Experiment, seed: int) -> Scores:
     root = Root.simulation(seed, "table")
     prepared = prepare(spec, root.stream("split").generator())
     with tempfile.TemporaryDirectory() as name, federate.parties(seed) as running:
-        place = federate.Place(state=Path(name) / "state", ledgers=Path(name) / "sites", run="table", seed=seed)
+        home = Path(name)
+        place = federate.Place(
+            state=home / "state", ledgers=home / "sites", parties=home / "parties", run="table", seed=seed
+        )
         trained = federate.federate(prepared, place, running, lambda _, __: None)
     method = prepared.methods[spec.generator]
     if not isinstance(method, Generator):

@@ -18,11 +18,12 @@ from flwr.serverapp import Grid
 
 from fedgenome.errors import BudgetRefused, Refused, RoleError, WireError
 from fedgenome.federation.checkpoint import Checkpoint, Progress
-from fedgenome.federation.wire import Call, from_records, to_records
+from fedgenome.federation.wire import BUNDLE, Call, from_records, to_records
 from fedgenome.methods.base import Method
 from fedgenome.query import Array, Query, Question, choose_scale, digest_of
 from fedgenome.secure import ring
 from fedgenome.secure.parties import Parties
+from fedgenome.secure.runkeys import RunKey
 from fedgenome.streams import Root
 from fedgenome.study import Plan, Study
 
@@ -30,7 +31,6 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
 _REGISTER_SECONDS = 30.0
-_SEALED = ("part0", "part1", "part2")
 _PLAIN = ("sum",)
 
 
@@ -154,7 +154,7 @@ class Coordinator:
             _AttemptFailed: a party refused a part, so that no set with this site can be opened.
         """
         parties = self._job.parties
-        wanted = _PLAIN if parties is None else _SEALED
+        wanted = _PLAIN if parties is None else BUNDLE
         if set(answer.arrays) != set(wanted):
             log.warning("%s answered without %s", site, ", ".join(wanted))
             return False
@@ -166,7 +166,8 @@ class Coordinator:
             total += vector
             return True
         try:
-            parties.deliver(site, tuple(answer.arrays[part].tobytes() for part in _SEALED))
+            *parts, stamp = (answer.arrays[name].tobytes() for name in BUNDLE)
+            parties.deliver(site, parts, stamp)
         except Refused as fault:
             raise _AttemptFailed(f"a party refused a part: {fault}") from None
         return True
@@ -187,12 +188,12 @@ class Coordinator:
     def _join(self) -> None:
         """Have every site pin the study and reserve the plan, before anything is asked."""
         job = self._job
-        publics: tuple[str, ...] = ()
+        keys: tuple[RunKey, ...] = ()
         if job.parties is not None:
-            publics = tuple(public.to_bytes().hex() for public in job.parties.ready())
-            job.parties.pin(job.study.digest, job.run, self._terms)
+            job.parties.ready()
+            keys = job.parties.pin(job.study.digest, job.run, self._terms, job.study.keys)
         study, plan = (model.model_dump(mode="json", by_alias=True) for model in (job.study, job.plan))
-        header = {"study": study, "plan": plan, "run": job.run, "publics": list(publics)}
+        header = {"study": study, "plan": plan, "run": job.run, "keys": [key.to_json() for key in keys]}
         joined = [site for site, _ in self._ask("join", Call(header=header))]
         if len(joined) < self._terms.quorum:
             raise RoleError(f"{len(joined)} of {self._terms.sites} sites joined, quorum is {self._terms.quorum}")

@@ -7,15 +7,18 @@ Study and plan do not allow. No error text that could hold data ever leaves.
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pydantic
 
 from fedgenome.cohort.shard import Shard
-from fedgenome.errors import BudgetRefused, FedgenomeError, Refused
+from fedgenome.errors import BudgetRefused, FedgenomeError, Refused, WireError
+from fedgenome.federation import wire
 from fedgenome.federation.wire import Call, refusal
 from fedgenome.methods import registry
 from fedgenome.methods.base import Method
@@ -24,6 +27,10 @@ from fedgenome.privacy.ledger import Ledger
 from fedgenome.query import Array, Query, Terms, choose_scale, from_header
 from fedgenome.secure import bundle, ring
 from fedgenome.secure.envelope import PublicKey
+from fedgenome.secure.identity import Identity
+from fedgenome.secure.once import Once
+from fedgenome.secure.party import attempt_key
+from fedgenome.secure.runkeys import RunKey, check_all
 from fedgenome.streams import Root
 from fedgenome.study import Plan, Study
 
@@ -50,19 +57,33 @@ class SiteAgent:
         shard: Its data.
         root: Its randomness; a seeded root is refused unless ``public``.
         ledger: Its ledger, opened.
+        identity: Its key pair of the roster: it signs every bundle.
+        once: What it answered, in this life and earlier ones.
         pinned: Hex digest of the Study this site agreed to.
         public: The operator declares the shard public: simulations and ``none`` are allowed.
     """
 
-    def __init__(self, name: str, shard: Shard, *, root: Root, ledger: Ledger, pinned: str, public: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        shard: Shard,
+        *,
+        root: Root,
+        ledger: Ledger,
+        identity: Identity,
+        once: Once,
+        pinned: str,
+        public: bool,
+    ) -> None:
         self.name = name
         self._shard = shard
         self._root = root
         self._ledger = ledger
+        self._identity = identity
+        self._once = once
         self._pinned = pinned
         self._public = public
         self._run: _Run | None = None
-        self._answered: dict[tuple[str, int, int], tuple[str, Call]] = {}
 
     def handle(self, kind: str, call: Call) -> Call:
         """Answer one call; every fault becomes a refusal that carries no data."""
@@ -96,10 +117,11 @@ class SiteAgent:
             study = Study.model_validate(call.header["study"])
             plan = Plan.model_validate(call.header["plan"])
             run = str(call.header["run"])
-            publics = tuple(PublicKey.from_bytes(bytes.fromhex(key)) for key in call.header["publics"])
-        except (KeyError, pydantic.ValidationError):
-            raise Refused("malformed", "join: study, plan, run, publics") from None
+            keys = [RunKey.from_json(told) for told in call.header["keys"]]
+        except (KeyError, TypeError, WireError, pydantic.ValidationError):
+            raise Refused("malformed", "join: study, plan, run, keys") from None
         self._check(study, plan)
+        publics = self._party_keys(study, plan, run, keys)
         self._ledger.reserve(
             run, study.digest, plan, study.privacy.epsilon, study.privacy.delta, kind=self._claim(study)
         )
@@ -107,6 +129,17 @@ class SiteAgent:
         methods = {m.label: registry.build(m, study.schema_, study.donors_bound, private) for m in study.methods}
         self._run = _Run(run=run, study=study, plan=plan, terms=study.terms(plan), methods=methods, publics=publics)
         return self._reply()
+
+    def _party_keys(self, study: Study, plan: Plan, run: str, keys: Sequence[RunKey]) -> tuple[PublicKey, ...]:
+        """Return the keys to seal to: those that the pinned Study's parties made for this run and these terms."""
+        if study.secure == "off":
+            return ()
+        if study.keys.keys[self.name] != self._identity.public or not study.parties:
+            raise Refused("other-roster", "the study does not name this site's key, or no parties' keys")
+        try:
+            return check_all(keys, study.parties, study.digest, run, study.terms(plan))
+        except WireError as fault:
+            raise Refused("bad-keys", str(fault)) from None
 
     def _claim(self, study: Study) -> str:
         if study.privacy.trust == "none":
@@ -137,22 +170,21 @@ class SiteAgent:
         if run is None:
             raise Refused("not-joined", "join comes before ask")
         query = from_header(call.header["query"], run.terms, call.arrays)
-        moment = (query.method, query.step, query.attempt)
-        if moment in self._answered:
-            return self._repeat(query, *self._answered[moment])
+        moment = attempt_key(query)
+        if (digest := self._once.told(moment)) is not None:
+            return self._repeat(query, moment, digest)
         self._admit(query, run)
-        words = self._contribution(query, run)
-        answer = self._seal(query, run, words)
-        self._answered = {moment: (query.digest, answer)} | {
-            past: (digest, self._reply()) for past, (digest, _) in self._answered.items()
-        }
+        answer = self._seal(query, run, self._contribution(query, run))
+        # On the disk before it leaves: after a crash at any point these bytes are repeated or none are sent.
+        self._once.record(moment, query.digest, _pieces(answer))
         return answer
 
-    def _repeat(self, query: Query, digest: str, answer: Call) -> Call:
+    def _repeat(self, query: Query, moment: str, digest: str) -> Call:
         """Give the stored answer to a repeated question; refuse a changed one (DESIGN §5, once only)."""
-        if digest != query.digest or not answer.arrays:
-            raise Refused("asked-before", "one bundle per (run, method, step, attempt)")
-        return answer
+        stored = self._once.body(moment) if digest == query.digest else None
+        if stored is None:
+            raise Refused("asked-before", "one bundle per (run, method, step, attempt), and only the last is kept")
+        return self._reply(_arrays(stored, query))
 
     def _admit(self, query: Query, run: _Run) -> None:
         """Refuse what the plan does not hold, and charge the rest: before a share leaves."""
@@ -192,7 +224,31 @@ class SiteAgent:
 
     def _seal(self, query: Query, run: _Run, words: Array) -> Call:
         if run.study.secure == "off":
-            return self._reply({"sum": words}, width=query.width)
+            return self._reply({"sum": words})
         index = [site for site, _ in query.terms.caps].index(self.name)
         parts = bundle.seal(query, self.name, index, words, run.publics)
-        return self._reply({f"part{i}": np.frombuffer(part, np.uint8) for i, part in enumerate(parts)})
+        stamp = bundle.sign(query, self.name, parts, self._identity)
+        named = dict(zip(wire.BUNDLE, (*parts, stamp), strict=True))
+        return self._reply({name: np.frombuffer(piece, np.uint8) for name, piece in named.items()})
+
+
+_SIZES = struct.Struct(">4Q")  # bytes of the parts and the stamp, before them; four zeros before a plain sum
+
+
+def _pieces(answer: Call) -> list[bytes | memoryview]:
+    """Return what is stored of an answer."""
+    sealed = [answer.arrays[name].data for name in wire.BUNDLE if name in answer.arrays]
+    sizes = [len(piece) for piece in sealed] or [0] * len(wire.BUNDLE)
+    return [_SIZES.pack(*sizes), *(sealed or [answer.arrays["sum"].data.cast("B")])]
+
+
+def _arrays(stored: bytes, query: Query) -> dict[str, Array]:
+    """Return the arrays of the answer that :func:`_pieces` took apart."""
+    sizes = _SIZES.unpack_from(stored)
+    if not any(sizes):
+        return {"sum": ring.as_words(stored[_SIZES.size :], query.width)}
+    ends = np.cumsum([_SIZES.size, *sizes])
+    spans = itertools.pairwise(ends)
+    return {
+        name: np.frombuffer(stored[start:end], np.uint8) for name, (start, end) in zip(wire.BUNDLE, spans, strict=True)
+    }

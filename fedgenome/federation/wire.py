@@ -7,9 +7,9 @@ its agent and the agent's answer back.
 kind     header of the request                header of the reply (arrays)
 ======== ==================================== ==========================================
 hello    {}                                   site
-join     study, plan, run, publics            site
-ask      query: its header (payload arrays)   site (part0, part1, part2 as bytes); where the study says
-                                              secure = off: site, width (sum as ring words)
+join     study, plan, run, keys               site
+ask      query: its header (payload arrays)   site (part0, part1, part2 and stamp as bytes); where the study
+                                              says secure = off: site, width (sum as ring words)
 any      —                                    refused: [code, rule]
 ======== ==================================== ==========================================
 """
@@ -30,6 +30,7 @@ from fedgenome.query import Array
 
 KINDS = ("hello", "join", "ask")
 _RAW = "fedgenome.raw"  # Flower's name of how an array is written: its elements, C order, little-endian
+BUNDLE = ("part0", "part1", "part2", "stamp")  # arrays of a sealed answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

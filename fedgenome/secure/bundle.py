@@ -11,12 +11,24 @@ A part is a header and a body:
 
 Kind and length follow from the query, the site and the party: a part that says otherwise is refused.
 The header and the share's context are the ``info`` under which the body is sealed.
+
+Beside the three parts goes one stamp, which all three parties get:
+
+    0       4      magic "FGBN"
+    4       1      version 1
+    5       3·32   SHA-256 of each part, in party order
+    101     64     Ed25519 signature of the site's identity over the statement "bundle" of
+                   [query digest, site, the three digests in hex]
+
+A party checks its own part against its digest and the signature over all of it: neither a part nor a
+whole bundle can come from anybody but the site, for any other query or attempt.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import struct
 from collections.abc import Callable, Sequence
 
@@ -34,12 +46,15 @@ from fedgenome.secure.envelope import (
     seal_vector,
     vector_bytes,
 )
+from fedgenome.secure.identity import SIGNATURE_BYTES, Identity, verify
 from fedgenome.secure.ring import Words, as_words, dtype_of
 from fedgenome.secure.sharing import Masked, add_mask, carrier, context, share
 
 HEADER = struct.Struct(">4sBBQ")  # magic | version | kind | bytes of the body
 MAGIC, VERSION = b"FGPT", 1
 SEED, VECTOR = 0, 1
+STAMP = struct.Struct(f">4sB{PARTIES * 32}s{SIGNATURE_BYTES}s")  # magic | version | digests | signature
+STAMP_MAGIC, STAMP_VERSION = b"FGBN", 1
 
 
 def seal(
@@ -65,6 +80,37 @@ def seal(
     sealed = map(functools.partial(_seal_part, query), shares, publics, contexts)
     first, second, third = sealed
     return first, second, third
+
+
+def sign(query: Query, site: str, parts: Sequence[bytes], identity: Identity) -> bytes:
+    """Return the stamp (165 bytes) by which the site vouches for the three ``parts`` of its answer."""
+    require(len(parts) == PARTIES, f"{PARTIES} parts", parts=len(parts))
+    digests = [hashlib.sha256(part).digest() for part in parts]
+    signature = identity.sign("bundle", _vouched(query, site, digests))
+    return STAMP.pack(STAMP_MAGIC, STAMP_VERSION, b"".join(digests), signature)
+
+
+def check_stamp(
+    query: Query, site: str, public: str, party: int, part: bytes | memoryview, stamp: bytes | memoryview
+) -> None:
+    """Check that ``part`` belongs to the bundle that the site ``public`` made for this query.
+
+    Raises:
+        WireError: it does not: another query, site, party or bundle, or altered bytes.
+    """
+    if len(stamp) != STAMP.size:
+        raise WireError(f"stamp: expected {STAMP.size} bytes, got {len(stamp)}")
+    magic, version, joined, signature = STAMP.unpack(stamp)
+    if (magic, version) != (STAMP_MAGIC, STAMP_VERSION):
+        raise WireError(f"stamp: expected magic/version {STAMP_MAGIC!r}/{STAMP_VERSION}, got {magic!r}/{version}")
+    digests = [joined[32 * i : 32 * (i + 1)] for i in range(PARTIES)]
+    verify(public, "bundle", _vouched(query, site, digests), signature)  # first: it is cheap, and stops strangers
+    if hashlib.sha256(part).digest() != digests[party]:
+        raise WireError(f"stamp: it is not for this part of party {party}")
+
+
+def _vouched(query: Query, site: str, digests: Sequence[bytes]) -> list[str]:
+    return [query.digest, site, *(digest.hex() for digest in digests)]
 
 
 def add_part(

@@ -8,11 +8,11 @@ A frame is one message of ``multiprocessing.connection`` (``send_bytes``/``recv_
     body              raw bytes; only ``part`` and ``words`` have one
 
     kind      header                              body                 reply
-    HELLO     {}                                  -                    OK {index, public}
-    PIN       {study, run, terms}                 -                    OK {terms}
+    HELLO     {}                                  -                    OK {index, identity}
+    PIN       {study, run, terms, roster}         -                    OK {terms, public, signature}
     BEGIN     {query}                             -                    OK {query}
-    PART      {site}                              a sealed part        OK {}
-    REVEAL    {sites}                             -                    WORDS {query, set}
+    PART      {site, stamp}                       a sealed part        OK {}
+    REVEAL    {query, sites}                      -                    WORDS {query, set}
     ABORT     {}                                  -                    OK {}
     CLOSE     {}                                  -                    OK {}, then the party ends
     OK, WORDS as above; WORDS' body: one result share, little-endian unsigned words

@@ -25,7 +25,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
@@ -36,11 +36,12 @@ import numpy as np
 
 import fedgenome
 from fedgenome.errors import Refused, RoleError, WireError, require
-from fedgenome.query import PARTIES, Array, Query, Terms
+from fedgenome.query import PARTIES, Array, Query, Roster, Terms
 from fedgenome.secure import frames, ring
-from fedgenome.secure.envelope import PublicKey
 from fedgenome.secure.frames import Frame, Kind
-from fedgenome.secure.party import START_SECONDS, set_digest
+from fedgenome.secure.identity import Identity
+from fedgenome.secure.party import IDENTITY, START_SECONDS, STATE, set_digest
+from fedgenome.secure.runkeys import RunKey
 
 REPLY_SECONDS = 30.0  # silence that counts as failure
 WINDOW = 3  # parts a party may owe a reply for: one being opened, one read, one on its way
@@ -70,6 +71,7 @@ class Parties:
     def __init__(self, handles: Sequence[_Handle], folder: Path | None, timeout_seconds: float) -> None:
         self._handles, self._folder, self._timeout = tuple(handles), folder, timeout_seconds
         self._query: Query | None = None
+        self._kept: tuple[Path, tuple[str, ...]] | None = None  # the folder and the identities in it
 
     @classmethod
     def start(cls, folder: Path, seed: int | None, timeout_seconds: float = REPLY_SECONDS) -> Self:
@@ -109,24 +111,56 @@ class Parties:
         """Return one line of text for :meth:`connect`. It holds keys: pass it by environment, never print it."""
         return json.dumps([[handle.path, handle.key.hex()] for handle in self._handles])
 
-    def ready(self) -> tuple[PublicKey, ...]:
-        """Wait until every party is up and return their public keys of this run, in order."""
-        replies = self._ask(Kind.HELLO, {}, START_SECONDS)
-        told = [reply.fields(index=int, public=str) for reply in replies]
-        for handle, (index, _) in zip(self._handles, told, strict=True):
-            _agree(handle, index == handle.index)
-        return tuple(PublicKey.from_bytes(bytes.fromhex(public)) for _, public in told)
+    def keep(self, folder: Path) -> tuple[str, ...]:
+        """Name the folder where the parties started here keep their identities and what they opened.
 
-    def pin(self, study: str, run: str, terms: Terms) -> None:
-        """Tell the parties the study's digest, the run and its terms; they keep them for life.
+        Identities that are not there yet are made. Without this, :meth:`ready` names a folder that
+        ends with the processes.
+
+        Returns:
+            The parties' public identities, in order.
 
         Raises:
-            Refused: they hold others already.
+            SpecError: the parties keep another folder already, or an identity file is none.
         """
-        told = {name: value for name, value in asdict(terms).items() if name != "digest"}
-        replies = self._ask(Kind.PIN, {"study": study, "run": run, "terms": told})
+        folder = folder.resolve()
+        if self._kept is not None:
+            require(self._kept[0] == folder, "the parties' folder to stay the same for life")
+            return self._kept[1]
+        states = [folder / str(handle.index) for handle in self._handles]
+        identities = tuple(Identity.kept(state / IDENTITY).public for state in states)
+        for handle, state in zip(self._handles, states, strict=True):
+            _tell(handle, str(state))
+        self._kept = folder, identities
+        return identities
+
+    def ready(self) -> tuple[str, ...]:
+        """Wait until every party is up and return their public identities, in order."""
+        if self._folder is not None and self._kept is None:
+            self.keep(self._folder / STATE)
+        replies = self._ask(Kind.HELLO, {}, START_SECONDS)
+        told = [reply.fields(index=int, identity=str) for reply in replies]
+        for handle, (index, _) in zip(self._handles, told, strict=True):
+            _agree(handle, index == handle.index)
+        return tuple(identity for _, identity in told)
+
+    def pin(self, study: str, run: str, terms: Terms, roster: Roster) -> tuple[RunKey, ...]:
+        """Tell the parties the study's digest, the run, its terms and roster; they keep them for life.
+
+        Returns:
+            The keys that they made for this run, in order, each vouched for by its identity.
+
+        Raises:
+            Refused: they hold others already, or are not those of the roster.
+        """
+        told = {"terms": _plain(terms), "roster": _plain(roster)}
+        replies = self._ask(Kind.PIN, {"study": study, "run": run, **told})
+        keys = []
         for handle, reply in zip(self._handles, replies, strict=True):
-            _agree(handle, reply.fields(terms=str) == (terms.digest,))
+            digest, public, signature = reply.fields(terms=str, public=str, signature=str)
+            _agree(handle, digest == terms.digest)
+            keys.append(RunKey.from_json({"public": public, "signature": signature}))
+        return tuple(keys)
 
     def begin(self, query: Query) -> None:
         """Open ``query`` at the parties, by its header; they never see the payload.
@@ -139,8 +173,8 @@ class Parties:
             _agree(handle, reply.fields(query=str) == (query.digest,))
         self._query = query.blind()
 
-    def deliver(self, site: str, parts: Sequence[bytes]) -> None:
-        """Send a site's sealed parts, one to each party, without waiting for them to be opened.
+    def deliver(self, site: str, parts: Sequence[bytes], stamp: bytes) -> None:
+        """Send a site's sealed parts, one to each party, and its stamp to all, without waiting for them to be opened.
 
         Raises:
             Refused: a party refused this part or an earlier one. The parties may now hold different
@@ -150,7 +184,7 @@ class Parties:
         for handle, part in zip(self._handles, parts, strict=True):
             while len(handle.owed) >= WINDOW or (handle.owed and self._link(handle).poll(0)):
                 self._receive(handle)
-            self._send(handle, Kind.PART, {"site": site}, part)
+            self._send(handle, Kind.PART, {"site": site, "stamp": stamp.hex()}, part)
 
     def reveal(self, sites: Sequence[str]) -> tuple[Array, ...]:
         """Open the sum of ``sites``, which must be all that were delivered; the attempt is then spent.
@@ -166,9 +200,10 @@ class Parties:
             raise Refused("no-query", "begin comes before reveal")
         # Parts first: were one refused, the others must not spend the attempt.
         _raise_first(refusal for handle in self._handles for refusal in self._settle(handle)[1])
-        replies = self._ask(Kind.REVEAL, {"sites": included})
+        replies = self._ask(Kind.REVEAL, {"query": query.digest, "sites": included})
         self._query = None
-        told = {"query": query.digest, "set": set_digest(query, included)}
+        # Shares of different sets would add up to noise: every one says which set it is of.
+        told = {"query": query.digest, "set": set_digest(query.digest, included)}
         size = query.question.length * query.width // 8
         for handle, reply in zip(self._handles, replies, strict=True):
             _agree(handle, reply.kind is Kind.WORDS and reply.header == told and len(reply.body) == size)
@@ -337,11 +372,21 @@ def _spawn(index: int, folder: Path, seed: int | None) -> _Handle:
         "rendezvous": f"file://{folder / 'rendezvous'}",  # in the private folder: no port for strangers to reach
         "seed": seed,
     }
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):  # it ended already: check() says so
-            process.stdin.write(json.dumps(config).encode() + b"\n")
-            process.stdin.flush()
+    _tell(handle, config)
     return handle
+
+
+def _tell(handle: _Handle, line: object) -> None:
+    """Write one line of JSON to a party's stdin."""
+    pipe = handle.process and handle.process.stdin
+    if pipe:
+        with contextlib.suppress(BrokenPipeError):  # it ended already: check() says so
+            pipe.write(json.dumps(line).encode() + b"\n")
+            pipe.flush()
+
+
+def _plain(facts: Terms | Roster) -> dict[str, object]:
+    return {each.name: getattr(facts, each.name) for each in fields(facts) if each.init}
 
 
 def _environment() -> dict[str, str]:

@@ -4,8 +4,11 @@
 process around it (``python -m fedgenome.secure.party``), started by :mod:`fedgenome.secure.parties`::
 
     start ──PIN──▶ pinned ──BEGIN──▶ open ──PART…──▶ open ──REVEAL──▶ pinned (attempt spent)
-                                      └──────ABORT, connection lost──▶ pinned
+                     │                └──────ABORT, connection lost──▶ pinned
+                     └──REVEAL of the last attempt and set, again──▶ pinned (the same bytes)
 
+Whoever drives a party may be its enemy: the roster tells whose signatures count, the query's digest
+what every site agreed to, and :class:`~fedgenome.secure.once.Once` what was opened in an earlier life.
 A refusal is a code and a rule in public terms, never data, and leaves the state as it was. Memory is
 O(length): one accumulator and the few parts in flight. CrypTen is loaded in the background
 once the socket listens.
@@ -18,6 +21,7 @@ import functools
 import json
 import os
 import queue
+import shutil
 import sys
 import threading
 import traceback
@@ -32,12 +36,16 @@ from typing import Any, NoReturn, cast
 import numpy as np
 
 from fedgenome.errors import Refused, WireError, require
-from fedgenome.query import PARTIES, Array, Query, Terms, choose_scale, digest_of, from_header
+from fedgenome.query import PARTIES, Array, Query, Roster, Terms, choose_scale, digest_of, from_header
 from fedgenome.secure import bundle, crypten_runtime, frames, noise, ring
 from fedgenome.secure.envelope import PartyKey
 from fedgenome.secure.frames import Frame, Kind
+from fedgenome.secure.identity import Identity, unhex
+from fedgenome.secure.once import Once
+from fedgenome.secure.runkeys import RunKey
 from fedgenome.streams import Root
 
+STATE, IDENTITY, ANSWERS = "state", "identity.pem", "answers"  # a party's folder, where none was named; its files
 START_SECONDS = 120.0  # bound on a party's start, its wait for the other two included
 _ASKED = {"length": int, "reply_length": int, "bound": float}
 _WHEN = {"study": str, "run": str, "method": str, "step": int, "attempt": int, "scale": float, "payload_digest": str}
@@ -48,6 +56,7 @@ class _Pinned:
     study: str
     run: str
     terms: Terms
+    roster: Roster
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,23 +74,26 @@ class Party:
     Args:
         index: Which of the three, from 0.
         root: Source of its noise.
-        key: Its private key of this run.
+        identity: Signs the key that it makes for a run.
+        once: What it opened, in this life and earlier ones.
         share: Passes the final words through CrypTen and gives the same words back.
     """
 
-    def __init__(self, index: int, root: Root, key: PartyKey, share: Callable[[Array], Array]) -> None:
+    def __init__(self, index: int, root: Root, identity: Identity, once: Once, share: Callable[[Array], Array]) -> None:
         require(0 <= index < PARTIES, f"0 <= index < {PARTIES}", index=index)
-        self._index, self._root, self._key, self._share = index, root, key, share
+        self._index, self._root, self._identity, self._once, self._share = index, root, identity, once, share
+        self._key: PartyKey | None = None  # of one run: in memory only, from PIN to CLOSE
         self._pinned: _Pinned | None = None
         self._open: _Open | None = None
-        self._spent: set[tuple[str, str, int, int]] = set()
+        self._burnt: set[str] = set()  # attempts whose noise was drawn in this life, recorded or not
         self.closed = False
 
     def answer(self, message: bytes) -> Frame:
         """Return the reply to one message; whatever is wrong with it becomes a refusal.
 
-        Codes: malformed, not-pinned, pinned-before, other-study, unsupported, wrong-scale, query-open,
-        no-query, opened-before, unknown-site, delivered-before, bad-part, other-set, below-quorum.
+        Codes: malformed, not-pinned, pinned-before, other-roster, other-study, unsupported, wrong-scale,
+        query-open, no-query, opened-before, unknown-site, delivered-before, bad-stamp, bad-part,
+        other-set, below-quorum.
         """
         try:
             request = frames.decode(message)
@@ -116,15 +128,24 @@ class Party:
 
     def _hello(self, request: Frame) -> Frame:
         request.fields()
-        return _ok(index=self._index, public=self._key.public.to_bytes().hex())
+        return _ok(index=self._index, identity=self._identity.public)
 
     def _pin(self, request: Frame) -> Frame:
-        study, run, told = request.fields(study=str, run=str, terms=dict)
-        pinned = _Pinned(study=study, run=run, terms=_terms(told))
+        study, run, told, who = request.fields(study=str, run=str, terms=dict, roster=dict)
+        pinned = _Pinned(study=study, run=run, terms=_terms(told), roster=_roster(who))
         if self._pinned not in (None, pinned):
             raise Refused("pinned-before", "one study, run and terms in a party's life")
-        self._pinned = pinned
-        return _ok(terms=pinned.terms.digest)
+        self._admit(pinned)
+        self._pinned, self._key = pinned, self._key or PartyKey.generate()
+        made = RunKey.make(self._key.public, self._identity, study, run, pinned.terms, self._index)
+        return _ok(terms=pinned.terms.digest, **made.to_json())
+
+    def _admit(self, pinned: _Pinned) -> None:
+        roster, terms = pinned.roster, pinned.terms
+        if roster.digest != terms.roster or roster.caps != terms.caps:
+            raise Refused("other-roster", "the roster is not the one that the terms name")
+        if roster.parties[self._index] != self._identity.public:
+            raise Refused("other-roster", "the roster names another identity for this party")
 
     def _begin(self, request: Frame) -> Frame:
         (header,) = request.fields(query=dict)
@@ -133,42 +154,72 @@ class Party:
         if self._open is not None:
             raise Refused("query-open", "one query at a time")
         query = _query(header, self._pinned)
-        if _attempt(query) in self._spent:
+        attempt = attempt_key(query)
+        if attempt in self._burnt or self._once.told(attempt) is not None:
             raise Refused("opened-before", "a (run, method, step, attempt) opens once")
         self._open = _Open(query=query, total=np.zeros(query.question.length, ring.dtype_of(query.width)))
         return _ok(query=query.digest)
 
     def _part(self, request: Frame) -> Frame:
-        (site,) = request.fields(site=str)
+        site, stamp = request.fields(site=str, stamp=str)
         pinned, open_ = self._opened()
         if site not in _indices(pinned.terms):
             raise Refused("unknown-site", "the roster names no such site")
         if site in open_.delivered:
             raise Refused("delivered-before", "each site once a query")
-        where = _indices(pinned.terms)[site]
+        # A view of the message, not a copy: it is only read.
+        body = cast(bytes, request.body)
         try:
-            # A view of the message, not a copy: add_part only reads it.
-            body = cast(bytes, request.body)
+            bundle.check_stamp(open_.query, site, _keys(pinned.roster)[site], self._index, body, unhex(stamp, "stamp"))
+        except WireError:
+            raise Refused("bad-stamp", "the site did not sign this part for this query") from None
+        self._add(open_, site, _indices(pinned.terms)[site], body)
+        return _ok()
+
+    def _add(self, open_: _Open, site: str, where: int, body: bytes) -> None:
+        if self._key is None:
+            raise Refused("not-pinned", "PIN comes before PART")
+        try:
             bundle.add_part(open_.query, site, where, self._index, self._key, body, open_.total)
         except WireError:
             raise Refused("bad-part", "the part does not open for this query, site and party") from None
         open_.delivered.add(site)
-        return _ok()
 
     def _reveal(self, request: Frame) -> Frame:
-        (sites,) = request.fields(sites=list)
-        pinned, open_ = self._opened()
+        asked, sites = request.fields(query=str, sites=list)
+        if self._pinned is None:
+            raise Refused("not-pinned", "PIN comes before REVEAL")
+        if self._open is None or self._open.query.digest != asked:
+            return self._repeat(asked, sites)
+        open_ = self._open
         if sites != sorted(open_.delivered):
             raise Refused("other-set", "the sites named, sorted, are those delivered")
-        if len(sites) < pinned.terms.quorum:
-            raise Refused("below-quorum", f"at least {pinned.terms.quorum} sites")
-        # Spent before anything is drawn: whatever fails from here on, these shares are not noised again.
-        self._spent.add(_attempt(open_.query))
+        if len(sites) < self._pinned.terms.quorum:
+            raise Refused("below-quorum", f"at least {self._pinned.terms.quorum} sites")
+        # Burnt before anything is drawn: whatever fails from here on, these shares are not noised again.
+        attempt = attempt_key(open_.query)
+        self._burnt.add(attempt)
         self._open = None
         self._add_noise(open_)
         words = self._share(open_.total)
-        header = {"query": open_.query.digest, "set": set_digest(open_.query, sites)}
-        return Frame(kind=Kind.WORDS, header=header, body=words.astype(words.dtype.newbyteorder("<")).tobytes())
+        body = words.astype(words.dtype.newbyteorder("<"), copy=False).data.cast("B")
+        told = {"query": asked, "set": set_digest(asked, sites)}
+        # On the disk before it is sent: after a crash at any point this set's bytes are repeated or none are sent.
+        self._once.record(attempt, " ".join(told.values()), [body])
+        return Frame(kind=Kind.WORDS, header=told, body=body)
+
+    def _repeat(self, asked: str, sites: list[str]) -> Frame:
+        """Give the stored answer again, to the same query and set."""
+        last, told = self._once.last
+        query, _, opened = (told or "").partition(" ")
+        if query != asked:
+            raise Refused("no-query", "BEGIN comes first, and only the last answer is kept")
+        if set_digest(asked, sites) != opened:
+            raise Refused("other-set", "a (run, method, step, attempt) opens one set of sites, ever")
+        body = self._once.body(last)
+        if body is None:
+            raise Refused("opened-before", "the answer was lost in a crash; its attempt stays spent")
+        return Frame(kind=Kind.WORDS, header={"query": asked, "set": opened}, body=body)
 
     def _add_noise(self, open_: _Open) -> None:
         query = open_.query
@@ -184,6 +235,7 @@ class Party:
 
     def _close(self, request: Frame) -> Frame:
         request.fields()
+        self._open = self._key = None  # what was sealed for this run opens for nobody any more
         self.closed = True
         return _ok()
 
@@ -193,9 +245,14 @@ class Party:
         return self._pinned, self._open
 
 
-def set_digest(query: Query, sites: list[str]) -> str:
-    """Return the digest of an included set; every result share carries it."""
-    return digest_of("set", [query.digest, sites])
+def set_digest(query: str, sites: list[str]) -> str:
+    """Return the digest of the set of ``sites``, sorted, included for a query (its digest): result shares carry it."""
+    return digest_of("set", [query, sites])
+
+
+def attempt_key(query: Query) -> str:
+    """Return what may be answered once: the text of (run, method, step, attempt)."""
+    return json.dumps([query.run, query.method, query.step, query.attempt], separators=(",", ":"))
 
 
 def _ok(**header: object) -> Frame:
@@ -206,13 +263,28 @@ def _refusal(code: str, rule: str) -> Frame:
     return Frame(kind=Kind.REFUSED, header={"code": code, "rule": rule})
 
 
-def _attempt(query: Query) -> tuple[str, str, int, int]:
-    return query.run, query.method, query.step, query.attempt
-
-
 @functools.cache
 def _indices(terms: Terms) -> dict[str, int]:
     return {site: index for index, (site, _) in enumerate(terms.caps)}
+
+
+@functools.cache
+def _keys(roster: Roster) -> dict[str, str]:
+    return roster.keys
+
+
+def _roster(told: Mapping[str, Any]) -> Roster:
+    sites, parties, _ = Frame(kind=Kind.PIN, header=told).fields(sites=list, parties=list, dealer=str)
+    if not all(type(site) is list and [type(x) for x in site] == [str, int, str] for site in sites):
+        raise WireError("roster: sites are lists of name, cap and key")
+    if not all(type(party) is str for party in parties):
+        raise WireError("roster: parties are keys")
+    roster = Roster(sites=tuple(map(tuple, sites)), parties=tuple(parties), dealer=told["dealer"])
+    try:
+        roster.check()
+    except ValueError:
+        raise WireError("roster: a key of its own for every site and each party") from None
+    return roster
 
 
 def _terms(told: Mapping[str, Any]) -> Terms:
@@ -271,22 +343,28 @@ class _Config:
 
 
 def main() -> None:
-    """Serve one connection after another until stdin ends: the driver holds its other end."""
+    """Serve one connection after another until stdin ends: the driver holds its other end.
+
+    The first line of stdin is the configuration, the second the folder of identity and memory: the
+    driver knows it later, and loading must not wait for it.
+    """
     sys.excepthook = lambda kind, _, trace: _die(kind, trace)
     threading.excepthook = lambda args: _die(args.exc_type, args.exc_traceback)
     line = sys.stdin.buffer.readline()
     if not line:  # the driver ended before it said anything
         os._exit(0)
     config = _Config(**json.loads(line))
-    threading.Thread(target=_watch, args=(config,), daemon=True).start()
-    ready = threading.Event()
+    ready, told = threading.Event(), queue.SimpleQueue[Path]()
+    threading.Thread(target=_watch, args=(config, told), daemon=True).start()
     try:
         listener = Listener(config.socket, "AF_UNIX", backlog=4, authkey=bytes.fromhex(config.authkey))
     except FileNotFoundError:  # the driver ended already, and the party that noticed first removed the folder
         os._exit(0)
     with listener:
         threading.Thread(target=_load, args=(config, ready), daemon=True).start()
-        party = Party(config.index, Root.of(config.seed, "party", config.index), PartyKey.generate(), _through_crypten)
+        state = told.get()
+        root, once = Root.of(config.seed, "party", config.index), Once(state / ANSWERS)
+        party = Party(config.index, root, Identity.load(state / IDENTITY), once, _through_crypten)
         while not party.closed:
             link = _accept(listener)
             ready.wait()  # ends: either loading does, or its failure ends the process
@@ -332,10 +410,10 @@ def _through_crypten(total: Array) -> Array:
     return crypten_runtime.unwrap(crypten_runtime.wrap(total), 32 if total.dtype == np.uint32 else 64)
 
 
-def _watch(config: _Config) -> None:
-    """End with the driver, however it ends: its death closes the pipe."""
-    while os.read(0, 1):
-        pass
+def _watch(config: _Config, told: queue.SimpleQueue[Path]) -> None:
+    """Pass the folder on, and end with the driver, however it ends: its death closes the pipe."""
+    while line := sys.stdin.buffer.readline():
+        told.put(Path(json.loads(line)))
     _leave(config, 0)
 
 
@@ -346,6 +424,10 @@ def _leave(config: _Config, code: int) -> NoReturn:
         socket.unlink()
     with contextlib.suppress(OSError):
         Path(config.rendezvous.removeprefix("file://")).unlink()
+    # Memory that was meant for the processes' lives only; otherwise it is elsewhere, and stays.
+    shutil.rmtree(socket.parent / STATE / str(config.index), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (socket.parent / STATE).rmdir()
     with contextlib.suppress(OSError):
         socket.parent.rmdir()
     os._exit(code)

@@ -12,10 +12,11 @@ from fedgenome.federation.coordinator import Job
 from fedgenome.federation.site import SiteAgent
 from fedgenome.methods import registry
 from fedgenome.privacy.ledger import Budget, Ledger
+from fedgenome.secure.once import Once
 from fedgenome.secure.parties import Parties
 from fedgenome.streams import Root
 from fedgenome.study import Study
-from tests.federation.small import make_plan, make_shard
+from tests.federation.small import SITE_IDS, make_plan, make_shard
 
 
 @pytest.fixture
@@ -29,7 +30,9 @@ def agent(tmp_path: Path):
             budget = changes.pop("budget", Budget(epsilon=100, delta=0.1) if study.privacy.trust != "none" else None)
             number = len(list(tmp_path.glob("*.jsonl")))
             ledger = stack.enter_context(Ledger(tmp_path / f"{name}-{number}.jsonl", "account", budget))
+            once = changes.pop("once", None) or stack.enter_context(Once(tmp_path / f"{name}-{number}.answers"))
             given = {"root": Root.of(seed, "site", name), "ledger": ledger, "pinned": study.digest, "public": True}
+            given |= {"identity": SITE_IDS[name], "once": once}
             return SiteAgent(name, make_shard(donors, first=100 * (name == "south")), **(given | changes))
 
         yield build

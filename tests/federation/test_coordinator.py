@@ -12,7 +12,7 @@ from fedgenome.federation.coordinator import Coordinator
 from fedgenome.federation.local_grid import LocalGrid
 from fedgenome.federation.wire import Call, refusal
 from fedgenome.secure.parties import Parties
-from tests.federation.small import make_study
+from tests.federation.small import make_study, party_folder
 
 PLAIN = {"trust": "none", "secure": "off"}
 
@@ -42,7 +42,9 @@ def parties(tmp_path_factory):
     started = []
 
     def start(seed):
-        started.append(Parties.start(tmp_path_factory.mktemp("parties"), seed))
+        folder = tmp_path_factory.mktemp("parties")
+        started.append(Parties.start(folder, seed))
+        started[-1].keep(party_folder(folder / "kept"))
         return started[-1]
 
     yield start
@@ -99,11 +101,13 @@ class Flaky:
 def test_a_failed_attempt_is_repeated_from_the_reserve_and_the_next_one_is_refused(agent, make_job, tmp_path):
     study = make_study(kind="cvae", privacy={"trust": "distributed", "epsilon": 9.0, "delta": 1e-3, "retries": 0.25})
     with Parties.start(tmp_path, None) as running:
+        running.keep(party_folder(tmp_path / "one"))
         north, south = both(agent, study)
         job = make_job(study, running, noise=8.0)
         coordinator = conduct(job, [north, Flaky(south, 2)])
         assert coordinator.answered["cvae"] == 5
     with Parties.start(tmp_path, None) as running:
+        running.keep(party_folder(tmp_path / "two"))
         north, south = both(agent, study)
         job = make_job(study, running, noise=8.0, folder=tmp_path / "again")
         with pytest.raises(BudgetRefused, match="used up, retries included"):

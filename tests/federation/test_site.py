@@ -11,17 +11,26 @@ from fedgenome.privacy.ledger import Budget
 from fedgenome.query import Mechanism, Query, Question, choose_scale
 from fedgenome.secure import bundle, ring
 from fedgenome.secure.envelope import PartyKey
-from tests.federation.small import CAP, make_plan, make_study
+from fedgenome.secure.runkeys import RunKey
+from tests.federation.small import CAP, PARTY_IDS, make_plan, make_study
 
 KEYS = [PartyKey.generate() for _ in range(3)]
 
 
-def join(agent, study, plan=None, run="run-1"):
+def run_keys(study, plan, run="run-1", identities=PARTY_IDS):
+    named = enumerate(zip(KEYS, identities, strict=True))
+    return [
+        RunKey.make(key.public, one, study.digest, run, study.terms(plan), party).to_json()
+        for party, (key, one) in named
+    ]
+
+
+def join(agent, study, plan=None, run="run-1", keys=None):
     header = {
         "study": study.model_dump(mode="json", by_alias=True),
         "plan": (plan or make_plan(study)).model_dump(mode="json"),
         "run": run,
-        "publics": [key.public.to_bytes().hex() for key in KEYS],
+        "keys": run_keys(study, plan or make_plan(study), run) if keys is None else keys,
     }
     return agent.handle("join", Call(header=header))
 

@@ -6,26 +6,35 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
 from fedgenome.errors import Refused, RoleError, SpecError
-from fedgenome.query import PARTIES, Mechanism, Query, Question, Terms, choose_scale
+from fedgenome.query import PARTIES, Mechanism, Query, Question, Roster, Terms, choose_scale
 from fedgenome.secure import bundle, frames, ring
 from fedgenome.secure.frames import HEAD, MAGIC, Frame, Kind
+from fedgenome.secure.identity import Identity
 from fedgenome.secure.noise import sampler
-from fedgenome.secure.parties import WINDOW, Parties, _Handle
+from fedgenome.secure.parties import WINDOW, Parties, _Handle, _words
+from fedgenome.secure.party import IDENTITY
 from fedgenome.streams import Root
 
 SITES = [f"site-{index}" for index in range(12)]
-TERMS = Terms(caps=tuple((site, 100_000) for site in SITES), colluders=1, quorum=3, roster="r", plan="p")
+SITE_IDS = {site: Identity.generate() for site in SITES}
+PARTY_IDS = tuple(Identity.generate() for _ in range(PARTIES))
+ROSTER = Roster(
+    sites=tuple((site, 100_000, SITE_IDS[site].public) for site in SITES), parties=[one.public for one in PARTY_IDS]
+)
+TERMS = Terms(caps=ROSTER.caps, colluders=1, quorum=3, roster=ROSTER.digest, plan="p")
 NOISE = Mechanism(kind="gaussian", level=1.0)
 SEED = 20261121
 pytestmark = pytest.mark.timeout(180)
@@ -47,27 +56,31 @@ def vectors(query, sites=SITES):
 
 def sealed(query, publics, site, integers):
     words = integers.astype(np.uint64).astype(ring.dtype_of(query.width))
-    return bundle.seal(query, site, SITES.index(site), words, publics)
+    parts = bundle.seal(query, site, SITES.index(site), words, publics)
+    return parts, bundle.sign(query, site, parts, SITE_IDS[site])
 
 
 def ask(parties, publics, query, answers):
     """Return what the three parties open for ``answers``."""
     parties.begin(query)
     for site, integers in answers.items():
-        parties.deliver(site, sealed(query, publics, site, integers))
+        parties.deliver(site, *sealed(query, publics, site, integers))
     shares = parties.reveal(list(answers))
     return ring.signed(shares[0] + shares[1] + shares[2])
 
 
 def joined(parties):
-    publics = parties.ready()
-    parties.pin("s", "r", TERMS)
-    return parties, publics
+    parties.ready()
+    return parties, tuple(key.public for key in parties.pin("s", "r", TERMS, ROSTER))
 
 
 @contextlib.contextmanager
 def started(folder, seed=None, **options):
-    with Parties.start(folder, seed, **options) as parties:
+    with Parties.start(folder, seed, **options) as parties, tempfile.TemporaryDirectory() as kept:
+        for index, one in enumerate(PARTY_IDS):
+            (Path(kept) / str(index)).mkdir()
+            one.save(Path(kept) / str(index) / IDENTITY)
+        parties.keep(Path(kept))
         yield joined(parties)
 
 
@@ -200,7 +213,7 @@ def test_site_twice_is_refused(trio, steps):
 def delivered_and_settled(trio, query, *names):
     parties, publics = trio
     for name in names:
-        parties.deliver(name, sealed(query, publics, "site-0", vectors(query)["site-0"]))
+        parties.deliver(name, *sealed(query, publics, "site-0", vectors(query)["site-0"]))
     parties.reveal(names)
 
 
@@ -210,7 +223,7 @@ def test_quorum_not_reached_is_refused_until_it_is(trio, steps):
     answers = vectors(query, SITES[:3])
     parties.begin(query)
     for count, (site, integers) in enumerate(answers.items(), 1):
-        parties.deliver(site, sealed(query, publics, site, integers))
+        parties.deliver(site, *sealed(query, publics, site, integers))
         if count < TERMS.quorum:
             with refused("below-quorum"):
                 parties.reveal(list(answers)[:count])
@@ -223,7 +236,7 @@ def test_another_set_than_delivered_is_not_revealed(trio, steps, named):
     query = a_query(next(steps))
     parties.begin(query)
     for site, integers in vectors(query, SITES[:4]).items():
-        parties.deliver(site, sealed(query, publics, site, integers))
+        parties.deliver(site, *sealed(query, publics, site, integers))
     with refused("other-set"):
         parties.reveal(named)
 
@@ -233,9 +246,9 @@ def test_bad_part_at_one_party_opens_nothing_at_the_others(trio, steps):
     query = a_query(next(steps))
     parties.begin(query)
     for site, integers in vectors(query, SITES[:4]).items():
-        first, second, third = sealed(query, publics, site, integers)
-        parties.deliver(site, (first, second[:-1], third) if site == SITES[3] else (first, second, third))
-    with pytest.raises(Refused, match=r"^bad-part: party 1, PART site-3: "):
+        (first, second, third), stamp = sealed(query, publics, site, integers)
+        parties.deliver(site, (first, second[:-1], third) if site == SITES[3] else (first, second, third), stamp)
+    with pytest.raises(Refused, match=r"^bad-stamp: party 1, PART site-3: "):
         parties.reveal(SITES[:4])
     parties.abort()
     answers = vectors(query, SITES[:3])
@@ -250,7 +263,7 @@ def test_query_under_other_terms_study_or_run_is_refused(trio, steps):
         with refused("other-study"):
             trio[0].begin(changed)
     with refused("pinned-before"):
-        trio[0].pin("s", "r", replace(TERMS, quorum=1))
+        trio[0].pin("s", "r", replace(TERMS, quorum=1), ROSTER)
 
 
 def test_attempt_opens_once(trio, steps):
@@ -328,17 +341,17 @@ def test_another_driver_takes_over_by_address(trio, steps):
     parties.hang_up()
     other = Parties.connect(parties.addresses())
     with other:
-        assert joined(other)[1] == publics
+        assert joined(other)[1] == publics  # the same keys for the same run
         test_sum_without_noise_is_exact_at_both_widths((other, publics), steps, "site", 32)
     parties.check()
-    assert parties.ready() == publics
+    assert joined(parties)[1] == publics
 
 
 def test_second_connection_waits_for_the_first_to_end(trio, steps):
-    parties, publics = trio
+    parties, _ = trio
     with Parties.connect(parties.addresses()) as other:
         threading.Timer(0.5, parties.hang_up).start()
-        assert other.ready() == publics
+        assert other.ready() == tuple(one.public for one in PARTY_IDS)
 
 
 def test_no_more_than_the_window_is_owed(trio, steps):
@@ -346,7 +359,7 @@ def test_no_more_than_the_window_is_owed(trio, steps):
     query = a_query(next(steps), length=300_000)
     parties.begin(query)
     for site, integers in vectors(query).items():
-        parties.deliver(site, sealed(query, publics, site, integers))
+        parties.deliver(site, *sealed(query, publics, site, integers))
         assert all(len(handle.owed) <= WINDOW for handle in parties._handles)
 
 
@@ -387,7 +400,7 @@ def test_silent_party_that_takes_no_more_bytes_is_named(trio, steps):
         os.kill(pids(parties)[2], signal.SIGSTOP)
         try:
             with pytest.raises(RoleError, match=r"^party 2 gave no answer for 0\.5 s$"):
-                hasty.deliver("site-0", parts)
+                hasty.deliver("site-0", parts, b"")
         finally:
             os.kill(pids(parties)[2], signal.SIGCONT)
 
@@ -399,7 +412,7 @@ def test_party_killed_between_deliveries_is_named_at_the_next(tmp_path):
         parts = {site: sealed(query, publics, site, integers) for site, integers in vectors(query).items()}
         parties.begin(query)
         for site in SITES[:5]:
-            parties.deliver(site, parts[site])
+            parties.deliver(site, *parts[site])
         os.kill(left[1], signal.SIGKILL)
         killed = time.monotonic()
         with pytest.raises(RoleError, match=r"^party 1 ended \(signal 9\)$"):
@@ -412,7 +425,7 @@ def test_party_killed_between_deliveries_is_named_at_the_next(tmp_path):
 def deliver_for(seconds, parties, parts):
     deadline = time.monotonic() + seconds
     for site in SITES[5:]:
-        parties.deliver(site, parts[site])
+        parties.deliver(site, *parts[site])
         time.sleep(0.01)
     while time.monotonic() < deadline:
         parties.check()
@@ -492,3 +505,63 @@ def test_close_ends_a_stopped_party_too_and_may_be_repeated(tmp_path):
     parties.close()
     assert not running(left)
     assert not list(tmp_path.iterdir())
+
+
+@contextlib.contextmanager
+def at(folder, kept):
+    """Start three parties over a folder of identities and memories that outlives them."""
+    with Parties.start(folder, None) as parties:
+        parties.keep(kept)
+        yield joined(parties)
+
+
+@pytest.fixture
+def kept(tmp_path):
+    for index, one in enumerate(PARTY_IDS):
+        (tmp_path / "kept" / str(index)).mkdir(parents=True)
+        one.save(tmp_path / "kept" / str(index) / IDENTITY)
+    return tmp_path / "kept"
+
+
+def test_parties_killed_after_their_shares_left_repeat_them_and_open_nothing_else(tmp_path, kept):
+    query = a_query(0, mechanism=NOISE)
+    answers = vectors(query, SITES[:4])
+    with at(tmp_path, kept) as (parties, publics):
+        first = ask(parties, publics, query, answers)
+        for pid in pids(parties):
+            os.kill(pid, signal.SIGKILL)
+    with at(tmp_path, kept) as (parties, publics):
+        with refused("opened-before"):
+            parties.begin(query)
+        again = [asked(parties, index, query, SITES[:4]) for index in range(PARTIES)]
+        assert (ring.signed(sum(_words(reply.body, query) for reply in again)) == first).all()
+        assert asked(parties, 2, query, SITES[:3]).header["code"] == "other-set"
+        ask(parties, publics, replace(query, attempt=1), vectors(query, SITES[:3]))
+
+
+def asked(parties, index, query, sites):
+    """Ask one party for a sum, with nothing between."""
+    with raw(parties, index) as link:
+        link.send_bytes(frames.encode(Frame(kind=Kind.REVEAL, header={"query": query.digest, "sites": sorted(sites)})))
+        return frames.decode(link.recv_bytes())
+
+
+def test_hundreds_of_mutated_messages_leave_a_real_party_up_and_open_no_sum(trio, steps):
+    parties, publics = trio
+    query, rng = a_query(next(steps)), np.random.default_rng(7)
+    parts, stamp = sealed(query, publics, "site-0", vectors(query, SITES[:1])["site-0"])
+    told = {"site": "site-0", "stamp": stamp.hex()}
+    messages = [
+        Frame(kind=Kind.BEGIN, header={"query": query.header()}),
+        Frame(kind=Kind.PART, header=told, body=parts[0]),
+        Frame(kind=Kind.REVEAL, header={"query": query.digest, "sites": SITES[:3]}),
+    ]
+    with raw(parties, 0) as link:
+        link.send_bytes(frames.encode(messages[0]))
+        assert frames.decode(link.recv_bytes()).kind is Kind.OK
+        for number in range(450):
+            message = bytearray(frames.encode(messages[number % 3]))
+            message[rng.integers(len(message))] ^= 1 << rng.integers(8)
+            link.send_bytes(bytes(message))
+            assert frames.decode(link.recv_bytes()).kind is Kind.REFUSED
+    test_sum_without_noise_is_exact_at_both_widths(trio, steps, "site", 32)

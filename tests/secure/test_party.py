@@ -4,152 +4,151 @@ import json
 import subprocess
 import sys
 import threading
-from dataclasses import asdict, replace
+from dataclasses import replace
 from multiprocessing import Pipe
 
-import numpy as np
 import pytest
 
-from fedgenome.query import PARTIES, Mechanism, Query, Question, Terms, choose_scale
-from fedgenome.secure import bundle, frames, party, ring
-from fedgenome.secure.envelope import PartyKey
+from fedgenome.query import PARTIES
+from fedgenome.secure import frames, party, ring
 from fedgenome.secure.frames import HEAD, MAGIC, Frame, Kind
-from fedgenome.secure.party import Party, set_digest
-from fedgenome.streams import Root
-
-TERMS = Terms(caps=(("a", 100), ("b", 100), ("c", 100)), colluders=1, quorum=2, roster="r", plan="p")
-NOISE = Mechanism(kind="gaussian", level=1.0)
-SITES = [site for site, _ in TERMS.caps]
-KEYS = tuple(PartyKey.generate() for _ in range(PARTIES))
-PUBLICS = tuple(key.public for key in KEYS)
-
-
-def a_query(step=0, terms=TERMS, mechanism=None, length=40, **changes):
-    question = Question(payload={}, length=length, reply_length=length, bound=1.0, mechanism=mechanism)
-    scale = choose_scale(question, terms)
-    given = {"study": "s", "run": "r", "method": "m", "step": step, "attempt": 0, "scale": scale, "terms": terms}
-    return Query(question=question, **(given | changes))
-
-
-def a_party(index=0, seed=None):
-    return Party(index, Root.of(seed, "party", index), KEYS[index], lambda words: words)
-
-
-def tell(party, kind, body=b"", **header):
-    return party.answer(frames.encode(Frame(kind=kind, header=header, body=body)))
+from fedgenome.secure.party import set_digest
+from tests.secure import roles
+from tests.secure.roles import (
+    NOISE,
+    PARTY_IDS,
+    PUBLICS,
+    ROSTER,
+    TERMS,
+    a_query,
+    answer_of,
+    begin,
+    code_of,
+    deliver,
+    give,
+    pinned,
+    plain,
+    reveal,
+    tell,
+    words_of,
+)
 
 
-def pinned(party, terms=TERMS, study="s", run="r"):
-    told = {name: value for name, value in asdict(terms).items() if name != "digest"}
-    return tell(party, Kind.PIN, study=study, run=run, terms=told)
+@pytest.fixture
+def a_party(tmp_path):
+    """Build parties; each has a memory of its own."""
+    made = []
+
+    def build(index=0, seed=None):
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(roles.a_party(folder, index, seed))
+        return made[-1]
+
+    yield build
+    for one in made:
+        one._once.close()
 
 
-def begun(query, index=0, seed=None):
-    party = a_party(index, seed)
-    assert pinned(party).kind is Kind.OK
-    assert tell(party, Kind.BEGIN, query=query.header()).header == {"query": query.digest}
-    return party
+@pytest.fixture
+def begun(a_party):
+    """Build parties with an open query."""
+
+    def build(query, index=0, seed=None):
+        party = a_party(index, seed)
+        assert pinned(party).kind is Kind.OK
+        assert begin(party, query).header == {"query": query.digest}
+        return party
+
+    return build
 
 
-def parts_of(query, site, value=1):
-    words = np.full(query.question.length, value, ring.dtype_of(query.width))
-    return bundle.seal(query, site, SITES.index(site), words, PUBLICS)
+@pytest.fixture
+def opened(begun):
+    """Open queries at three parties."""
+
+    def build(query, seed, sites=("a", "b")):
+        trio = [begun(query, index, seed) for index in range(PARTIES)]
+        for site in sites:
+            for index, one in enumerate(trio):
+                assert deliver(one, query, site, index).kind is Kind.OK
+        shares = [words_of(reveal(one, query, sorted(sites)), query) for one in trio]
+        return ring.signed(shares[0] + shares[1] + shares[2])
+
+    return build
 
 
-def deliver(party, query, site, index=0):
-    return tell(party, Kind.PART, parts_of(query, site)[index], site=site)
-
-
-def code_of(reply):
-    assert reply.kind is Kind.REFUSED, reply
-    assert not reply.body
-    return reply.header["code"]
-
-
-def words_of(reply, query):
-    assert reply.kind is Kind.WORDS, reply
-    return np.frombuffer(reply.body, ring.dtype_of(query.width))
-
-
-def opened(query, seed, steps=("a", "b")):
-    trio = [begun(query, index, seed) for index in range(PARTIES)]
-    for site in steps:
-        for index, part in enumerate(parts_of(query, site)):
-            assert tell(trio[index], Kind.PART, part, site=site).kind is Kind.OK
-    shares = [words_of(tell(one, Kind.REVEAL, sites=sorted(steps)), query) for one in trio]
-    return ring.signed(shares[0] + shares[1] + shares[2])
-
-
-def test_parties_words_add_up_to_the_sum():
+def test_parties_words_add_up_to_the_sum(opened):
     assert (opened(a_query(), seed=None) == 2).all()
 
 
-def test_seeded_noise_depends_on_step_and_attempt_only_and_not_on_run_or_study():
+def test_seeded_noise_depends_on_step_and_attempt_only_and_not_on_run_or_study(opened, a_party):
     query = a_query(mechanism=NOISE)
     first = opened(query, seed=7)
     assert (first == opened(query, seed=7)).all()
     assert (first != opened(query, seed=8)).any()
     assert (first != opened(replace(query, step=1), seed=7)).any()
     assert (first != opened(replace(query, attempt=1), seed=7)).any()
-    assert (party_noise(run="r") == party_noise(run="other")).all()
+    assert (party_noise(a_party, "r") == party_noise(a_party, "other")).all()
 
 
-def party_noise(run):
+def party_noise(a_party, run):
     query = a_query(mechanism=NOISE, run=run)
     one = a_party(0, seed=7)
     pinned(one, run=run)
-    tell(one, Kind.BEGIN, query=query.header())
+    begin(one, query)
     one._add_noise(one._open)
     return one._open.total
 
 
-def test_unseeded_noise_differs_between_runs():
+def test_unseeded_noise_differs_between_runs(opened):
     query = a_query(mechanism=NOISE)
     assert (opened(query, seed=None) != opened(query, seed=None)).any()
 
 
-def test_unseeded_noise_is_never_used_for_two_queries_of_one_attempt():
+def test_unseeded_noise_is_never_used_for_two_queries_of_one_attempt(a_party):
     # Aborted, then asked otherwise: the same noise under another question would cancel in a difference.
     one = a_party()
     pinned(one)
     drawn = []
     for query in (a_query(mechanism=NOISE), a_query(mechanism=NOISE, payload_digest="other")):
-        assert tell(one, Kind.BEGIN, query=query.header()).kind is Kind.OK
+        assert begin(one, query).kind is Kind.OK
         one._add_noise(one._open)
         drawn.append(one._open.total)
         tell(one, Kind.ABORT)
     assert (drawn[0] != drawn[1]).any()
 
 
-def test_reveal_names_query_and_included_set():
+def test_reveal_names_query_and_included_set(begun):
     query = a_query()
     one = begun(query)
     for site in ("b", "a"):
         deliver(one, query, site)
-    reply = tell(one, Kind.REVEAL, sites=["a", "b"])
-    assert reply.header == {"query": query.digest, "set": set_digest(query, ["a", "b"])}
-    assert set_digest(query, ["a", "b"]) != set_digest(query, ["a", "c"])
+    reply = reveal(one, query, ["a", "b"])
+    assert reply.header == {"query": query.digest, "set": set_digest(query.digest, ["a", "b"])}
+    assert set_digest(query.digest, ["a", "b"]) != set_digest(query.digest, ["a", "c"])
 
 
-def test_aborted_query_leaves_nothing_in_the_next():
+def test_aborted_query_leaves_nothing_in_the_next(begun):
     first, second = a_query(), a_query(step=1)
     trio = [begun(first, index) for index in range(PARTIES)]
     for index, one in enumerate(trio):
         deliver(one, first, "a", index)
         assert tell(one, Kind.ABORT).kind is Kind.OK
-        assert tell(one, Kind.BEGIN, query=second.header()).kind is Kind.OK
+        assert begin(one, second).kind is Kind.OK
     shares = []
-    parts = [parts_of(second, site) for site in ("b", "c")]
     for index, one in enumerate(trio):
-        for site, sealed in zip(("b", "c"), parts, strict=True):
-            tell(one, Kind.PART, sealed[index], site=site)
-        shares.append(words_of(tell(one, Kind.REVEAL, sites=["b", "c"]), second))
+        for site in ("b", "c"):
+            deliver(one, second, site, index)
+        shares.append(words_of(reveal(one, second, ["b", "c"]), second))
     assert (ring.signed(sum(shares)) == 2).all()
 
 
-def test_pinning_the_same_again_is_harmless_and_other_terms_are_refused():
+def test_pinning_the_same_again_is_harmless_and_other_terms_are_refused(a_party):
     one = a_party()
-    assert pinned(one).header == pinned(one).header == {"terms": TERMS.digest}
+    first = pinned(one)
+    assert first.header["terms"] == TERMS.digest and first.header["public"] == PUBLICS[0].to_bytes().hex()
+    assert pinned(one).header == first.header
     assert code_of(pinned(one, replace(TERMS, quorum=1))) == "pinned-before"
     assert code_of(pinned(one, study="other")) == "pinned-before"
     assert code_of(pinned(one, run="other")) == "pinned-before"
@@ -170,9 +169,10 @@ BAD_TERMS = {
 
 
 @pytest.mark.parametrize("name", BAD_TERMS)
-def test_bad_terms_are_malformed(name):
+def test_bad_terms_are_malformed(name, a_party):
     one = a_party()
-    assert code_of(tell(one, Kind.PIN, study="s", run="r", terms=BAD_TERMS[name])) == "malformed"
+    told = {"terms": BAD_TERMS[name], "roster": plain(ROSTER)}
+    assert code_of(tell(one, Kind.PIN, study="s", run="r", **told)) == "malformed"
     assert pinned(one).kind is Kind.OK
 
 
@@ -207,7 +207,7 @@ BAD_QUERIES = {
 
 
 @pytest.mark.parametrize("name", BAD_QUERIES)
-def test_query_that_may_not_be_answered_is_refused(name):
+def test_query_that_may_not_be_answered_is_refused(name, a_party):
     header, code = BAD_QUERIES[name]
     one = a_party()
     pinned(one)
@@ -215,24 +215,25 @@ def test_query_that_may_not_be_answered_is_refused(name):
     assert tell(one, Kind.BEGIN, query=HEADER).kind is Kind.OK
 
 
-def test_every_message_out_of_order_is_refused():
+def test_every_message_out_of_order_is_refused(a_party):
     query, one = a_query(), a_party()
-    assert code_of(tell(one, Kind.BEGIN, query=query.header())) == "not-pinned"
+    assert code_of(begin(one, query)) == "not-pinned"
     pinned(one)
     assert code_of(deliver(one, query, "a")) == "no-query"
-    assert code_of(tell(one, Kind.REVEAL, sites=[])) == "no-query"
+    assert code_of(reveal(one, query, [])) == "no-query"
     assert tell(one, Kind.ABORT).kind is Kind.OK
-    tell(one, Kind.BEGIN, query=query.header())
+    begin(one, query)
     assert code_of(tell(one, Kind.BEGIN, query=a_query(step=1).header())) == "query-open"
 
 
-def test_site_outside_the_roster_is_refused():
+def test_site_outside_the_roster_is_refused(begun):
     query = a_query()
     one = begun(query)
-    assert code_of(tell(one, Kind.PART, parts_of(query, "a")[0], site="d")) == "unknown-site"
+    part, *_, stamp = answer_of(query, "a")
+    assert code_of(give(one, "d", part, stamp)) == "unknown-site"
 
 
-def test_site_delivers_once():
+def test_site_delivers_once(begun):
     query = a_query()
     one = begun(query)
     assert deliver(one, query, "a").kind is Kind.OK
@@ -240,50 +241,51 @@ def test_site_delivers_once():
 
 
 @pytest.mark.parametrize("index", range(PARTIES))
-def test_part_of_another_site_party_or_query_does_not_open_and_may_come_right_later(index):
+def test_part_of_another_site_party_or_query_does_not_open_and_may_come_right_later(index, begun):
     query = a_query()
     one = begun(query, index)
-    right = parts_of(query, "a")
+    *right, stamp = answer_of(query, "a")
     altered = bytearray(right[index])
     altered[-1] ^= 1
-    for wrong in (right[index - 1], parts_of(query, "b")[index], parts_of(a_query(step=1), "a")[index], bytes(altered)):
-        assert code_of(tell(one, Kind.PART, wrong, site="a")) == "bad-part"
+    other = answer_of(a_query(step=1), "a")
+    for wrong in (right[index - 1], answer_of(query, "b")[index], other[index], bytes(altered)):
+        assert code_of(give(one, "a", wrong, stamp)) == "bad-stamp"
+    assert code_of(give(one, "a", other[index], other[-1])) == "bad-stamp"
     assert not one._open.total.any()
-    assert tell(one, Kind.PART, right[index], site="a").kind is Kind.OK
+    assert give(one, "a", right[index], stamp).kind is Kind.OK
 
 
 @pytest.mark.parametrize("sites", [["a"], ["a", "c"], ["a", "b", "c"], ["b", "a"], ["a", "a", "b"], [], [1, 2]])
-def test_only_the_delivered_set_is_revealed(sites):
+def test_only_the_delivered_set_is_revealed(sites, begun):
     query = a_query()
     one = begun(query)
     for site in ("a", "b"):
         deliver(one, query, site)
-    assert code_of(tell(one, Kind.REVEAL, sites=sites)) == "other-set"
-    assert tell(one, Kind.REVEAL, sites=["a", "b"]).kind is Kind.WORDS
+    assert code_of(reveal(one, query, sites)) == "other-set"
+    assert reveal(one, query, ["a", "b"]).kind is Kind.WORDS
 
 
-def test_quorum_must_be_reached():
+def test_quorum_must_be_reached(begun):
     query = a_query()
     one = begun(query)
     deliver(one, query, "b")
-    assert code_of(tell(one, Kind.REVEAL, sites=["b"])) == "below-quorum"
+    assert code_of(reveal(one, query, ["b"])) == "below-quorum"
     deliver(one, query, "c")
-    assert tell(one, Kind.REVEAL, sites=["b", "c"]).kind is Kind.WORDS
+    assert reveal(one, query, ["b", "c"]).kind is Kind.WORDS
 
 
-def test_attempt_opens_once_whatever_else_the_query_says():
+def test_attempt_opens_once_whatever_else_the_query_says(begun):
     query = a_query(mechanism=NOISE)
     one = begun(query)
     for site in ("a", "b"):
         deliver(one, query, site)
-    assert tell(one, Kind.REVEAL, sites=["a", "b"]).kind is Kind.WORDS
-    assert code_of(tell(one, Kind.REVEAL, sites=["a", "b"])) == "no-query"
+    assert reveal(one, query, ["a", "b"]).kind is Kind.WORDS
     for again in (query, a_query(length=41)):
-        assert code_of(tell(one, Kind.BEGIN, query=again.header())) == "opened-before"
+        assert code_of(begin(one, again)) == "opened-before"
     assert tell(one, Kind.BEGIN, query=a_query(attempt=1).header()).kind is Kind.OK
 
 
-def test_attempt_is_spent_even_if_revealing_fails():
+def test_attempt_is_spent_even_if_revealing_fails(begun):
     def failing(words):
         raise RuntimeError("out of order")
 
@@ -293,8 +295,8 @@ def test_attempt_is_spent_even_if_revealing_fails():
     for site in ("a", "b"):
         deliver(one, query, site)
     with pytest.raises(RuntimeError):
-        tell(one, Kind.REVEAL, sites=["a", "b"])
-    assert code_of(tell(one, Kind.BEGIN, query=query.header())) == "opened-before"
+        reveal(one, query, ["a", "b"])
+    assert code_of(begin(one, query)) == "opened-before"
 
 
 MALFORMED = {
@@ -314,20 +316,20 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_message_gets_a_code_and_changes_nothing(name):
+def test_malformed_message_gets_a_code_and_changes_nothing(name, begun):
     query = a_query()
     one = begun(query)
     for site in ("a", "b"):
         deliver(one, query, site)
     assert code_of(one.answer(MALFORMED[name])) == "malformed"
-    assert tell(one, Kind.REVEAL, sites=["a", "b"]).kind is Kind.WORDS
+    assert reveal(one, query, ["a", "b"]).kind is Kind.WORDS
 
 
-def test_refusals_hold_no_bytes_of_what_was_sent():
+def test_refusals_hold_no_bytes_of_what_was_sent(begun):
     query = a_query()
     one = begun(query)
     secret = b"GATTACA" * 200
-    replies = [one.answer(secret), tell(one, Kind.PART, secret, site="a"), tell(one, Kind.PART, secret, site="GATTACA")]
+    replies = [one.answer(secret), give(one, "a", secret, b""), give(one, "GATTACA", secret, b"")]
     assert all("GATTACA" not in json.dumps(dict(reply.header)) for reply in replies)
 
 
@@ -346,15 +348,15 @@ def served(one, messages):
     return replies
 
 
-def test_lost_connection_drops_the_query():
+def test_lost_connection_drops_the_query(begun):
     query = a_query()
     one = begun(query)
     (reply,) = served(one, [frames.encode(Frame(kind=Kind.HELLO, header={}))])
-    assert reply.header == {"index": 0, "public": PUBLICS[0].to_bytes().hex()}
+    assert reply.header == {"index": 0, "identity": PARTY_IDS[0].public}
     assert code_of(deliver(one, query, "a")) == "no-query"
 
 
-def test_unforeseen_exception_answers_a_code_and_goes_on_to_end_the_process():
+def test_unforeseen_exception_answers_a_code_and_goes_on_to_end_the_process(a_party):
     def failing(message):
         raise RuntimeError("GATTACA")
 

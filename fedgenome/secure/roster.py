@@ -1,0 +1,114 @@
+"""Roster files: who takes part and under which public key, as people exchange and compare it.
+
+A TOML file with one table for each role::
+
+    [[role]]
+    role = "site"        # site, party or dealer
+    name = "berlin"      # parties are party-0, party-1 and party-2, the dealer is dealer
+    key = "…"            # Ed25519 public key, 64 hex digits: what `fedgenome keys show` prints
+
+Nothing in it is secret, but everything depends on it: compare its digest over another channel.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from fedgenome.errors import SpecError, require
+from fedgenome.query import PARTIES, digest_of
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_KEY = re.compile(r"[0-9a-f]{64}")
+_FIELDS = ["key", "name", "role"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RosterFile:
+    """What a roster file says.
+
+    Attributes:
+        sites: (name, public key) of every site, in the file's order.
+        parties: The three parties' public keys, in order.
+        dealer: The dealer's public key; empty without one.
+    """
+
+    sites: tuple[tuple[str, str], ...]
+    parties: tuple[str, ...]
+    dealer: str = ""
+
+    def __post_init__(self) -> None:
+        names, keys = [name for name, _ in self.sites], [key for _, _, key in self.roles]
+        require(bool(names), "at least one site")
+        require(len(set(names)) == len(names), "every site once", sites=names)
+        require(all(_NAME.fullmatch(name) for name in names), "site names of a-z, 0-9, _ and -", sites=names)
+        require(len(self.parties) == PARTIES, f"{PARTIES} parties", parties=len(self.parties))
+        require(all(_KEY.fullmatch(key) for key in keys), "public keys of 64 hex digits")
+        require(len(set(keys)) == len(keys), "another key for every role")
+
+    @property
+    def roles(self) -> tuple[tuple[str, str, str], ...]:
+        """(role, name, key) of everybody."""
+        sites = [("site", name, key) for name, key in self.sites]
+        parties = [("party", f"party-{index}", key) for index, key in enumerate(self.parties)]
+        return (*sites, *parties, *([("dealer", "dealer", self.dealer)] if self.dealer else []))
+
+    @property
+    def digest(self) -> str:
+        """Hex digest to compare over another channel."""
+        return digest_of("roster file", self.roles)
+
+    def save(self, path: Path) -> None:
+        """Write it to a new file.
+
+        Raises:
+            SpecError: something is there already.
+        """
+        tables = [f'[[role]]\nrole = "{role}"\nname = "{name}"\nkey = "{key}"\n' for role, name, key in self.roles]
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write("\n".join(tables))
+        except OSError as fault:
+            raise SpecError(f"{path}: expected a place for a new roster, {fault.strerror}") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a roster file.
+
+        Raises:
+            SpecError: one line naming the file and what is wrong with it.
+        """
+        try:
+            told = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as fault:
+            raise SpecError(f"{path}: expected a roster file, {fault.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+            raise SpecError(f"{path}: expected TOML, {fault}") from None
+        tables = told.get("role")
+        if list(told) != ["role"] or not isinstance(tables, list) or not all(map(_is_role, tables)):
+            raise SpecError(f"{path}: expected [[role]] tables of role (site, party or dealer), name and key")
+        try:
+            return cls._of(tables)
+        except SpecError as fault:
+            raise SpecError(f"{path}: {fault}") from None
+
+    @classmethod
+    def _of(cls, tables: Sequence[Mapping[str, str]]) -> Self:
+        named = {role: [(t["name"], t["key"]) for t in tables if t["role"] == role] for role in ("party", "dealer")}
+        ranks = [f"party-{index}" for index in range(PARTIES)]
+        require(sorted(name for name, _ in named["party"]) == ranks, f"parties named {', '.join(ranks)}")
+        require([name for name, _ in named["dealer"]] in ([], ["dealer"]), "at most one dealer, named dealer")
+        return cls(
+            sites=tuple((t["name"], t["key"]) for t in tables if t["role"] == "site"),
+            parties=tuple(key for _, key in sorted(named["party"])),
+            dealer=next((key for _, key in named["dealer"]), ""),
+        )
+
+
+def _is_role(table: Any) -> bool:
+    plain = isinstance(table, dict) and sorted(table) == _FIELDS and all(type(v) is str for v in table.values())
+    return bool(plain and table["role"] in ("site", "party", "dealer"))
