@@ -3,8 +3,8 @@
 One forward and one backward to the pre-activations give, for a Linear layer with inputs a and
 pre-activation gradients g, row i's weight gradient g_i a_iᵀ without writing it down: inner products of
 row gradients are (g_i·g_j)(a_i·a_j + 1), from which come the donors' norms, and the clipped sum is
-(c∘g)ᵀa. Rows run in blocks of one fixed shape: a matrix product of another height may round a row
-differently (seen at heights 1 and 2), so that removing a donor would move the others' answers. Sums over
+(c∘g)ᵀa. Rows run in blocks of 16, 32 or 64: a matrix product of few rows may round a row differently
+(seen at heights 1 and 2, not from 5 to 64), so that removing a donor would move the others' answers. Sums over
 rows are in float64, so that what DESIGN §6 charges for adding micro-batches in float32 is not used up.
 """
 
@@ -144,7 +144,9 @@ def _blocks(donor: Tensor) -> Iterator[Tensor]:
 
 
 def _filled(slots: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
-    return torch.from_numpy(np.pad(slots, (0, _BLOCK - len(slots)), constant_values=-1))
+    """Fill up to 16, 32 or 64 rows: heights at which a row's own results were seen to stay the same."""
+    height = next(h for h in (MICRO_BATCH, 2 * MICRO_BATCH, _BLOCK) if h >= len(slots))
+    return torch.from_numpy(np.pad(slots, (0, height - len(slots)), constant_values=-1))
 
 
 def _rows(tensor: Tensor, slots: Tensor, live: Tensor) -> Tensor:
@@ -159,9 +161,10 @@ def _losses(model: Model, loss: Loss[Model], inputs: Inputs, taps: dict[str, lis
     for used in taps.values():
         used.clear()
     losses = loss(model, inputs)
-    require(losses.shape == (_BLOCK,), "one loss a row", shape=tuple(losses.shape), rows=_BLOCK)
+    rows = len(inputs[0])
+    require(losses.shape == (rows,), "one loss a row", shape=tuple(losses.shape), rows=rows)
     for name, used in taps.items():
-        if len(used) != 1 or used[0][0].shape[:-1] != (_BLOCK,) or used[0][0]._version != used[0][1]:
+        if len(used) != 1 or used[0][0].shape[:-1] != (rows,) or used[0][0]._version != used[0][1]:
             raise SpecError(
                 f"layer {name!r}: expected one use, on (rows, features) that stay unchanged, got {len(used)} uses on "
                 f"{[tuple(a.shape) for a, _, _ in used]}; split the layer or flatten its input"
@@ -176,7 +179,7 @@ def _kept(losses: Tensor, layers: dict[str, nn.Linear], taps: dict[str, list[_Ta
     rows: list[_Rows] = []
     for layer, used, g in zip(layers.values(), taps.values(), gradients, strict=True):
         if g is None:  # the loss does not use the layer's output
-            g = torch.zeros(_BLOCK, layer.out_features)
+            g = torch.zeros(len(losses), layer.out_features)
         rows.append((used[0][0], g, float(layer.bias is not None)))
     return rows
 

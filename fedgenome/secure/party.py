@@ -65,6 +65,7 @@ class _Open:
 
     query: Query
     total: Array
+    noised: bool = False
     delivered: set[str] = field(default_factory=set)
 
 
@@ -107,9 +108,9 @@ class Party:
             return _refusal(fault.code, fault.rule)
 
     def prepare(self) -> None:
-        """Build the open query's noise sampler: done while the sites still compute."""
-        if self._open and self._open.query.sigma_party:
-            noise.sampler(self._open.query.sigma_party)
+        """Add the open query's noise to its empty total: done while the sites still compute."""
+        if self._open:
+            self._add_noise(self._open)
 
     def drop(self) -> None:
         """Forget the open query, if there is one. Nothing of it was revealed."""
@@ -196,7 +197,7 @@ class Party:
             raise Refused("other-set", "the sites named, sorted, are those delivered")
         if len(sites) < self._pinned.terms.quorum:
             raise Refused("below-quorum", f"at least {self._pinned.terms.quorum} sites")
-        # Burnt before anything is drawn: whatever fails from here on, these shares are not noised again.
+        # Burnt before anything is sent: whatever fails from here on, these shares are not opened again.
         attempt = attempt_key(open_.query)
         self._burnt.add(attempt)
         self._open = None
@@ -223,10 +224,11 @@ class Party:
 
     def _add_noise(self, open_: _Open) -> None:
         query = open_.query
-        if query.sigma_party:
+        if query.sigma_party and not open_.noised:
             # Engines agree on (method, step, attempt), not on run ids: a seeded run must not depend on those.
             when = (query.method, query.step, query.attempt) if self._root.seeded else (query.digest,)
             noise.sampler(query.sigma_party).add_to(open_.total, self._root.stream("noise", *when))
+            open_.noised = True
 
     def _abort(self, request: Frame) -> Frame:
         request.fields()

@@ -237,7 +237,7 @@ def frozen():
         (shared(), "layer '4': expected parameters of its own, none shared, all trained"),
         (frozen(), "layer '0': expected parameters of its own, none shared, all trained"),
         (nn.Tanh(), "expected a model with a Linear layer, got model='Tanh'"),
-        (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Linear(3, 1), nn.Flatten()), r"layer '1': .*\(64, 2, 3\).*flatten"),
+        (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Linear(3, 1), nn.Flatten()), r"layer '1': .*\(16, 2, 3\).*flatten"),
     ],
 )
 def test_layer_without_a_rule_is_refused_by_name(model, rule):
