@@ -49,7 +49,7 @@ format: $(VENV)/.test ## rewrite the code in its format
 	$(BIN)/ruff check --fix
 
 bench: setup ## measure speed: every module of experiments/benchmarks
-	@set -e; for script in $(BENCH); do echo "== $$script"; $(BIN)/python -m "$$script"; done
+	@missed=0; for script in $(BENCH); do echo "== $$script"; $(BIN)/python -m "$$script" || missed=1; done; exit $$missed
 
 clean: ## remove .venv, caches and built packages; runs stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist ./*.egg-info ./*.fab
