@@ -6,10 +6,13 @@ import contextlib
 import datetime
 import json
 import resource
+import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -128,12 +131,12 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
     run_id, deal = (folder.run, folder.deal) if folder else folders.reserve(spec.seed)
     root = Root(bytes.fromhex(deal), seeded=spec.seed is not None)
     # The parties start first: their imports take seconds, and the cohort can be read meanwhile.
-    with federate.parties(spec.seed, secure=spec.engine.secure == "on") as parties:
+    with _interruptible() as check, federate.parties(spec.seed, secure=spec.engine.secure == "on") as parties:
         with clock.step("prepare"):
             prepared = prepare.prepare(spec, root.stream("split").generator())
         folder = folder or folders.create(out, spec.name, dump, run_id, deal)
         with clock.step("federate"):
-            watch = _Watch(prepared, clock.reporter)
+            watch = _Watch(prepared, clock.reporter, check)
             trained = federate.federate(prepared, _place(spec, folder), parties, watch)
     prepared = replace(prepared, study=trained.study)
     done = _Done(prepared=prepared, folder=folder, trained=trained, seen=watch.seen, root=root, file=file, clock=clock)
@@ -146,6 +149,33 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
         useful = {label: _utility(done, label, made) for label, made in rows.items()}
     with clock.step("report"):
         return _finish(done, rows, audited, verdict, useful)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Yield a check that raises if Ctrl-C was pressed.
+
+    Python drops a KeyboardInterrupt that happens to be raised in a finalizer or a callback of the
+    collector; a run of minutes must end all the same, so every query asks again.
+    """
+    pressed = threading.Event()
+
+    def press(_number: int, _frame: FrameType | None) -> None:
+        pressed.set()
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield check
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -191,12 +221,14 @@ class _Watch:
         seen: Method → queries answered → state, about ``_CURVE`` of each method.
     """
 
-    def __init__(self, prepared: Prepared, reporter: Reporter) -> None:
+    def __init__(self, prepared: Prepared, reporter: Reporter, check: Callable[[], None]) -> None:
         self._totals = {m: sum(x.count for x in prepared.base if x.scope == m) or None for m in prepared.methods}
         self._reporter = reporter
+        self._check = check
         self.seen: dict[str, dict[int, State]] = {m: {} for m in prepared.methods}
 
     def __call__(self, label: str, progress: Progress) -> None:
+        self._check()
         total = self._totals[label]
         self._reporter.queries(label, progress.step, total)
         if progress.step % max(1, (total or _CURVE * 4) // _CURVE) == 0:

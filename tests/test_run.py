@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from fedgenome import folders
+from fedgenome import run as run_module
 
 QUICKSTART = (Path(__file__).parents[1] / "experiments" / "quickstart.toml").read_text()
 SMALL = (
@@ -211,6 +212,19 @@ def test_ctrl_c_ends_every_process_and_the_run_can_be_resumed(tmp_path):
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=10)
     assert json.loads(asked.read_text())["step"] > before["step"] + 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the point of the test
+def test_an_interrupt_that_a_finalizer_swallows_ends_the_run_at_the_next_query():
+    class Swallows:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with run_module._interruptible() as check:
+        Swallows()
+        with pytest.raises(KeyboardInterrupt):
+            check()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_killed_driver_leaves_no_party(tmp_path):
