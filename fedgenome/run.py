@@ -168,10 +168,12 @@ def _interruptible() -> Iterator[Callable[[], None]]:
         if pressed.is_set():
             raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+    before = signal.getsignal(signal.SIGINT)
+    # Only the main thread may handle signals; and a job that was started to ignore Ctrl-C goes on ignoring it.
+    if threading.current_thread() is not threading.main_thread() or before == signal.SIG_IGN:
         yield check
         return
-    before = signal.signal(signal.SIGINT, press)
+    signal.signal(signal.SIGINT, press)
     try:
         yield check
     finally:

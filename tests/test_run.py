@@ -40,7 +40,13 @@ def fedgenome(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]
 
 def start(*arguments: object, cwd: Path) -> psutil.Popen:
     command = [sys.executable, "-m", "fedgenome.cli", *map(str, arguments)]
-    return psutil.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return psutil.Popen(command, cwd=cwd, preexec_fn=heed_ctrl_c, **pipes)
+
+
+def heed_ctrl_c() -> None:
+    """Undo what a test run in the background of a script inherits: that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -220,11 +226,15 @@ def test_an_interrupt_that_a_finalizer_swallows_ends_the_run_at_the_next_query()
         def __del__(self):
             os.kill(os.getpid(), signal.SIGINT)
 
-    with run_module._interruptible() as check:
-        Swallows()
-        with pytest.raises(KeyboardInterrupt):
-            check()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with run_module._interruptible() as check:
+            Swallows()
+            with pytest.raises(KeyboardInterrupt):
+                check()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_killed_driver_leaves_no_party(tmp_path):
