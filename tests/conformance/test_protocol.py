@@ -95,28 +95,34 @@ def test_private_method_without_a_noise_level_does_not_start(kind):
         build(kind, noise=None).start(np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("total", ["zero", "large noise"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_release_is_usable_whatever_the_sums_were(kind, total):
+def released(kind, deviation):
+    """Run a method to its end on sums of nothing but noise; return it and what it released, as read back."""
     method, rng = build(kind), np.random.default_rng(5)
     state = method.start(rng)
     while (question := method.ask(state)) is not None:
-        noise = rng.normal(0, 1e3 * (total != "zero"), question.reply_length)
-        state = method.learn(state, question, noise)
-    arrays = load(save(method.release(state)))
-    check_generated(method, arrays)
+        state = method.learn(state, question, rng.normal(0, deviation, question.reply_length))
+    return method, load(save(method.release(state)))
 
 
-def check_generated(method, arrays):
+@pytest.mark.parametrize("deviation", [0.0, 1e3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_release_is_finite_with_shares_that_sum_to_one_whatever_the_sums_were(kind, deviation):
+    method, arrays = released(kind, deviation)
     assert isinstance(method, Generator)
     assert all(np.isfinite(array).all() for array in arrays.values())
     weights = method.label_weights(arrays)
     assert weights.shape == (3,) and (weights >= 0).all() and abs(weights.sum() - 1) < 1e-9
+
+
+@pytest.mark.parametrize("deviation", [0.0, 1e3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_are_in_the_public_range_and_repeatable_whatever_the_sums_were(kind, deviation):
+    method, arrays = released(kind, deviation)
     labels = np.array([0, 2, 2, 1])
-    rows = method.sample(arrays, labels, np.random.default_rng(1))
+    rows, again = (method.sample(arrays, labels, np.random.default_rng(1)) for _ in range(2))
     assert rows.shape == (4, 4) and rows.dtype == np.float32
     assert np.isfinite(rows).all() and rows.min() >= SCHEMA.low and rows.max() <= SCHEMA.high
-    np.testing.assert_array_equal(rows, method.sample(arrays, labels, np.random.default_rng(1)))
+    np.testing.assert_array_equal(rows, again)
     assert method.sample(arrays, labels[:0], np.random.default_rng(1)).shape == (0, 4)
 
 

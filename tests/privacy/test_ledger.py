@@ -145,6 +145,9 @@ def test_tenths_fit_a_budget_of_their_sum(path):
     with opened(path, Budget(epsilon=0.3, delta=1e-3)) as ledger:
         for run in ("a", "b", "c"):
             ledger.reserve(run, **TERMS | {"epsilon": 0.1})
+        assert ledger.reserved()[0] == pytest.approx(0.3)
+        with pytest.raises(BudgetRefused, match=r"budget 0\.3"):
+            ledger.reserve("d", **TERMS | {"epsilon": 1e-6})
 
 
 def test_simulation_claims_no_epsilon_and_still_keeps_to_its_plan(path):
