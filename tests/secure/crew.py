@@ -49,6 +49,18 @@ class Crew:
         files = {rank: self._folder / f"{rank}.json" for rank in self._ranks}
         return {rank: json.loads(file.read_text()) for rank, file in files.items() if file.exists()}
 
+    def strike(self, victim, how, others):
+        """Signal one rank in mid-scene; return what the others wrote, and after how many seconds they had."""
+        pid = self._pids[victim]
+        os.kill(pid, how)
+        begun = time.monotonic()
+        wait_for([self._folder / f"{rank}.json" for rank in others])
+        took = time.monotonic() - begun
+        if how is signal.SIGSTOP:
+            os.kill(pid, signal.SIGKILL)
+        ended = self.finish()
+        return {rank: ended[rank] for rank in others}, took
+
     def play(self, folder, source, told=None, ranks=ALL):
         """Run a scene that no rank may fail, and return what each returned."""
         self.start(folder, source, told, ranks)

@@ -1,6 +1,5 @@
 """Three parties and a dealer meet: who may join, what passes between them, and what ends it. Real processes."""
 
-import os
 import signal
 import socket
 import threading
@@ -306,16 +305,10 @@ def test_what_passes_cannot_be_altered(crew, tmp_path):
 @pytest.mark.parametrize("silent", [1, 3])
 @pytest.mark.parametrize(("how", "timeout"), [(signal.SIGKILL, 20.0), (signal.SIGSTOP, 1.0)])
 def test_peer_that_dies_or_stops_is_noticed(crew, tmp_path, silent, how, timeout):
-    pids = crew.start(tmp_path, SILENCE, scene(tmp_path, timeout, silent=silent))
+    crew.start(tmp_path, SILENCE, scene(tmp_path, timeout, silent=silent))
     wait_for([tmp_path / f"{rank}.there" for rank in range(4)])
     others = [rank for rank in range(4) if rank != silent]
-    os.kill(pids[silent], how)
-    begun = time.monotonic()
-    wait_for([tmp_path / f"{rank}.json" for rank in others])
-    took = time.monotonic() - begun
-    if how is signal.SIGSTOP:
-        os.kill(pids[silent], signal.SIGKILL)
-    ended = crew.finish()
+    ended, took = crew.strike(silent, how, others)
     name = "dealer" if silent == 3 else "party-1"
     whys = {"closed its connection", f"gave no answer for {timeout:g} s"}
     assert all(ended[rank]["error"].split(" ", 2)[2] in whys for rank in others)

@@ -1,7 +1,6 @@
 """Secure selection on shares: three parties and a dealer, real processes, open the winner and nothing else."""
 
 import math
-import os
 import signal
 import time
 
@@ -228,16 +227,10 @@ def test_parties_told_different_sets_compute_nothing(crew, tmp_path):
 @pytest.mark.parametrize(("how", "timeout"), [(signal.SIGKILL, 20.0), (signal.SIGSTOP, 1.0)])
 def test_role_that_dies_or_stops_in_the_midst_ends_the_selection(crew, tmp_path, victim, how, timeout):
     jobs = [job(range(2000), "uint64")] * 200
-    pids = crew.start(tmp_path, SELECT, scene(tmp_path, timeout, jobs=jobs))
+    crew.start(tmp_path, SELECT, scene(tmp_path, timeout, jobs=jobs))
     wait_for([tmp_path / f"{rank}.there" for rank in range(4)])
     time.sleep(0.5)
     others = [rank for rank in range(3) if rank != victim]
-    os.kill(pids[victim], how)
-    begun = time.monotonic()
-    wait_for([tmp_path / f"{rank}.json" for rank in others])
-    took = time.monotonic() - begun
-    if how is signal.SIGSTOP:
-        os.kill(pids[victim], signal.SIGKILL)
-    ended = crew.finish()
+    ended, took = crew.strike(victim, how, others)
     assert all(ended[rank]["error"].startswith("RoleError: ") for rank in others)
     assert took < (5.0 if how is signal.SIGKILL else timeout + 5.0)
