@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedgenome import files
 from fedgenome.federation import engines
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.federation.coordinator import Coordinator, Job
@@ -136,7 +137,5 @@ def _account(folder: Path) -> str:
     """Return the random id of a site's population, made once and kept beside its ledger."""
     path = folder / "account"
     if not path.exists():
-        temporary = folder / ".account.new"
-        temporary.write_text(secrets.token_hex(16))
-        temporary.replace(path)
+        files.replace(path, secrets.token_hex(16).encode())
     return path.read_text()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedgenome import files
 from fedgenome.errors import SpecError
 from fedgenome.query import digest_of
 from fedgenome.streams import Root
@@ -48,16 +49,10 @@ class RunFolder:
         """What may leave."""
         return self.path / "release"
 
-    def root(self) -> Root:
-        """Return the operator's own randomness: the split, the synthetic rows, the audit's halves."""
-        return Root(bytes.fromhex(self.deal), seeded=False)
-
     def write(self, name: str, text: str) -> Path:
         """Write a file of ``internal/``, whole or not at all."""
         path = self.internal / name
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        files.replace(path, text.encode())
         return path
 
     def finish(self, outcome: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from fedgenome import files
 from fedgenome.card import FORMAT, guarantee_line
 from fedgenome.errors import SpecError, require
 from fedgenome.query import Array
@@ -99,15 +99,15 @@ def write_candidate(
         unpaid=tuple(unpaid),
     )
     _check_seeded(card, ledger)
-    files = {
+    contents = {
         MODEL: _tensors(arrays),
         SYNTHETIC: _h5ad(synthetic, schema, _marks(card)),
         LEDGER: b"".join(_json_line(record) for record in ledger),
     }
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     final = {**card, "record": {**card["record"], "files": digests}}
-    files[CARD] = (json.dumps(final, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    _write_folder(folder, files)
+    contents[CARD] = (json.dumps(final, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    _write_folder(folder, contents)
     return final
 
 
@@ -115,10 +115,8 @@ def add_pages(folder: Path, pages: Mapping[str, str]) -> None:
     """Add text files (``card.html``, ``audit.json``) to a candidate, each whole or not at all."""
     require(folder.is_dir(), f"a candidate at {folder}")
     for name, text in pages.items():
-        partial = folder.with_name(f".{folder.name}.{name}")
-        _write_file(partial, text.encode())
-        partial.replace(folder / name)
-    _sync(folder)
+        files.replace(folder / name, text.encode())
+    files.sync(folder)
 
 
 def load(folder: Path) -> Release:
@@ -128,17 +126,17 @@ def load(folder: Path) -> Release:
         SpecError: a file is missing, altered or malformed; the message names it.
     """
     card = _read_card(folder)
-    files = {name: _read(folder, name) for name in (MODEL, SYNTHETIC, LEDGER)}
-    for name, data in files.items():
+    contents = {name: _read(folder, name) for name in (MODEL, SYNTHETIC, LEDGER)}
+    for name, data in contents.items():
         stated = card["record"]["files"].get(name)
         require(hashlib.sha256(data).hexdigest() == stated, f"{folder / name} as card.json describes it")
     arrays: dict[str, dict[str, Array]] = {}
-    for key, array in sorted(_parse(folder / MODEL, lambda: load_tensors(files[MODEL])).items()):
+    for key, array in sorted(_parse(folder / MODEL, lambda: load_tensors(contents[MODEL])).items()):
         method, slash, name = key.partition("/")
         require(bool(slash and name), f"{folder / MODEL}: keys method/array", key=key)
         arrays.setdefault(method, {})[name] = array
-    records = _parse(folder / LEDGER, lambda: tuple(json.loads(line) for line in files[LEDGER].splitlines()))
-    rows, genes, labels = _parse(folder / SYNTHETIC, lambda: _read_h5ad(files[SYNTHETIC]))
+    records = _parse(folder / LEDGER, lambda: tuple(json.loads(line) for line in contents[LEDGER].splitlines()))
+    rows, genes, labels = _parse(folder / SYNTHETIC, lambda: _read_h5ad(contents[SYNTHETIC]))
     return Release(arrays=arrays, card=card, ledger=records, synthetic=rows, genes=genes, labels=labels)
 
 
@@ -151,7 +149,7 @@ def publish(candidate: Path, release: Path) -> None:
     require(candidate.is_dir(), f"a candidate at {candidate}")
     require(not release.exists(), f"nothing yet at {release}: move the earlier release away")
     candidate.rename(release)
-    _sync(release.parent)
+    files.sync(release.parent)
 
 
 def _check_seeded(card: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> None:
@@ -285,35 +283,20 @@ def _json_line(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(dict(record), sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
 
 
-def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Write the files beside ``folder``, then put them in its place."""
     partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
-        for name, data in files.items():
-            _write_file(partial / name, data)
-        _sync(partial)
+        for name, data in contents.items():
+            files.write(partial / name, data)
+        files.sync(partial)
         if folder.exists():
             folder.rename(old)
         partial.rename(folder)
-        _sync(folder.parent)
+        files.sync(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

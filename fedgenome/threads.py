@@ -1,7 +1,7 @@
 """CPU threads, set explicitly: one per process unless asked, because roles share cores.
 
-Two threads a process thrash as soon as another process works: a gradient of 1e5 weights took forty
-times as long on two busy cores.
+Threads of one process wait for each other at every step of a matrix product; as soon as another
+process has one of their cores, that is most of the time.
 """
 
 from __future__ import annotations

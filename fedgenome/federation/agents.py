@@ -1,8 +1,8 @@
 """Reaching site agents over a local socket: how a relay in another process finds its agent.
 
 The driver serves its agents on one Unix socket and passes its address and key by environment; a relay
-names the agent by its node's ``partition-id``. Frames are those of ``secure.frames``; arrays travel as
-safetensors, never as pickle.
+names the agent by its node's ``partition-id``. A message is one safetensors blob whose metadata hold the
+call's kind and header: no pickle.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ that a query interrupted at any point is known, and repeated only as a new attem
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from fedgenome import files
 from fedgenome.errors import SpecError
 from fedgenome.query import State
 
@@ -67,7 +67,7 @@ class Checkpoint:
         """Replace the state of ``method``."""
         state = {name: np.asarray(array, order="C") for name, array in progress.state.items()}
         blob = safetensors.numpy.save(state, {"step": str(progress.step)})
-        self._replace(f"{method}.safetensors", blob)
+        files.replace(self._folder / f"{method}.safetensors", blob)
 
     def asking(self, method: str, step: int, form: str) -> tuple[int, int]:
         """Record that a query is about to leave.
@@ -81,13 +81,5 @@ class Checkpoint:
         self._asked[form] = before + 1
         self._last = (method, step, attempt)
         record = {"identity": self._identity, "method": method, "step": step, "attempt": attempt, "asked": self._asked}
-        self._replace("asked.json", json.dumps(record).encode())
+        files.replace(self._folder / "asked.json", json.dumps(record).encode())
         return attempt, before
-
-    def _replace(self, name: str, blob: bytes) -> None:
-        temporary = self._folder / f".{name}.new"
-        with temporary.open("wb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._folder / name)

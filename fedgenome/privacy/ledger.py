@@ -27,8 +27,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from fedgenome import files
+from fedgenome.closing import Closing
 from fedgenome.errors import BudgetRefused, Refused, SpecError, require
 from fedgenome.query import Mechanism
 from fedgenome.study import Plan
@@ -89,7 +91,7 @@ class _Run:
         return self.epsilon or 0.0, self.delta or 0.0
 
 
-class Ledger:
+class Ledger(Closing):
     """The one open handle on an account's ledger; an exclusive lock keeps every other process out.
 
     Opening a file whose last line was torn by a crash appends a record that says so; :attr:`noted`
@@ -115,12 +117,6 @@ class Ledger:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *fault: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give up the lock. A closed ledger refuses every charge."""
@@ -330,7 +326,5 @@ def _locked(path: Path) -> int:
     except BlockingIOError:
         os.close(fd)
         raise Refused("ledger-busy", f"{path.name} is open elsewhere") from None
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    files.sync(path.parent)
     return fd

@@ -41,12 +41,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fedgenome.closing import Closing
 from fedgenome.errors import Refused, RoleError, WireError, require
 from fedgenome.query import PARTIES
 from fedgenome.secure.generators import DEALER, ROLES, Meeting, Pass, stream_key
@@ -167,7 +167,7 @@ class _Link:
 # ── all of them ──────────────────────────────────────────────────────────────────────────────────
 
 
-class Links:
+class Links(Closing):
     """One role's connections to the other three. Not safe for threads.
 
     Attributes:
@@ -293,14 +293,6 @@ class Links:
         """Leave; the others notice."""
         for link in self._links.values():
             link.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _wait(self, busy: Sequence[_Link]) -> None:
         """Wait until something can move; a peer that has not moved for the timeout has failed."""

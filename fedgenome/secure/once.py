@@ -23,9 +23,9 @@ import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from fedgenome import files
+from fedgenome.closing import Closing
 from fedgenome.errors import RoleError, SpecError
 
 RECORD = struct.Struct(">4sBIQ32s")
@@ -34,7 +34,7 @@ _CHECK_BYTES = 32
 _PAGE = 1 << 16  # the file grows in such steps, so that most answers overwrite and change no metadata
 
 
-class Once:
+class Once(Closing):
     """The memory of one role, open in one process at a time.
 
     Args:
@@ -97,14 +97,6 @@ class Once:
             os.close(self._file)
         self._file = -1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _take(self, key: str, digest: str, body: tuple[int, int, bytes], check: bytes) -> None:
         self._told[key], self._last, self._body, self._check = digest, key, body, check
 
@@ -134,10 +126,7 @@ class Once:
         if not self._told and size and os.pread(self._file, 4, 0) not in (MAGIC, bytes(4), b""):
             self.close()
             raise SpecError(f"{self._path}: expected a file of answers, found something else")
-        # Makes the folder's entry durable too: a record in a file that vanishes would be none.
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        files.sync(self._path.parent)  # a record in a file that vanishes would be none
 
     def _next(self) -> tuple[str, str, tuple[int, int, bytes], bytes] | None:
         """Read the record where the last body begins; None if there is none, or a torn one."""

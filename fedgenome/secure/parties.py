@@ -29,12 +29,12 @@ from dataclasses import dataclass, field, fields
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
 
 import fedgenome
+from fedgenome.closing import Closing
 from fedgenome.errors import Refused, RoleError, WireError, require
 from fedgenome.query import PARTIES, Array, Query, Roster, Terms
 from fedgenome.secure import frames, ring
@@ -62,7 +62,7 @@ class _Handle:
     owed: deque[str] = field(default_factory=deque)
 
 
-class Parties:
+class Parties(Closing):
     """The three parties; a context manager that leaves no process behind.
 
     Not safe for threads. One connection controls the parties at a time; another waits for its end.
@@ -255,14 +255,6 @@ class Parties:
                 process.wait()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # ── one party ────────────────────────────────────────────────────────────────────────────────
 

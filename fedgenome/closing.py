@@ -1,0 +1,21 @@
+"""What ends with its ``with`` block."""
+
+from __future__ import annotations
+
+from typing import Self
+
+
+class Closing:
+    """A holder of files, sockets or processes: leaving its ``with`` block closes it."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Give up what is held. Repeating it does nothing."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.close()

@@ -1,0 +1,30 @@
+"""Files that are whole or not there: written beside their place, brought to the disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put ``data`` in the place of ``path``: a crash leaves the old file or the new one."""
+    beside = path.with_name(f".{path.name}.new")
+    write(beside, data)
+    beside.replace(path)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file that nobody reads yet; it is on the disk when this returns."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(folder: Path) -> None:
+    """Bring a folder's entries to the disk: without it a new file may vanish with the power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
