@@ -292,6 +292,8 @@ def from_header(header: Mapping[str, Any], terms: Terms, payload: Mapping[str, A
         theirs = header["terms"]
     except (KeyError, TypeError) as fault:
         raise WireError(f"query header: {type(fault).__name__}") from None
+    if len(header) != len(_QUERY_FIELDS) + 2:  # beside question and terms: the digest covers every field or none
+        raise WireError("query header: a field that is none of a query's")
     if theirs != terms.digest:
         raise WireError("query header: other terms than those pinned here")
     if payload is not None and fields["payload_digest"] != _payload_digest(question.payload):

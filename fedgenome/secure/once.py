@@ -30,6 +30,7 @@ from fedgenome.errors import RoleError, SpecError
 
 RECORD = struct.Struct(">4sBIQ32s")
 MAGIC, VERSION = b"FGON", 1
+_MARK = MAGIC + bytes([VERSION])  # a file of another version must not pass for an empty one: all would be forgotten
 _CHECK_BYTES = 32
 _PAGE = 1 << 16  # the file grows in such steps, so that most answers overwrite and change no metadata
 
@@ -123,7 +124,7 @@ class Once(Closing):
         while (found := self._next()) is not None:
             key, digest, body, check = found
             self._take(key, digest, body, check)
-        if not self._told and size and os.pread(self._file, 4, 0) not in (MAGIC, bytes(4), b""):
+        if not self._told and size and os.pread(self._file, len(_MARK), 0) not in (_MARK, bytes(len(_MARK))):
             self.close()
             raise SpecError(f"{self._path}: expected a file of answers, found something else")
         files.sync(self._path.parent)  # a record in a file that vanishes would be none

@@ -136,3 +136,12 @@ def test_answer_is_on_the_disk_before_record_returns(path, monkeypatch):
     with Once(path) as once:
         once.record("k", "d", [b"body of the answer"])
     assert len(seen) == 1 and b"body of the answer" in seen[0] and len(seen[0]) > RECORD.size
+
+
+def test_memory_of_another_version_is_not_taken_for_an_empty_one(path):
+    kept(path, ("k", "d", b"body"))
+    later = path.read_bytes()[:4] + b"\x02" + path.read_bytes()[5:]
+    path.write_bytes(later)
+    with pytest.raises(SpecError, match="answers: expected a file of answers"):
+        Once(path)
+    assert path.read_bytes() == later

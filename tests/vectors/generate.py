@@ -1,0 +1,152 @@
+"""Write the wire vectors: ``python -m tests.vectors.generate [--all] [folder]``, from the repository's root.
+
+Everything is derived from labels but HPKE's ciphertexts, which nothing can repeat: those that the folder
+holds already are used again, so that only what changed is written anew. ``--all`` makes them anew too.
+Each structure has one function here, in ``library.py`` and in ``check.py``.
+"""
+
+import contextlib
+import hashlib
+import json
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from fedgenome.query import Query
+from fedgenome.secure import bundle, envelope
+from fedgenome.secure.envelope import PublicKey
+from tests.vectors import cases
+from tests.vectors.library import STRUCTURES, outcome, party_key_of
+
+HERE = Path(__file__).resolve().parent / "v1"
+Case = dict[str, Any]
+
+
+class Vectors:
+    """One structure's vectors as they are gathered.
+
+    Args:
+        structure: A name of ``library.STRUCTURES``.
+        seals: Where sealed secrets come from.
+    """
+
+    def __init__(self, structure: str, seals: "Seals") -> None:
+        self.structure, self.seals = structure, seals
+        self.good_cases: list[Case] = []
+        self.bad_cases: list[Case] = []
+
+    def good(self, name: str, **given: Any) -> Case:
+        """Add what fedgenome takes; return ``given``."""
+        gives = outcome(self.structure, given)
+        if isinstance(gives, str):
+            raise SystemExit(f"{self.structure}, {name}: fedgenome refuses it, {gives}")
+        self.good_cases.append({"name": name, "given": given, "gives": gives})
+        return given
+
+    def bad(self, name: str, wrong: str, **given: Any) -> None:
+        """Add what fedgenome refuses; ``wrong`` says why, in one sentence."""
+        error = outcome(self.structure, given)
+        if not isinstance(error, str):
+            raise SystemExit(f"{self.structure}, {name}: fedgenome does not refuse it")
+        self.bad_cases.append({"name": name, "wrong": wrong, "given": given, "gives": "refused", "error": error})
+
+    def bads(self, name: str, of: Case, **wrongs: tuple[str, Any]) -> None:
+        """Add bad cases that differ from ``of`` in the field ``name``: (what is wrong, the field's value) by name."""
+        for label, (wrong, value) in wrongs.items():
+            self.bad(label.replace("_", " "), wrong, **of | {name: value})
+
+
+class Seals:
+    """Sealed secrets, used again where key, context and secret are the same.
+
+    Args:
+        folder: Holds earlier vectors, or none.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._held: dict[tuple[str, str, str], str] = {}
+        self._keys: dict[bytes, str] = {}
+        self.used: list[tuple[str, str, str, str]] = []
+        file = folder and folder / "sealed_secret.json"
+        for case in json.loads(file.read_text())["good"] if file and file.exists() else ():
+            given = case["given"]
+            if outcome("sealed_secret", given) == case["gives"]:
+                self._held[given["key"], given["info"], case["gives"]["secret"]] = given["sealed"]
+
+    def public(self, key: str) -> PublicKey:
+        """Return the public half of a key (hex of 96 bytes), to which things may then be sealed."""
+        made = party_key_of(key).public
+        self._keys[made.raw] = key
+        return made
+
+    def seal(self, secret: bytes, public: PublicKey, info: bytes) -> bytes:
+        """Stand in for ``envelope.seal_small``."""
+        what = (self._keys[public.raw], info.hex(), secret.hex())
+        if what not in self._held:
+            self._held[what] = self._fresh(secret, public, info).hex()
+        self.used.append((*what, self._held[what]))
+        return bytes.fromhex(self._held[what])
+
+    _fresh = staticmethod(envelope.seal_small)
+
+    @contextlib.contextmanager
+    def drawing(self, label: str) -> Iterator[None]:
+        """Within this, seeds and content keys follow from ``label``, and secrets are sealed by :meth:`seal`."""
+        counter = iter(range(1000))
+
+        def draw(n_bytes: int) -> bytes:
+            return hashlib.sha256(f"{label} {next(counter)}".encode()).digest()[:n_bytes]
+
+        with (
+            patch.object(secrets, "token_bytes", draw),
+            patch.object(bundle, "seal_small", self.seal),
+            patch.object(envelope, "seal_small", self.seal),
+        ):
+            yield
+
+    def parts(self, query: Query, site: str, index: int, words: Any, keys: list[str]) -> tuple[bytes, bytes, bytes]:
+        """Return a site's three parts."""
+        publics = [self.public(key) for key in keys]
+        with self.drawing(f"{query.digest} {site}"):
+            return bundle.seal(query, site, index, words, publics)
+
+
+def generate(folder: Path | None) -> dict[str, Any]:
+    """Return every file's content, by structure, with the ciphertexts of ``folder``."""
+    seals = Seals(folder)
+    files = {}
+    # Sealed secrets last: their file also holds those that others use.
+    for structure in sorted(STRUCTURES, key=lambda name: name == "sealed_secret"):
+        gathered = Vectors(structure, seals)
+        means = getattr(cases, structure)(gathered)
+        files[structure] = {
+            "structure": structure,
+            "means": means,
+            "good": gathered.good_cases,
+            "bad": gathered.bad_cases,
+        }
+    return files
+
+
+def text_of(content: object) -> str:
+    """Return a file's text."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def main(*arguments: str) -> None:
+    """Write the files and take away those of structures that are no more."""
+    folder = next((Path(argument) for argument in arguments if argument != "--all"), HERE)
+    files = generate(None if "--all" in arguments else folder)
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.json"):
+        if old.stem not in files:
+            old.unlink()
+    for structure, content in files.items():
+        (folder / f"{structure}.json").write_text(text_of(content))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
