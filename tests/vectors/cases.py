@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome.query import PARTIES, Mechanism, Query, Question, Roster, Terms, choose_scale
-from fedgenome.secure import bundle, dealer, envelope, frames, links, party, ring, sharing
+from fedgenome.query import PARTIES, Mechanism, Query, Question, Roster, choose_scale
+from fedgenome.secure import bundle, dealer, envelope, frames, links, party, ring
 from fedgenome.secure.frames import Frame, Kind
 from fedgenome.secure.generators import Meeting, _signed
 from fedgenome.secure.once import Once
-from fedgenome.secure.runkeys import RunKey
-from fedgenome.study import Plan, Study
+from fedgenome.study import Plan
 from tests.vectors.library import identity_of, party_key_of, query_of, terms_of
 
 SITES = ("berlin", "graz", "vienna")
-LOW_ORDER = (bytes(32), b"\1" + bytes(31), bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"))
+LOW_ORDER = (
+    bytes(32),
+    b"\1" + bytes(31),
+    bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+)
 
 
 def hashed(*labels: object, size: int = 32) -> str:
@@ -97,7 +100,11 @@ def digest(v: Any) -> str:
     }
     for kind, value in values.items():
         v.good(f"kind {kind}", kind=kind, json=canonical(value))
-    odd = {"é": "\x7f\"\\\n\x1f/😀", "a": [1, 1.0, 1e16, 1e-05, 0.0001, 123456789.123, -0.0, 5e-324, None, True], "B": {}}
+    odd = {
+        "é": '\x7f"\\\n\x1f/😀',
+        "a": [1, 1.0, 1e16, 1e-05, 0.0001, 123456789.123, -0.0, 5e-324, None, True],
+        "B": {},
+    }
     v.good("keys by code point, text as escapes, every form of number", kind="set", json=canonical(odd))
     wrong = {
         "keys unsorted": ("Keys are sorted.", '{"b":1,"a":2}'),
@@ -143,29 +150,42 @@ def study(v: Any) -> str:
     v.bads(
         "study",
         of,
-        unknown_field=("A Study has no other fields.", STUDY | {"more": 1}),
-        field_missing=("Every site has a cap.", STUDY | {"roster": [{"name": "berlin", "key": ""}]}),
-        cap_zero=("A cap is at least 1.", site(cap=0)),
-        cap_as_text=("A cap is a number.", site(cap="many")),
-        name_of_a_site=("Names are lower-case letters, digits, _ and -.", site(name="Berlin")),
-        site_twice=("A site stands once.", site(name="graz")),
-        key_twice=("A key stands once.", site(key=public_of("graz"))),
-        key_missing=("If one role has a key, all have.", site(key="")),
-        key_in_upper_case=("A key is 64 lower-case hex digits.", site(key=public_of("berlin").upper())),
-        two_parties=("There are three parties.", STUDY | {"parties": STUDY["parties"][:2]}),
-        quorum_beyond_the_sites=("The quorum is at most the number of sites.", STUDY | {"quorum": 4}),
-        three_colluders=("At most two parties collude.", STUDY | {"privacy": STUDY["privacy"] | {"colluders": 3}}),
-        large_delta=("Delta is at most 1 / (10 donors).", STUDY | {"privacy": STUDY["privacy"] | {"delta": 0.001}}),
-        epsilon_without_trust=("Trust none has no epsilon.", STUDY | {"privacy": STUDY["privacy"] | {"trust": "none"}}),
-        open_under_distributed=("secure off needs trust none.", STUDY | {"secure": "off"}),
+        {
+            "unknown field": ("A Study has no other fields.", STUDY | {"more": 1}),
+            "field missing": ("Every site has a cap.", STUDY | {"roster": [{"name": "berlin", "key": ""}]}),
+            "cap zero": ("A cap is at least 1.", site(cap=0)),
+            "cap as text": ("A cap is a number.", site(cap="many")),
+            "name of a site": ("Names are lower-case letters, digits, _ and -.", site(name="Berlin")),
+            "site twice": ("A site stands once.", site(name="graz")),
+            "key twice": ("A key stands once.", site(key=public_of("graz"))),
+            "key missing": ("If one role has a key, all have.", site(key="")),
+            "key in upper case": ("A key is 64 lower-case hex digits.", site(key=public_of("berlin").upper())),
+            "two parties": ("There are three parties.", STUDY | {"parties": STUDY["parties"][:2]}),
+            "quorum beyond the sites": ("The quorum is at most the number of sites.", STUDY | {"quorum": 4}),
+            "three colluders": (
+                "At most two parties collude.",
+                STUDY | {"privacy": STUDY["privacy"] | {"colluders": 3}},
+            ),
+            "large delta": (
+                "Delta is at most 1 / (10 donors).",
+                STUDY | {"privacy": STUDY["privacy"] | {"delta": 0.001}},
+            ),
+            "epsilon without trust": (
+                "Trust none has no epsilon.",
+                STUDY | {"privacy": STUDY["privacy"] | {"trust": "none"}},
+            ),
+            "open under distributed": ("secure off needs trust none.", STUDY | {"secure": "off"}),
+        },
     )
     v.bads(
         "plan",
         of,
-        plan_with_an_unknown_field=("A plan has no other fields.", PLAN | {"more": 1}),
-        level_zero=("A level is positive.", {"mechanisms": [NOISE | {"level": 0.0}]}),
-        rate_above_one=("A sampling rate is at most 1.", {"mechanisms": [NOISE | {"sampling": 1.5}]}),
-        unknown_kind=("A mechanism is gaussian or exponential.", {"mechanisms": [NOISE | {"kind": "laplace"}]}),
+        {
+            "plan with an unknown field": ("A plan has no other fields.", PLAN | {"more": 1}),
+            "level zero": ("A level is positive.", {"mechanisms": [NOISE | {"level": 0.0}]}),
+            "rate above one": ("A sampling rate is at most 1.", {"mechanisms": [NOISE | {"sampling": 1.5}]}),
+            "unknown kind": ("A mechanism is gaussian or exponential.", {"mechanisms": [NOISE | {"kind": "laplace"}]}),
+        },
     )
     return "The Study and plan of a join, all fields spelled out, give the digests of Study, plan, roster and terms."
 
@@ -176,25 +196,32 @@ def terms(v: Any) -> str:
     v.bads(
         "terms",
         of,
-        unknown_field=("Terms have no other fields.", pinned(digest=hashed("x"))),
-        other_roster=("The digest is that of another roster.", pinned(roster=hashed("x"))),
-        other_cap=("The caps are not the roster's.", pinned(caps=[["berlin", 99], *caps[1:]])),
-        other_order=("Caps stand in roster order.", pinned(caps=caps[::-1])),
-        site_twice=("A site stands once.", pinned(caps=[caps[0], caps[0], caps[2]])),
-        cap_of_truth=("A cap is an integer, not true.", pinned(caps=[["berlin", True], *caps[1:]])),
-        cap_zero=("A cap is at least 1.", pinned(caps=[["berlin", 0], *caps[1:]])),
-        three_colluders=("At most two parties collude.", pinned(colluders=3)),
-        quorum_zero=("A quorum is at least 1.", pinned(quorum=0)),
-        quorum_as_a_float=("A quorum is an integer.", pinned(quorum=2.0)),
+        {
+            "unknown field": ("Terms have no other fields.", pinned(digest=hashed("x"))),
+            "other roster": ("The digest is that of another roster.", pinned(roster=hashed("x"))),
+            "other cap": ("The caps are not the roster's.", pinned(caps=[["berlin", 99], *caps[1:]])),
+            "other order": ("Caps stand in roster order.", pinned(caps=caps[::-1])),
+            "site twice": ("A site stands once.", pinned(caps=[caps[0], caps[0], caps[2]])),
+            "cap of truth": ("A cap is an integer, not true.", pinned(caps=[["berlin", True], *caps[1:]])),
+            "cap zero": ("A cap is at least 1.", pinned(caps=[["berlin", 0], *caps[1:]])),
+            "three colluders": ("At most two parties collude.", pinned(colluders=3)),
+            "quorum zero": ("A quorum is at least 1.", pinned(quorum=0)),
+            "quorum as a float": ("A quorum is an integer.", pinned(quorum=2.0)),
+        },
     )
     v.bads(
         "roster",
         of,
-        roster_with_an_unknown_field=("A roster has no other fields.", roster_told(more="")),
-        key_twice=("One key under two names would count twice.", roster_told(sites=[sites[0], ["graz", 100, sites[0][2]], sites[2]])),
-        key_cut=("A key is 64 hex digits.", roster_told(dealer=ROSTER.dealer[:-2])),
-        two_parties=("There are three parties.", roster_told(parties=ROSTER.parties[:2])),
-        parties_in_another_order=("The order of the parties counts.", roster_told(parties=ROSTER.parties[::-1])),
+        {
+            "roster with an unknown field": ("A roster has no other fields.", roster_told(more="")),
+            "key twice": (
+                "One key under two names would count twice.",
+                roster_told(sites=[sites[0], ["graz", 100, sites[0][2]], sites[2]]),
+            ),
+            "key cut": ("A key is 64 hex digits.", roster_told(dealer=ROSTER.dealer[:-2])),
+            "two parties": ("There are three parties.", roster_told(parties=ROSTER.parties[:2])),
+            "parties in another order": ("The order of the parties counts.", roster_told(parties=ROSTER.parties[::-1])),
+        },
     )
     return "The terms and roster of PIN give their digests; the roster must be that of the terms."
 
@@ -228,9 +255,15 @@ def query(v: Any) -> str:
     big = [["huge", 2**40], ["small", 1]]
     of = v.good("a round of gradients, five sites", **a_query(length=9410, precision="float32", caps=five))
     v.good("the same at fifty sites of 20,000: 64 bits", **a_query(length=9410, precision="float32", caps=fifty))
-    v.good("the same at forty sites: a coarser scale", **a_query(length=9410, precision="float32", caps=five * 8 and [[f"s{i}", 400] for i in range(40)]))
+    v.good(
+        "the same at forty sites: a coarser scale",
+        **a_query(length=9410, precision="float32", caps=five * 8 and [[f"s{i}", 400] for i in range(40)]),
+    )
     v.good("float64, all donors, two colluders", **a_query(mechanism=NOISE | {"sampling": 1.0}, colluders=2))
-    v.good("float32, all donors, no colluders", **a_query(mechanism=NOISE | {"sampling": 1.0}, precision="float32", colluders=0))
+    v.good(
+        "float32, all donors, no colluders",
+        **a_query(mechanism=NOISE | {"sampling": 1.0}, precision="float32", colluders=0),
+    )
     v.good("no noise", **a_query(mechanism=None))
     v.good("no noise, 64 bits", **a_query(mechanism=None, caps=big, length=1))
     v.good("each site bounded", **a_query(unit="site", mechanism=None, caps=big))
@@ -241,36 +274,38 @@ def query(v: Any) -> str:
     v.bads(
         "header",
         of,
-        unknown_field=("A header has no other fields.", asked(of, more=1)),
-        unknown_field_of_the_question=("A question has no other fields.", asked(of, {"more": 1})),
-        unknown_field_of_the_mechanism=("A mechanism has no other fields.", asked(of, mechanism={"more": 1})),
-        payload_in_the_header=("The payload travels beside the header.", asked(of, {"payload": {}})),
-        field_missing=("Every field is there.", {k: x for k, x in of["header"].items() if k != "attempt"}),
-        other_terms=("The terms are not those pinned.", asked(of, terms=other)),
-        other_study=("The Study is not the one pinned.", asked(of, study=hashed("other"))),
-        other_run=("The run is not the one pinned.", asked(of, run="run-2")),
-        step_negative=("A step is at least 0.", asked(of, step=-1)),
-        attempt_of_truth=("An attempt is an integer, not false.", asked(of, attempt=False)),
-        step_as_a_float=("A step is an integer.", asked(of, step=7.0)),
-        length_as_a_float=("A length is an integer.", asked(of, {"length": 9410.0})),
-        length_zero=("A length is at least 1.", asked(of, {"length": 0})),
-        bound_as_an_integer=("A bound is written as a float.", asked(of, {"bound": 1})),
-        bound_zero=("A bound is positive.", asked(of, {"bound": 0.0})),
-        coarser_scale=("The scale is not the one that question and terms give.", asked(of, scale=scale / 2)),
-        finer_scale=("The scale is not the one that question and terms give.", asked(of, scale=scale * 2)),
-        scale_no_power_of_two=("A scale is a power of two.", asked(of, scale=scale * 1.5)),
-        scale_negative=("A scale is positive.", asked(of, scale=-scale)),
-        unknown_precision=("Precision is float64 or float32.", asked(of, {"precision": "float16"})),
-        unknown_unit=("A unit is donor or site.", asked(of, {"unit": "row"})),
-        unknown_reduction=("Reduce is sum or select.", asked(of, {"reduce": "max"})),
-        level_zero=("A level is positive.", asked(of, mechanism={"level": 0.0})),
-        rate_zero=("A rate is positive.", asked(of, mechanism={"sampling": 0.0})),
-        rate_above_one=("A rate is at most 1.", asked(of, mechanism={"sampling": 1.5})),
-        count_zero=("A count is at least 1.", asked(of, mechanism={"count": 0})),
-        unknown_mechanism=("A mechanism is gaussian or exponential.", asked(of, mechanism={"kind": "laplace"})),
-        noise_at_home=("Parties add the noise of every secure sum.", asked(of, mechanism={"where": "home"})),
-        too_little_noise=("A party's noise is at least 4 ring units.", asked(of, mechanism={"level": 1e-07})),
-        mechanism_empty=("A mechanism is whole or null.", asked(of, {"mechanism": {}})),
+        {
+            "unknown field": ("A header has no other fields.", asked(of, more=1)),
+            "unknown field of the question": ("A question has no other fields.", asked(of, {"more": 1})),
+            "unknown field of the mechanism": ("A mechanism has no other fields.", asked(of, mechanism={"more": 1})),
+            "payload in the header": ("The payload travels beside the header.", asked(of, {"payload": {}})),
+            "field missing": ("Every field is there.", {k: x for k, x in of["header"].items() if k != "attempt"}),
+            "other terms": ("The terms are not those pinned.", asked(of, terms=other)),
+            "other study": ("The Study is not the one pinned.", asked(of, study=hashed("other"))),
+            "other run": ("The run is not the one pinned.", asked(of, run="run-2")),
+            "step negative": ("A step is at least 0.", asked(of, step=-1)),
+            "attempt of truth": ("An attempt is an integer, not false.", asked(of, attempt=False)),
+            "step as a float": ("A step is an integer.", asked(of, step=7.0)),
+            "length as a float": ("A length is an integer.", asked(of, {"length": 9410.0})),
+            "length zero": ("A length is at least 1.", asked(of, {"length": 0})),
+            "bound as an integer": ("A bound is written as a float.", asked(of, {"bound": 1})),
+            "bound zero": ("A bound is positive.", asked(of, {"bound": 0.0})),
+            "coarser scale": ("The scale is not the one that question and terms give.", asked(of, scale=scale / 2)),
+            "finer scale": ("The scale is not the one that question and terms give.", asked(of, scale=scale * 2)),
+            "scale no power of two": ("A scale is a power of two.", asked(of, scale=scale * 1.5)),
+            "scale negative": ("A scale is positive.", asked(of, scale=-scale)),
+            "unknown precision": ("Precision is float64 or float32.", asked(of, {"precision": "float16"})),
+            "unknown unit": ("A unit is donor or site.", asked(of, {"unit": "row"})),
+            "unknown reduction": ("Reduce is sum or select.", asked(of, {"reduce": "max"})),
+            "level zero": ("A level is positive.", asked(of, mechanism={"level": 0.0})),
+            "rate zero": ("A rate is positive.", asked(of, mechanism={"sampling": 0.0})),
+            "rate above one": ("A rate is at most 1.", asked(of, mechanism={"sampling": 1.5})),
+            "count zero": ("A count is at least 1.", asked(of, mechanism={"count": 0})),
+            "unknown mechanism": ("A mechanism is gaussian or exponential.", asked(of, mechanism={"kind": "laplace"})),
+            "noise at home": ("Parties add the noise of every secure sum.", asked(of, mechanism={"where": "home"})),
+            "too little noise": ("A party's noise is at least 4 ring units.", asked(of, mechanism={"level": 1e-07})),
+            "mechanism empty": ("A mechanism is whole or null.", asked(of, {"mechanism": {}})),
+        },
     )
     return (
         "A query's header, and the terms, Study digest and run that a party pinned, give the digest, the ring's width,"
@@ -291,12 +326,17 @@ def payload(v: Any) -> str:
     v.bads(
         "arrays",
         of,
-        other_bytes=("A bit of an array is another.", arrays | {"w": arrays["w"] | {"data": flipped(arrays["w"]["data"], 0)}}),
-        other_shape=("The shape is another.", arrays | {"w": arrays["w"] | {"shape": [3, 2]}}),
-        other_element_type=("The element type is another.", arrays | {"w": arrays["w"] | {"dtype": "<i4"}}),
-        other_name=("A name is another.", {"x" if name == "w" else name: a for name, a in arrays.items()}),
-        array_missing=("An array is missing.", {"w": arrays["w"]}),
-        array_added=("There is one array more.", arrays | {"x": arrays["t"]}),
+        {
+            "other bytes": (
+                "A bit of an array is another.",
+                arrays | {"w": arrays["w"] | {"data": flipped(arrays["w"]["data"], 0)}},
+            ),
+            "other shape": ("The shape is another.", arrays | {"w": arrays["w"] | {"shape": [3, 2]}}),
+            "other element type": ("The element type is another.", arrays | {"w": arrays["w"] | {"dtype": "<i4"}}),
+            "other name": ("A name is another.", {"x" if name == "w" else name: a for name, a in arrays.items()}),
+            "array missing": ("An array is missing.", {"w": arrays["w"]}),
+            "array added": ("There is one array more.", arrays | {"x": arrays["t"]}),
+        },
     )
     return "A query's header and its payload, whose digest must be the header's, give the query's digest."
 
@@ -316,27 +356,33 @@ def statement(v: Any) -> str:
     v.bads(
         "signature",
         of,
-        altered=("A bit is another.", flipped(signature, 40)),
-        truncated=("A signature has 64 bytes.", signature[:-2]),
-        over_long=("A signature has 64 bytes.", signature + "00"),
-        empty=("A signature has 64 bytes.", ""),
-        unreduced=("The second half is below the order of the group.", _unreduced(signature)),
+        {
+            "altered": ("A bit is another.", flipped(signature, 40)),
+            "truncated": ("A signature has 64 bytes.", signature[:-2]),
+            "over long": ("A signature has 64 bytes.", signature + "00"),
+            "empty": ("A signature has 64 bytes.", ""),
+            "unreduced": ("The second half is below the order of the group.", _unreduced(signature)),
+        },
     )
     v.bads(
         "values",
         of,
-        other_value=("Another value was signed.", [hashed("other"), *of["values"][1:]]),
-        value_missing=("All values were signed.", of["values"][:-1]),
-        number_as_text=("Values were signed as they were.", [*of["values"][:-1], 1]),
+        {
+            "other value": ("Another value was signed.", [hashed("other"), *of["values"][1:]]),
+            "value missing": ("All values were signed.", of["values"][:-1]),
+            "number as text": ("Values were signed as they were.", [*of["values"][:-1], 1]),
+        },
     )
     v.bads(
         "public",
         of,
-        other_signer=("Another identity signed.", public_of("graz")),
-        key_cut=("A key has 32 bytes.", signer.public[:-2]),
-        key_empty=("There is no key.", ""),
+        {
+            "other signer": ("Another identity signed.", public_of("graz")),
+            "key cut": ("A key has 32 bytes.", signer.public[:-2]),
+            "key empty": ("There is no key.", ""),
+        },
     )
-    v.bads("kind", of, other_kind=("It was signed as another kind.", "party key"))
+    v.bads("kind", of, {"other kind": ("It was signed as another kind.", "party key")})
     return "The identity `public` signed the statement; `signed` are the bytes under the signature."
 
 
@@ -362,22 +408,26 @@ def party_key(v: Any) -> str:
     v.bads(
         "told",
         of,
-        unknown_field=("Only key and signature travel.", right | {"more": ""}),
-        upper_case=("Bytes have one text, in lower-case digits.", right | {"signature": signature.upper()}),
-        no_hex=("Hex digits, nothing else.", right | {"signature": signature[:-1] + " "}),
-        truncated=("A key has 1216 bytes.", made(raw[:-1])),
-        over_long=("A key has 1216 bytes.", made(raw + b"\0")),
-        coefficients_out_of_range=("ML-KEM coefficients are below 3329.", made(b"\xff" * 1184 + raw[1184:])),
-        low_order_point=("With this X25519 point all secrets are zero.", made(raw[:1184] + LOW_ORDER[0])),
-        other_low_order_point=("With this X25519 point all secrets are zero.", made(raw[:1184] + LOW_ORDER[2])),
-        another_run=("It was signed for another run.", made(raw, run="run-2")),
-        another_study=("It was signed for another Study.", made(raw, study=hashed("other"))),
-        another_party=("It was signed as another party.", made(raw, index=0)),
-        signature_altered=("A bit of the signature is another.", right | {"signature": flipped(signature, 3)}),
+        {
+            "unknown field": ("Only key and signature travel.", right | {"more": ""}),
+            "upper case": ("Bytes have one text, in lower-case digits.", right | {"signature": signature.upper()}),
+            "no hex": ("Hex digits, nothing else.", right | {"signature": signature[:-1] + " "}),
+            "truncated": ("A key has 1216 bytes.", made(raw[:-1])),
+            "over long": ("A key has 1216 bytes.", made(raw + b"\0")),
+            "coefficients out of range": ("ML-KEM coefficients are below 3329.", made(b"\xff" * 1184 + raw[1184:])),
+            "low order point": ("With this X25519 point all secrets are zero.", made(raw[:1184] + LOW_ORDER[0])),
+            "other low order point": ("With this X25519 point all secrets are zero.", made(raw[:1184] + LOW_ORDER[2])),
+            "another run": ("It was signed for another run.", made(raw, run="run-2")),
+            "another study": ("It was signed for another Study.", made(raw, study=hashed("other"))),
+            "another party": ("It was signed as another party.", made(raw, index=0)),
+            "signature altered": ("A bit of the signature is another.", right | {"signature": flipped(signature, 3)}),
+        },
     )
-    v.bads("terms", of, other_terms=("It was signed for other terms.", pinned(quorum=3)))
-    v.bads("identity", of, other_signer=("Another identity signed it.", public_of("party-0")))
-    return "A site takes a party's key for a run: signed by its identity, and one to which it can seal. Gives its SHA-256."
+    v.bads("terms", of, {"other terms": ("It was signed for other terms.", pinned(quorum=3))})
+    v.bads("identity", of, {"other signer": ("Another identity signed it.", public_of("party-0"))})
+    return (
+        "A site takes a party's key for a run: signed by its identity, and one to which it can seal. Gives its SHA-256."
+    )
 
 
 def stamp(v: Any) -> str:
@@ -399,24 +449,28 @@ def stamp(v: Any) -> str:
     v.bads(
         "stamp",
         of,
-        truncated=("A stamp has 165 bytes.", right[:-2]),
-        over_long=("A stamp has 165 bytes.", right + "00"),
-        magic=("A stamp begins with FGBN.", b"FGPT".hex() + right[8:]),
-        version=("The version is 1.", flipped(right, 4, 3)),
-        other_query=("It was made for another query.", made(digest=hashed("other"))),
-        other_site=("It was made for another site.", made(site="graz")),
-        other_signer=("Another site's identity signed it.", made(by=identity_of(IDENTITIES["graz"]))),
-        parts_in_another_order=("The parts stand in another order.", made(held=parts[::-1])),
-        hash_altered=("A part's hash is another than was signed.", flipped(right, 5)),
-        signature_altered=("A bit of the signature is another.", flipped(right, 164, 128)),
+        {
+            "truncated": ("A stamp has 165 bytes.", right[:-2]),
+            "over long": ("A stamp has 165 bytes.", right + "00"),
+            "magic": ("A stamp begins with FGBN.", b"FGPT".hex() + right[8:]),
+            "version": ("The version is 1.", flipped(right, 4, 3)),
+            "other query": ("It was made for another query.", made(digest=hashed("other"))),
+            "other site": ("It was made for another site.", made(site="graz")),
+            "other signer": ("Another site's identity signed it.", made(by=identity_of(IDENTITIES["graz"]))),
+            "parts in another order": ("The parts stand in another order.", made(held=parts[::-1])),
+            "hash altered": ("A part's hash is another than was signed.", flipped(right, 5)),
+            "signature altered": ("A bit of the signature is another.", flipped(right, 164, 128)),
+        },
     )
     v.bads(
         "part",
         of,
-        part_altered=("A bit of the part is another.", flipped(parts[2].hex(), 0)),
-        part_of_another_party=("The part is that of another party.", parts[0].hex()),
+        {
+            "part altered": ("A bit of the part is another.", flipped(parts[2].hex(), 0)),
+            "part of another party": ("The part is that of another party.", parts[0].hex()),
+        },
     )
-    v.bads("party", of, other_place=("The part is right, at another party's place.", 1))
+    v.bads("party", of, {"other place": ("The part is right, at another party's place.", 1)})
     return "A site's stamp vouches for the part at a party's place. Gives the part's SHA-256."
 
 
@@ -436,23 +490,35 @@ def numbers(v: Any) -> str:
     v.bads(
         "numbers",
         of,
-        NaN=("NaN is no number.", ["nan"]),
-        infinity=("An infinity is no number.", ["-inf"]),
-        too_large=("Numbers are below 2^30 ring units.", [(2.0**28).hex()]),
-        too_small=("Numbers are above -2^30 ring units.", [(-(2.0**28)).hex()]),
-        overflow=("The product overflows.", [(1.7e308).hex()]),
+        {
+            "NaN": ("NaN is no number.", ["nan"]),
+            "infinity": ("An infinity is no number.", ["-inf"]),
+            "too large": ("Numbers are below 2^30 ring units.", [(2.0**28).hex()]),
+            "too small": ("Numbers are above -2^30 ring units.", [(-(2.0**28)).hex()]),
+            "overflow": ("The product overflows.", [(1.7e308).hex()]),
+        },
     )
-    v.bads("scale", of, scale_no_power_of_two=("A scale is a power of two.", 3.0), scale_zero=("A scale is positive.", 0.0))
-    v.bads("width", of, other_width=("A ring has 32 or 64 bits.", 16))
+    v.bads(
+        "scale",
+        of,
+        {"scale no power of two": ("A scale is a power of two.", 3.0), "scale zero": ("A scale is positive.", 0.0)},
+    )
+    v.bads("width", of, {"other width": ("A ring has 32 or 64 bits.", 16)})
     return "Numbers (hexadecimal floats) and scale give ring words, and those words read back."
 
 
 def context(v: Any) -> str:
     given = {"query": hashed("query"), "attempt": 0, "site": "berlin", "party": 0}
     v.good("plain names", run="run-1", **given)
-    v.good("lengths count bytes of UTF-8, not letters", run="Wien 😀", **given | {"site": "größe", "attempt": 12, "party": 2})
+    v.good(
+        "lengths count bytes of UTF-8, not letters",
+        run="Wien 😀",
+        **given | {"site": "größe", "attempt": 12, "party": 2},
+    )
     v.good("empty run", run="", **given)
-    return "What ties a share to one run, query, attempt, site and party. Any names have a context: there are no bad ones."
+    return (
+        "What ties a share to one run, query, attempt, site and party. Any names have a context: there are no bad ones."
+    )
 
 
 def mask(v: Any) -> str:
@@ -462,7 +528,7 @@ def mask(v: Any) -> str:
         v.good(f"{count} words of {width} bits", seed=hashed("seed", width), width=width, count=count, **given)
     of = {"seed": hashed("seed"), "width": 32, "count": 4, **given}
     short, long = of["seed"][:-2], of["seed"] + "00"
-    v.bads("seed", of, truncated=("A seed has 32 bytes.", short), over_long=("A seed has 32 bytes.", long))
+    v.bads("seed", of, {"truncated": ("A seed has 32 bytes.", short), "over long": ("A seed has 32 bytes.", long)})
     return "Seed and context give a mask: its first 32 bytes, and the SHA-256 of all, little-endian."
 
 
@@ -478,18 +544,30 @@ def sealed_secret(v: Any) -> str:
     v.bads(
         "sealed",
         of,
-        truncated=("A sealed secret has 1168 bytes.", right[:-2]),
-        over_long=("A sealed secret has 1168 bytes.", right + "00"),
-        empty=("A sealed secret has 1168 bytes.", ""),
-        lattice_part_altered=("A bit of the ML-KEM ciphertext is another.", flipped(right, 5)),
-        curve_part_altered=("A bit of the X25519 share is another.", flipped(right, 1100)),
-        top_bit_of_the_point=("X25519 ignores this bit; the combiner does not.", flipped(right, 1119, 128)),
-        low_order_point=("With this X25519 share the secret is zero.", right[:point] + LOW_ORDER[1].hex() + right[2240:]),
-        text_altered=("A bit of the sealed text is another.", flipped(right, 1130)),
-        tag_altered=("A bit of the tag is another.", flipped(right, 1167)),
+        {
+            "truncated": ("A sealed secret has 1168 bytes.", right[:-2]),
+            "over long": ("A sealed secret has 1168 bytes.", right + "00"),
+            "empty": ("A sealed secret has 1168 bytes.", ""),
+            "lattice part altered": ("A bit of the ML-KEM ciphertext is another.", flipped(right, 5)),
+            "curve part altered": ("A bit of the X25519 share is another.", flipped(right, 1100)),
+            "top bit of the point": ("X25519 ignores this bit; the combiner does not.", flipped(right, 1119, 128)),
+            "low order point": (
+                "With this X25519 share the secret is zero.",
+                right[:point] + LOW_ORDER[1].hex() + right[2240:],
+            ),
+            "text altered": ("A bit of the sealed text is another.", flipped(right, 1130)),
+            "tag altered": ("A bit of the tag is another.", flipped(right, 1167)),
+        },
     )
-    v.bads("info", of, other_context=("It was sealed under another info.", hashed("other")), no_context=("It was sealed under an info.", ""))
-    v.bads("key", of, other_key=("It was sealed to another key.", KEYS[2]))
+    v.bads(
+        "info",
+        of,
+        {
+            "other context": ("It was sealed under another info.", hashed("other")),
+            "no context": ("It was sealed under an info.", ""),
+        },
+    )
+    v.bads("key", of, {"other key": ("It was sealed to another key.", KEYS[2])})
     return "A party's private key (ML-KEM-768 seed of 64 bytes, X25519 key of 32) and `info` open a sealed secret."
 
 
@@ -500,27 +578,27 @@ def sealed_vector(v: Any) -> str:
     given = {"key": KEYS[0], "info": info, "sealed": sealed}
     for width, size in ((32, 4), (64, chunk - 8), (32, chunk), (64, chunk + 8), (32, 2 * chunk + 12)):
         whole = envelope.vector_bytes(size)
-        of = v.good(
-            f"{size} bytes of {width} bits", width=width, count=size * 8 // width, spans=[[0, whole]], **given
-        )
+        of = v.good(f"{size} bytes of {width} bits", width=width, count=size * 8 // width, spans=[[0, whole]], **given)
     start, step = envelope.SMALL_BYTES, chunk + envelope.TAG_BYTES
     key, first, second = [0, start], [start, start + step], [start + step, start + 2 * step]
     last = [start + 2 * step, whole]
     v.bads(
         "spans",
         of,
-        no_chunk=("There is at least one chunk.", [key]),
-        last_chunk_missing=("The last chunk, marked so, is missing.", [key, first, second]),
-        first_chunk_missing=("The first chunk is missing.", [key, second, last]),
-        middle_chunk_missing=("The middle chunk is missing.", [key, first, last]),
-        only_the_last=("The first two chunks are missing.", [key, last]),
-        chunks_swapped=("Two chunks changed places.", [key, second, first, last]),
-        chunk_repeated=("A chunk stands twice.", [key, first, first, second, last]),
-        last_chunk_repeated=("The last chunk stands twice.", [key, first, second, last, last]),
-        truncated=("The last byte is missing.", [[0, whole - 1]]),
-        cut_in_a_tag=("The end is missing from within a tag on.", [[0, whole - 10]]),
-        over_long=("A byte too many.", [[0, whole], [0, 1]]),
-        secret_truncated=("The sealed content key is short of a byte.", [[0, start - 1], [start, whole]]),
+        {
+            "no chunk": ("There is at least one chunk.", [key]),
+            "last chunk missing": ("The last chunk, marked so, is missing.", [key, first, second]),
+            "first chunk missing": ("The first chunk is missing.", [key, second, last]),
+            "middle chunk missing": ("The middle chunk is missing.", [key, first, last]),
+            "only the last": ("The first two chunks are missing.", [key, last]),
+            "chunks swapped": ("Two chunks changed places.", [key, second, first, last]),
+            "chunk repeated": ("A chunk stands twice.", [key, first, first, second, last]),
+            "last chunk repeated": ("The last chunk stands twice.", [key, first, second, last, last]),
+            "truncated": ("The last byte is missing.", [[0, whole - 1]]),
+            "cut in a tag": ("The end is missing from within a tag on.", [[0, whole - 10]]),
+            "over long": ("A byte too many.", [[0, whole], [0, 1]]),
+            "secret truncated": ("The sealed content key is short of a byte.", [[0, start - 1], [start, whole]]),
+        },
     )
     return (
         "A vector of the words 0, 1, 2, …, sealed under the content key that `sealed` holds: `sealed`, then its chunks. Of"
@@ -530,7 +608,9 @@ def sealed_vector(v: Any) -> str:
 
 @functools.cache
 def _small(width: int) -> dict[str, Any]:
-    return a_query(mechanism=None, length=6 if width == 32 else 2, caps=None if width == 32 else [[s, 2**40] for s in SITES])
+    return a_query(
+        mechanism=None, length=6 if width == 32 else 2, caps=None if width == 32 else [[s, 2**40] for s in SITES]
+    )
 
 
 def _words(made: dict[str, Any], site: str) -> Any:
@@ -558,14 +638,14 @@ def part(v: Any) -> str:
     for name, one in (("seed", of[0]), ("vector", of[1])):
         _bad_parts(v, name, one)
     again = asked(made, attempt=1)
-    v.bads("header", of[0], seed_of_another_attempt=("It was sealed for another attempt.", again))
-    v.bads("header", of[1], vector_of_another_query=("It was sealed for another query.", asked(made, step=8)))
-    v.bads("site", of[1], vector_of_another_site=("It was sealed by another site.", "berlin"))
-    v.bads("site", of[0], seed_of_another_site=("It was sealed by another site.", "vienna"))
-    v.bads("key", of[0], seed_for_another_key=("It was sealed to another key.", KEYS[2]))
-    v.bads("part", of[0], seed_of_another_party=("It was sealed to another party.", of[2]["part"]))
-    v.bads("part", of[1], seed_where_the_vector_is_due=("The vector is due here.", of[0]["part"]))
-    v.bads("part", of[0], vector_where_a_seed_is_due=("A seed is due here.", of[1]["part"]))
+    v.bads("header", of[0], {"seed of another attempt": ("It was sealed for another attempt.", again)})
+    v.bads("header", of[1], {"vector of another query": ("It was sealed for another query.", asked(made, step=8))})
+    v.bads("site", of[1], {"vector of another site": ("It was sealed by another site.", "berlin")})
+    v.bads("site", of[0], {"seed of another site": ("It was sealed by another site.", "vienna")})
+    v.bads("key", of[0], {"seed for another key": ("It was sealed to another key.", KEYS[2])})
+    v.bads("part", of[0], {"seed of another party": ("It was sealed to another party.", of[2]["part"])})
+    v.bads("part", of[1], {"seed where the vector is due": ("The vector is due here.", of[0]["part"])})
+    v.bads("part", of[0], {"vector where a seed is due": ("A seed is due here.", of[1]["part"])})
     return "A part, under query, terms, site and party's key, gives the share: ring words."
 
 
@@ -579,7 +659,10 @@ def _bad_parts(v: Any, name: str, of: dict[str, Any]) -> None:
         "unknown kind": ("The kind is 0 or 1.", flipped(right, 5, 2)),
         "wrong length": ("The length is another than follows.", right[:12] + f"{size + 1:016x}" + right[28:]),
         "truncated": ("The last byte is missing.", right[:-2]),
-        "shorter and says so": ("The length is another than the query gives.", right[:12] + f"{size - 1:016x}" + right[28:-2]),
+        "shorter and says so": (
+            "The length is another than the query gives.",
+            right[:12] + f"{size - 1:016x}" + right[28:-2],
+        ),
         "over-long": ("A byte too many.", right + "00"),
         "header alone": ("There is no body.", right[:28]),
         "altered": ("A bit of the body is another.", flipped(right, len(right) // 2 - 1)),
@@ -705,13 +788,17 @@ def opening(v: Any) -> str:
     v.bads(
         "replies",
         of,
-        beyond_the_limit=("No honest sum is so large.", replies(beyond)),
-        other_set=("A party opened another set.", [*right[:2], replies(of=sites[:2])[2]]),
-        other_query=("A party opened another query.", [replies(digest=hashed("x"))[0], *right[1:]]),
-        one_refused=("A party refused.", [*right[:2], _framed(Kind.REFUSED, {"code": "other-set", "rule": ""})]),
+        {
+            "beyond the limit": ("No honest sum is so large.", replies(beyond)),
+            "other set": ("A party opened another set.", [*right[:2], replies(of=sites[:2])[2]]),
+            "other query": ("A party opened another query.", [replies(digest=hashed("x"))[0], *right[1:]]),
+            "one refused": ("A party refused.", [*right[:2], _framed(Kind.REFUSED, {"code": "other-set", "rule": ""})]),
+        },
     )
-    v.bads("sites", of, sites_unsorted=("A set's digest is over the sorted names.", sites[::-1]))
-    return "Three parties' replies to REVEAL of `sites` give the sum: integers of the ring, numbers as hexadecimal floats."
+    v.bads("sites", of, {"sites unsorted": ("A set's digest is over the sorted names.", sites[::-1])})
+    return (
+        "Three parties' replies to REVEAL of `sites` give the sum: integers of the ring, numbers as hexadecimal floats."
+    )
 
 
 def answers(v: Any) -> str:
@@ -740,16 +827,25 @@ def answers(v: Any) -> str:
     v.bads(
         "file",
         of,
-        magic=("A file of answers begins with FGON.", b"FGPF".hex() + right[8:]),
-        version=("Another version must not pass for an empty file.", flipped(right, 4, 3)),
-        truncated_mark=("Neither a record nor zeros.", right[:8]),
-        text=("It is another file.", b"something that somebody wants to keep".hex()),
+        {
+            "magic": ("A file of answers begins with FGON.", b"FGPF".hex() + right[8:]),
+            "version": ("Another version must not pass for an empty file.", flipped(right, 4, 3)),
+            "truncated mark": ("Neither a record nor zeros.", right[:8]),
+            "text": ("It is another file.", b"something that somebody wants to keep".hex()),
+        },
     )
-    return "A file `answers` (zeros at its end left out) gives what was answered, the last answer, and its body if whole."
+    return (
+        "A file `answers` (zeros at its end left out) gives what was answered, the last answer, and its body if whole."
+    )
 
 
 def call(v: Any) -> str:
-    array = {"dtype": "<f4", "shape": [2, 2], "stype": "fedgenome.raw", "data": np.arange(4, dtype="<f4").tobytes().hex()}
+    array = {
+        "dtype": "<f4",
+        "shape": [2, 2],
+        "stype": "fedgenome.raw",
+        "data": np.arange(4, dtype="<f4").tobytes().hex(),
+    }
     raw = {"dtype": "|u1", "shape": [3], "stype": "fedgenome.raw", "data": "00ff07"}
     v.good("hello", json="{}", arrays={})
     v.good("site's answer", json='{"site":"graz"}', arrays={"part0": raw})
@@ -758,20 +854,24 @@ def call(v: Any) -> str:
     v.bads(
         "arrays",
         of,
-        other_file_format=("Arrays travel as raw bytes.", {"w": array | {"stype": "numpy.ndarray"}}),
-        objects=("Arrays hold numbers.", {"w": array | {"dtype": "|O"}}),
-        text=("Arrays hold numbers.", {"w": array | {"dtype": "<U1"}}),
-        unknown_element_type=("There is no such element type.", {"w": array | {"dtype": "nonsense"}}),
-        other_shape=("Shape and bytes do not agree.", {"w": array | {"shape": [3, 2]}}),
-        truncated=("Bytes are missing.", {"w": array | {"data": array["data"][:-2]}}),
-        over_long=("A byte too many.", {"w": array | {"data": array["data"] + "00"}}),
+        {
+            "other file format": ("Arrays travel as raw bytes.", {"w": array | {"stype": "numpy.ndarray"}}),
+            "objects": ("Arrays hold numbers.", {"w": array | {"dtype": "|O"}}),
+            "text": ("Arrays hold numbers.", {"w": array | {"dtype": "<U1"}}),
+            "unknown element type": ("There is no such element type.", {"w": array | {"dtype": "nonsense"}}),
+            "other shape": ("Shape and bytes do not agree.", {"w": array | {"shape": [3, 2]}}),
+            "truncated": ("Bytes are missing.", {"w": array | {"data": array["data"][:-2]}}),
+            "over long": ("A byte too many.", {"w": array | {"data": array["data"] + "00"}}),
+        },
     )
     v.bads(
         "json",
         of,
-        header_a_list=("A header is an object.", "[1]"),
-        no_JSON=("A header is JSON.", "{"),
-        header_empty=("A header is JSON.", ""),
+        {
+            "header a list": ("A header is an object.", "[1]"),
+            "no JSON": ("A header is JSON.", "{"),
+            "header empty": ("A header is JSON.", ""),
+        },
     )
     return "A call's two records, `header` and `arrays`, give its header and arrays as lists. The JSON need not be canonical."
 
@@ -799,21 +899,26 @@ def hello(v: Any) -> str:
     v.bads(
         "hello",
         of,
-        magic=("A greeting begins with FGTL.", b"FGLF".hex() + right[8:]),
-        version=("The version is 1.", flipped(right, 4, 3)),
-        own_rank=("Callers have a higher rank.", made(0)),
-        rank_4=("There is no such role.", made(3, told=4)),
-        other_rank=("It was signed as another role.", made(3, told=1)),
-        head_truncated=("A greeting has a head of 8 bytes.", right[:14]),
-        truncated=("The last byte is missing.", right[:-2]),
-        longer_than_it_says=("Bytes are missing from what was signed.", right[:12] + f"{len(right) // 2 - 9:04x}" + right[16:]),
-        pass_too_long=("A pass has at most 2048 bytes.", right[:12] + "0801" + right[16:]),
-        pass_empty=("There is no pass.", right[:12] + "0000"),
-        other_signer=("Another identity signed it.", made(3, by="party-1")),
-        other_session=("It was signed for another session.", made(3, at=other)),
-        signature_altered=("A bit of the signature is another.", flipped(right, 50)),
-        certificate_altered=("A bit of the certificate is another.", flipped(right, len(right) // 2 - 1)),
-        low_order_point=("With this X25519 point all secrets are zero.", made(3, point=LOW_ORDER[0])),
+        {
+            "magic": ("A greeting begins with FGTL.", b"FGLF".hex() + right[8:]),
+            "version": ("The version is 1.", flipped(right, 4, 3)),
+            "own rank": ("Callers have a higher rank.", made(0)),
+            "rank 4": ("There is no such role.", made(3, told=4)),
+            "other rank": ("It was signed as another role.", made(3, told=1)),
+            "head truncated": ("A greeting has a head of 8 bytes.", right[:14]),
+            "truncated": ("The last byte is missing.", right[:-2]),
+            "longer than it says": (
+                "Bytes are missing from what was signed.",
+                right[:12] + f"{len(right) // 2 - 9:04x}" + right[16:],
+            ),
+            "pass too long": ("A pass has at most 2048 bytes.", right[:12] + "0801" + right[16:]),
+            "pass empty": ("There is no pass.", right[:12] + "0000"),
+            "other signer": ("Another identity signed it.", made(3, by="party-1")),
+            "other session": ("It was signed for another session.", made(3, at=other)),
+            "signature altered": ("A bit of the signature is another.", flipped(right, 50)),
+            "certificate altered": ("A bit of the certificate is another.", flipped(right, len(right) // 2 - 1)),
+            "low order point": ("With this X25519 point all secrets are zero.", made(3, point=LOW_ORDER[0])),
+        },
     )
     return (
         "A greeting, at the role `rank` with the X25519 key `exchange` for the session, gives who calls, its certificate,"
@@ -849,17 +954,19 @@ def link_frame(v: Any) -> str:
     v.bads(
         "frame",
         of,
-        magic=("A frame of a link begins with FGLF.", made(3, 300, body, magic=b"FGPF")),
-        version=("The version is 1.", made(3, 300, body, version=2)),
-        other_kind=("Another kind is due.", made(5, 300, body)),
-        unknown_kind=("There is no such kind.", made(99, 300, body)),
-        repeated=("A later number is due.", made(3, 299, body)),
-        skipped=("An earlier number is due.", made(3, 301, body)),
-        shorter=("A longer body is due.", made(3, 300, body[:8])),
-        longer=("A shorter body is due.", made(3, 300, body + body)),
-        truncated=("The last byte is missing.", of["frame"][:-2]),
-        over_long=("A byte follows that begins no frame that is due.", of["frame"] + "00"),
-        empty=("The peer left.", ""),
+        {
+            "magic": ("A frame of a link begins with FGLF.", made(3, 300, body, magic=b"FGPF")),
+            "version": ("The version is 1.", made(3, 300, body, version=2)),
+            "other kind": ("Another kind is due.", made(5, 300, body)),
+            "unknown kind": ("There is no such kind.", made(99, 300, body)),
+            "repeated": ("A later number is due.", made(3, 299, body)),
+            "skipped": ("An earlier number is due.", made(3, 301, body)),
+            "shorter": ("A longer body is due.", made(3, 300, body[:8])),
+            "longer": ("A shorter body is due.", made(3, 300, body + body)),
+            "truncated": ("The last byte is missing.", of["frame"][:-2]),
+            "over long": ("A byte follows that begins no frame that is due.", of["frame"] + "00"),
+            "empty": ("The peer left.", ""),
+        },
     )
     return "A frame between parties and dealer arrives where this kind, number and length are due; gives its body."
 

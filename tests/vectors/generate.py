@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,6 +19,7 @@ from fedgenome.query import Query
 from fedgenome.secure import bundle, envelope
 from fedgenome.secure.envelope import PublicKey
 from tests.vectors import cases
+from tests.vectors.check import patched
 from tests.vectors.library import STRUCTURES, outcome, party_key_of
 
 HERE = Path(__file__).resolve().parent / "v1"
@@ -47,16 +48,46 @@ class Vectors:
         return given
 
     def bad(self, name: str, wrong: str, **given: Any) -> None:
-        """Add what fedgenome refuses; ``wrong`` says why, in one sentence."""
+        """Add what fedgenome refuses; ``wrong`` says why, in one sentence. It is written as a patch of a good case."""
         error = outcome(self.structure, given)
         if not isinstance(error, str):
             raise SystemExit(f"{self.structure}, {name}: fedgenome does not refuse it")
-        self.bad_cases.append({"name": name, "wrong": wrong, "given": given, "gives": "refused", "error": error})
+        plain = {"given": given}
+        patches = [
+            {"of": case["name"], "patch": patch}
+            for case in self.good_cases
+            if set(case["given"]) == set(given)
+            for patch in [difference(case["given"], given)]
+            if patched(case["given"], patch) == given
+        ]
+        shortest = min([*patches, plain], key=lambda case: len(json.dumps(case)))
+        self.bad_cases.append({"name": name, "wrong": wrong, **shortest, "gives": "refused", "error": error})
 
-    def bads(self, name: str, of: Case, **wrongs: tuple[str, Any]) -> None:
-        """Add bad cases that differ from ``of`` in the field ``name``: (what is wrong, the field's value) by name."""
-        for label, (wrong, value) in wrongs.items():
-            self.bad(label.replace("_", " "), wrong, **of | {name: value})
+    def bads(self, field: str, of: Case, wrongs: Mapping[str, tuple[str, Any]]) -> None:
+        """Add bad cases that differ from ``of`` in one field: by name, what is wrong and the field's value."""
+        for name, (wrong, value) in wrongs.items():
+            self.bad(name, wrong, **of | {field: value})
+
+
+def difference(old: Any, new: Any) -> Any:
+    """Return a patch that ``check.patched`` turns ``old`` into ``new`` with, where there is one."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        changed = {
+            name: difference(old[name], value) for name, value in new.items() if name in old and old[name] != value
+        }
+        added = {name: value for name, value in new.items() if name not in old}
+        return {name: None for name in old if name not in new} | changed | added
+    if isinstance(old, str) and isinstance(new, str) and len(old) > 100:
+        return {"~": _splice(old, new)}
+    return new
+
+
+def _splice(old: str, new: str) -> list[Any]:
+    """Return [from, to, put]: the bytes of ``old`` that are replaced, both texts being hex."""
+    shorter = min(len(old), len(new))
+    start = next((i for i in range(shorter) if old[i] != new[i]), shorter) // 2 * 2
+    same = next((i for i in range(shorter - start) if old[-1 - i] != new[-1 - i]), shorter - start) // 2 * 2
+    return [start // 2, (len(old) - same) // 2, new[start : len(new) - same]]
 
 
 class Seals:
@@ -131,9 +162,17 @@ def generate(folder: Path | None) -> dict[str, Any]:
     return files
 
 
-def text_of(content: object) -> str:
-    """Return a file's text."""
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+def text_of(content: Case) -> str:
+    """Return a file's text, a case a line."""
+    head, *_ = json.dumps({name: x for name, x in content.items() if name not in ("good", "bad")}, indent=1).rpartition(
+        "\n"
+    )
+    lists = (f' "{which}": [\n' + ",\n".join(map(_line, content[which])) + "\n ]" for which in ("good", "bad"))
+    return ",\n".join([head, *lists]) + "\n}\n"
+
+
+def _line(case: Case) -> str:
+    return "  " + json.dumps(case, separators=(",", ":"), allow_nan=False)
 
 
 def main(*arguments: str) -> None:

@@ -198,7 +198,9 @@ def frame(frame: str) -> Given:
     found = frames.decode(bytes.fromhex(frame))
     if found.kind < frames.Kind.OK:
         with tempfile.TemporaryDirectory() as folder, Once(Path(folder) / party.ANSWERS) as once:
-            reply = Party(0, Root.secret(), identity_of("01" * 32), once, lambda words: words).answer(bytes.fromhex(frame))
+            reply = Party(0, Root.secret(), identity_of("01" * 32), once, lambda words: words).answer(
+                bytes.fromhex(frame)
+            )
         if reply.header.get("code") == "malformed":
             raise Refused("malformed")
     return {"kind": found.kind.name, "header": found.header, "body": bytes(found.body).hex()}
@@ -268,7 +270,7 @@ def hello(session: str, identities: list[str], exchange: str, rank: int, hello: 
     raise AssertionError
 
 
-class _Met(Exception):  # noqa: N818 - no error: the greeting came as far as TLS
+class _Met(Exception):
     def __init__(self, certificate: bytes) -> None:
         self.certificate = certificate
 
