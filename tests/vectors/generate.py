@@ -2,7 +2,7 @@
 
 Everything is derived from labels but HPKE's ciphertexts, which nothing can repeat: those that the folder
 holds already are used again, so that only what changed is written anew. ``--all`` makes them anew too.
-Each structure has one function here, in ``library.py`` and in ``check.py``.
+Each structure has one function in ``cases/``, ``library.py`` and ``reading/``.
 """
 
 import contextlib
@@ -18,10 +18,13 @@ from unittest.mock import patch
 from fedgenome.query import Query
 from fedgenome.secure import bundle, envelope
 from fedgenome.secure.envelope import PublicKey
-from tests.vectors import cases
+from tests.vectors.cases import agreed, messages, sealed
 from tests.vectors.check import patched
 from tests.vectors.library import STRUCTURES, outcome, party_key_of
 
+CASES = {
+    name: vars(module)[name] for module in (agreed, sealed, messages) for name in STRUCTURES if name in vars(module)
+}
 HERE = Path(__file__).resolve().parent / "v1"
 Case = dict[str, Any]
 
@@ -41,6 +44,7 @@ class Vectors:
 
     def good(self, name: str, **given: Any) -> Case:
         """Add what fedgenome takes; return ``given``."""
+        given = _plain(given)
         gives = outcome(self.structure, given)
         if isinstance(gives, str):
             raise SystemExit(f"{self.structure}, {name}: fedgenome refuses it, {gives}")
@@ -49,6 +53,7 @@ class Vectors:
 
     def bad(self, name: str, wrong: str, **given: Any) -> None:
         """Add what fedgenome refuses; ``wrong`` says why, in one sentence. It is written as a patch of a good case."""
+        given = _plain(given)
         error = outcome(self.structure, given)
         if not isinstance(error, str):
             raise SystemExit(f"{self.structure}, {name}: fedgenome does not refuse it")
@@ -58,7 +63,7 @@ class Vectors:
             for case in self.good_cases
             if set(case["given"]) == set(given)
             for patch in [difference(case["given"], given)]
-            if patched(case["given"], patch) == given
+            if _text(patched(case["given"], patch)) == _text(given)
         ]
         shortest = min([*patches, plain], key=lambda case: len(json.dumps(case)))
         self.bad_cases.append({"name": name, "wrong": wrong, **shortest, "gives": "refused", "error": error})
@@ -73,13 +78,26 @@ def difference(old: Any, new: Any) -> Any:
     """Return a patch that ``check.patched`` turns ``old`` into ``new`` with, where there is one."""
     if isinstance(old, dict) and isinstance(new, dict):
         changed = {
-            name: difference(old[name], value) for name, value in new.items() if name in old and old[name] != value
+            name: difference(old[name], value)
+            for name, value in new.items()
+            if name in old and _text(old[name]) != _text(value)
         }
         added = {name: value for name, value in new.items() if name not in old}
         return {name: None for name in old if name not in new} | changed | added
     if isinstance(old, str) and isinstance(new, str) and len(old) > 100:
         return {"~": _splice(old, new)}
     return new
+
+
+def _plain(value: Case) -> Case:
+    """Return what a reader of the file will have: lists for tuples."""
+    plain: Case = json.loads(json.dumps(value))
+    return plain
+
+
+def _text(value: object) -> str:
+    """Return what tells 1, 1.0 and true apart."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _splice(old: str, new: str) -> list[Any]:
@@ -152,7 +170,7 @@ def generate(folder: Path | None) -> dict[str, Any]:
     # Sealed secrets last: their file also holds those that others use.
     for structure in sorted(STRUCTURES, key=lambda name: name == "sealed_secret"):
         gathered = Vectors(structure, seals)
-        means = getattr(cases, structure)(gathered)
+        means = CASES[structure](gathered)
         files[structure] = {
             "structure": structure,
             "means": means,

@@ -1,7 +1,7 @@
 """What fedgenome makes of a vector: one function a structure, from ``given`` to ``gives``, or one of its errors.
 
 Bytes are hex, floats that a digest covers are hexadecimal, ring words are the hex of their little-endian
-bytes. ``check.py`` answers the same questions without fedgenome.
+bytes. ``reading/`` answers the same questions without fedgenome.
 """
 
 import hashlib
@@ -190,6 +190,27 @@ def part(header: Given, terms: Given, site: str, party: int, key: str, part: str
     return {"share": words.tobytes().hex()}
 
 
+def total(header: Given, terms: Given, keys: list[str], sites: dict[str, Given]) -> Given:
+    """Every site's parts, at the three parties, up to the opened sum."""
+    asked, holders = query_of(header, terms), [party_key_of(key) for key in keys]
+    totals = np.zeros((len(keys), asked.question.length), ring.dtype_of(asked.width))
+    for index, (site, _) in enumerate(terms["caps"]):
+        told = sites[site]
+        for i, key in enumerate(holders):
+            sealed = bytes.fromhex(told["parts"][i])
+            bundle.check_stamp(asked, site, told["identity"], i, sealed, bytes.fromhex(told["stamp"]))
+            bundle.add_part(asked, site, index, i, key, sealed, totals[i])
+    return {"accumulators": [one.tobytes().hex() for one in totals]} | _opened(asked, totals)
+
+
+def _opened(asked: Query, shares: Any) -> Given:
+    words = shares[0] + shares[1] + shares[2]
+    integers = ring.signed(words)
+    ring.check_range(integers, asked.limit)
+    numbers = ring.decode(words, asked.scale, asked.width)
+    return {"integers": integers.tolist(), "numbers": [x.hex() for x in numbers.tolist()]}
+
+
 # ── messages and files ───────────────────────────────────────────────────────────────────────────
 
 
@@ -212,10 +233,7 @@ def opening(header: Given, terms: Given, sites: list[str], replies: list[str]) -
     if any(reply.kind is not frames.Kind.WORDS or reply.header != told for reply in found):
         raise Refused("other-set")
     shares = [words_of(bytes(reply.body).hex(), asked.width) for reply in found]
-    total = ring.signed(shares[0] + shares[1] + shares[2])
-    ring.check_range(total, asked.limit)
-    numbers = ring.decode(total.astype(shares[0].dtype), asked.scale, asked.width)
-    return {"integers": total.tolist(), "numbers": [x.hex() for x in numbers.tolist()]}
+    return _opened(asked, shares)
 
 
 def answers(file: str) -> Given:
@@ -305,6 +323,6 @@ STRUCTURES: dict[str, Callable[..., Given]] = {
     one.__name__: one
     for one in (
         *(digest, study, terms, query, payload, statement, party_key, stamp, numbers, context, mask, sealed_secret),
-        *(sealed_vector, part, frame, opening, answers, call, hello, link_frame, tuple_request),
+        *(sealed_vector, part, total, frame, opening, answers, call, hello, link_frame, tuple_request),
     )
 }

@@ -1,0 +1,250 @@
+"""Vectors of what all sides pin, and of queries; each function returns what its vectors mean."""
+
+from typing import Any
+
+import numpy as np
+
+from tests.vectors.cases.roles import (
+    NOISE,
+    PLAN,
+    ROSTER,
+    SITES,
+    STUDY,
+    a_query,
+    asked,
+    canonical,
+    flipped,
+    hashed,
+    pinned,
+    public_of,
+    roster_told,
+)
+from tests.vectors.library import terms_of
+
+
+def digest(v: Any) -> str:
+    values = {
+        "study": STUDY,
+        "plan": PLAN,
+        "roster": [ROSTER.sites, ROSTER.parties, ROSTER.dealer],
+        "roster file": [["site", "berlin", public_of("berlin")], ["party", "party-0", public_of("party-0")]],
+        "terms": [ROSTER.caps, 1, 2, ROSTER.digest, hashed("plan")],
+        "payload": [["w", "<f4", [2, 3], hashed("array")]],
+        "query": [a_query()["header"], [32, (131193.0).hex(), (104954.5).hex()]],
+        "set": [hashed("query"), list(SITES)],
+        "meeting": ["session", [*ROSTER.parties, ROSTER.dealer]],
+        "select": [hashed("query"), 32, {"sensitivity": 1.0}],
+    }
+    for kind, value in values.items():
+        v.good(f"kind {kind}", kind=kind, json=canonical(value))
+    odd = {
+        "é": '\x7f"\\\n\x1f/😀',
+        "a": [1, 1.0, 1e16, 1e-05, 0.0001, 123456789.123, -0.0, 5e-324, None, True],
+        "B": {},
+    }
+    v.good("keys by code point, text as escapes, every form of number", kind="set", json=canonical(odd))
+    wrong = {
+        "keys unsorted": ("Keys are sorted.", '{"b":1,"a":2}'),
+        "duplicate key": ("A key stands once.", '{"a":1,"a":1}'),
+        "space": ("There are no spaces.", "[1, 2]"),
+        "NaN": ("NaN is no JSON.", "[NaN]"),
+        "infinity": ("Infinities are no JSON.", "[-Infinity]"),
+        "overflow": ("A number that float64 does not hold would come back as infinite.", "[1e400]"),
+        "not ASCII": ("Text beyond ASCII is escaped.", '["é"]'),
+        "upper-case escape": ("Escapes have lower-case digits.", '["\\u00E9"]'),
+        "needless escape": ("A slash is not escaped.", '["\\/"]'),
+        "longer number": ("A number is the shortest text that gives it.", "[0.10]"),
+        "exponent": ("Exponents begin at 1e+16.", "[1e5]"),
+        "exponent without sign": ("An exponent has its sign and two digits.", "[1e16]"),
+        "leading zero": ("Integers have no leading zero.", "[01]"),
+        "trailing comma": ("It is no JSON.", "[1,]"),
+        "truncated": ("It is no JSON.", '{"a":1'),
+        "over-long": ("One value, and nothing after it.", "[1][2]"),
+    }
+    for name, (why, text) in wrong.items():
+        v.bad(name, why, kind="set", json=text)
+    return "The canonical JSON of a value of a kind gives its digest. Bad: text that is not canonical."
+
+
+def study(v: Any) -> str:
+    of = v.good("three sites, a dealer", study=STUDY, plan=PLAN)
+    keyless = [entry | {"key": ""} for entry in STUDY["roster"]]
+    open_ = STUDY["privacy"] | {"trust": "none", "epsilon": None, "delta": None}
+    v.good(
+        "no keys, no privacy, an empty plan",
+        study=STUDY | {"roster": keyless, "parties": [], "dealer": "", "privacy": open_, "secure": "off"},
+        plan={"mechanisms": []},
+    )
+    first, *rest = STUDY["roster"]
+
+    def site(**changes: Any) -> dict[str, Any]:
+        return STUDY | {"roster": [first | changes, *rest]}
+
+    v.bads(
+        "study",
+        of,
+        {
+            "unknown field": ("A Study has no other fields.", STUDY | {"more": 1}),
+            "field missing": ("Every site has a cap.", STUDY | {"roster": [{"name": "berlin", "key": ""}]}),
+            "cap zero": ("A cap is at least 1.", site(cap=0)),
+            "cap as text": ("A cap is a number.", site(cap="many")),
+            "name of a site": ("Names are lower-case letters, digits, _ and -.", site(name="Berlin")),
+            "site twice": ("A site stands once.", site(name="graz")),
+            "key twice": ("A key stands once.", site(key=public_of("graz"))),
+            "key missing": ("If one role has a key, all have.", site(key="")),
+            "key in upper case": ("A key is 64 lower-case hex digits.", site(key=public_of("berlin").upper())),
+            "two parties": ("There are three parties.", STUDY | {"parties": STUDY["parties"][:2]}),
+            "quorum beyond the sites": ("The quorum is at most the number of sites.", STUDY | {"quorum": 4}),
+            "three colluders": (
+                "At most two parties collude.",
+                STUDY | {"privacy": STUDY["privacy"] | {"colluders": 3}},
+            ),
+            "large delta": (
+                "Delta is at most 1 / (10 donors).",
+                STUDY | {"privacy": STUDY["privacy"] | {"delta": 0.001}},
+            ),
+            "epsilon without trust": (
+                "Trust none has no epsilon.",
+                STUDY | {"privacy": STUDY["privacy"] | {"trust": "none"}},
+            ),
+            "open under distributed": ("secure off needs trust none.", STUDY | {"secure": "off"}),
+        },
+    )
+    v.bads(
+        "plan",
+        of,
+        {
+            "plan with an unknown field": ("A plan has no other fields.", PLAN | {"more": 1}),
+            "level zero": ("A level is positive.", {"mechanisms": [NOISE | {"level": 0.0}]}),
+            "rate above one": ("A sampling rate is at most 1.", {"mechanisms": [NOISE | {"sampling": 1.5}]}),
+            "unknown kind": ("A mechanism is gaussian or exponential.", {"mechanisms": [NOISE | {"kind": "laplace"}]}),
+        },
+    )
+    return "The Study and plan of a join, all fields spelled out, give the digests of Study, plan, roster and terms."
+
+
+def terms(v: Any) -> str:
+    of = v.good("three sites", terms=pinned(), roster=roster_told())
+    caps, sites = of["terms"]["caps"], of["roster"]["sites"]
+    v.bads(
+        "terms",
+        of,
+        {
+            "unknown field": ("Terms have no other fields.", pinned(digest=hashed("x"))),
+            "other roster": ("The digest is that of another roster.", pinned(roster=hashed("x"))),
+            "other cap": ("The caps are not the roster's.", pinned(caps=[["berlin", 99], *caps[1:]])),
+            "other order": ("Caps stand in roster order.", pinned(caps=caps[::-1])),
+            "site twice": ("A site stands once.", pinned(caps=[caps[0], caps[0], caps[2]])),
+            "cap of truth": ("A cap is an integer, not true.", pinned(caps=[["berlin", True], *caps[1:]])),
+            "cap zero": ("A cap is at least 1.", pinned(caps=[["berlin", 0], *caps[1:]])),
+            "three colluders": ("At most two parties collude.", pinned(colluders=3)),
+            "quorum zero": ("A quorum is at least 1.", pinned(quorum=0)),
+            "quorum as a float": ("A quorum is an integer.", pinned(quorum=2.0)),
+        },
+    )
+    v.bads(
+        "roster",
+        of,
+        {
+            "roster with an unknown field": ("A roster has no other fields.", roster_told(more="")),
+            "key twice": (
+                "One key under two names would count twice.",
+                roster_told(sites=[sites[0], ["graz", 100, sites[0][2]], sites[2]]),
+            ),
+            "key cut": ("A key is 64 hex digits.", roster_told(dealer=ROSTER.dealer[:-2])),
+            "two parties": ("There are three parties.", roster_told(parties=ROSTER.parties[:2])),
+            "parties in another order": ("The order of the parties counts.", roster_told(parties=ROSTER.parties[::-1])),
+        },
+    )
+    return "The terms and roster of PIN give their digests; the roster must be that of the terms."
+
+
+def query(v: Any) -> str:
+    five, fifty = [[f"s{i}", 400] for i in range(5)], [[f"s{i}", 20000] for i in range(50)]
+    big = [["huge", 2**40], ["small", 1]]
+    of = v.good("a round of gradients, five sites", **a_query(length=9410, precision="float32", caps=five))
+    v.good("the same at fifty sites of 20,000: 64 bits", **a_query(length=9410, precision="float32", caps=fifty))
+    v.good(
+        "the same at forty sites: a coarser scale",
+        **a_query(length=9410, precision="float32", caps=five * 8 and [[f"s{i}", 400] for i in range(40)]),
+    )
+    v.good("float64, all donors, two colluders", **a_query(mechanism=NOISE | {"sampling": 1.0}, colluders=2))
+    v.good(
+        "float32, all donors, no colluders",
+        **a_query(mechanism=NOISE | {"sampling": 1.0}, precision="float32", colluders=0),
+    )
+    v.good("no noise", **a_query(mechanism=None))
+    v.good("no noise, 64 bits", **a_query(mechanism=None, caps=big, length=1))
+    v.good("each site bounded", **a_query(unit="site", mechanism=None, caps=big))
+    v.good("small bound, a resumed attempt", **a_query(bound=0.001, attempt=3))
+    v.good("bound that is no power of two", **a_query(bound=0.3, length=77, run="run ö", method="marginals"))
+    other = terms_of(pinned(quorum=1)).digest
+    scale = of["header"]["scale"]
+    v.bads(
+        "header",
+        of,
+        {
+            "unknown field": ("A header has no other fields.", asked(of, more=1)),
+            "unknown field of the question": ("A question has no other fields.", asked(of, {"more": 1})),
+            "unknown field of the mechanism": ("A mechanism has no other fields.", asked(of, mechanism={"more": 1})),
+            "payload in the header": ("The payload travels beside the header.", asked(of, {"payload": {}})),
+            "field missing": ("Every field is there.", {k: x for k, x in of["header"].items() if k != "attempt"}),
+            "other terms": ("The terms are not those pinned.", asked(of, terms=other)),
+            "other study": ("The Study is not the one pinned.", asked(of, study=hashed("other"))),
+            "other run": ("The run is not the one pinned.", asked(of, run="run-2")),
+            "step negative": ("A step is at least 0.", asked(of, step=-1)),
+            "attempt of truth": ("An attempt is an integer, not false.", asked(of, attempt=False)),
+            "step as a float": ("A step is an integer.", asked(of, step=7.0)),
+            "length as a float": ("A length is an integer.", asked(of, {"length": 9410.0})),
+            "length zero": ("A length is at least 1.", asked(of, {"length": 0})),
+            "bound as an integer": ("A bound is written as a float.", asked(of, {"bound": 1})),
+            "bound zero": ("A bound is positive.", asked(of, {"bound": 0.0})),
+            "coarser scale": ("The scale is not the one that question and terms give.", asked(of, scale=scale / 2)),
+            "finer scale": ("The scale is not the one that question and terms give.", asked(of, scale=scale * 2)),
+            "scale no power of two": ("A scale is a power of two.", asked(of, scale=scale * 1.5)),
+            "scale negative": ("A scale is positive.", asked(of, scale=-scale)),
+            "unknown precision": ("Precision is float64 or float32.", asked(of, {"precision": "float16"})),
+            "unknown unit": ("A unit is donor or site.", asked(of, {"unit": "row"})),
+            "unknown reduction": ("Reduce is sum or select.", asked(of, {"reduce": "max"})),
+            "level zero": ("A level is positive.", asked(of, mechanism={"level": 0.0})),
+            "rate zero": ("A rate is positive.", asked(of, mechanism={"sampling": 0.0})),
+            "rate above one": ("A rate is at most 1.", asked(of, mechanism={"sampling": 1.5})),
+            "count zero": ("A count is at least 1.", asked(of, mechanism={"count": 0})),
+            "unknown mechanism": ("A mechanism is gaussian or exponential.", asked(of, mechanism={"kind": "laplace"})),
+            "noise at home": ("Parties add the noise of every secure sum.", asked(of, mechanism={"where": "home"})),
+            "too little noise": ("A party's noise is at least 4 ring units.", asked(of, mechanism={"level": 1e-07})),
+            "mechanism empty": ("A mechanism is whole or null.", asked(of, {"mechanism": {}})),
+        },
+    )
+    return (
+        "A query's header, and the terms, Study digest and run that a party pinned, give the digest, the ring's width,"
+        " and Δ, σ, a party's σ and the limit as hexadecimal floats."
+    )
+
+
+def payload(v: Any) -> str:
+    held = {"w": np.arange(6, dtype="<f4").reshape(2, 3), "edges": np.array([1, -2], "<i8"), "t": np.array(3, "|u1")}
+    made = a_query(payload=held)
+    arrays = {
+        name: {"dtype": array.dtype.str, "shape": list(array.shape), "data": array.tobytes().hex()}
+        for name, array in held.items()
+    }
+    of = v.good("three arrays, one without axes", header=made["header"], terms=made["terms"], arrays=arrays)
+    none = a_query()
+    v.good("no arrays", header=none["header"], terms=none["terms"], arrays={})
+    v.bads(
+        "arrays",
+        of,
+        {
+            "other bytes": (
+                "A bit of an array is another.",
+                arrays | {"w": arrays["w"] | {"data": flipped(arrays["w"]["data"], 0)}},
+            ),
+            "other shape": ("The shape is another.", arrays | {"w": arrays["w"] | {"shape": [3, 2]}}),
+            "other element type": ("The element type is another.", arrays | {"w": arrays["w"] | {"dtype": "<i4"}}),
+            "other name": ("A name is another.", {"x" if name == "w" else name: a for name, a in arrays.items()}),
+            "array missing": ("An array is missing.", {"w": arrays["w"]}),
+            "array added": ("There is one array more.", arrays | {"x": arrays["t"]}),
+        },
+    )
+    return "A query's header and its payload, whose digest must be the header's, give the query's digest."

@@ -1,0 +1,337 @@
+"""Vectors of messages and files; each function returns what its vectors mean."""
+
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedgenome.query import PARTIES
+from fedgenome.secure import bundle, dealer, frames, links, party
+from fedgenome.secure.frames import Kind
+from fedgenome.secure.generators import Meeting, _signed
+from fedgenome.secure.once import Once
+from tests.vectors.cases.roles import (
+    IDENTITIES,
+    KEYS,
+    LOW_ORDER,
+    SITES,
+    flipped,
+    framed,
+    hashed,
+    pinned,
+    public_of,
+    roster_told,
+    sealed_by,
+    small,
+)
+from tests.vectors.library import identity_of, party_key_of, query_of
+
+
+def _raw(header: bytes, body: bytes = b"", kind: int = Kind.PART, magic: bytes = b"FGPF", version: int = 1) -> str:
+    return (frames.HEAD.pack(magic, version, kind, len(header), len(body)) + header + body).hex()
+
+
+def frame(v: Any) -> str:
+    pin = {"study": hashed("study"), "run": "run-1", "terms": pinned(), "roster": roster_told()}
+    made = small(32)
+    stamp, digest = hashed("stamp", size=165), hashed("query")
+    key = {"public": hashed("public", size=1216), "signature": hashed("signature", size=64)}
+    good: list[tuple[str, Kind, dict[str, Any], bytes]] = [
+        ("HELLO", Kind.HELLO, {}, b""),
+        ("PIN", Kind.PIN, pin, b""),
+        ("BEGIN", Kind.BEGIN, {"query": made["header"]}, b""),
+        ("PART", Kind.PART, {"site": "graz", "stamp": stamp}, b"a sealed part"),
+        ("PART without a body", Kind.PART, {"site": "graz", "stamp": stamp}, b""),
+        ("REVEAL", Kind.REVEAL, {"query": digest, "sites": ["berlin", "graz"]}, b""),
+        ("ABORT", Kind.ABORT, {}, b""),
+        ("CLOSE", Kind.CLOSE, {}, b""),
+        ("OK of HELLO", Kind.OK, {"index": 0, "identity": public_of("party-0")}, b""),
+        ("OK of PIN", Kind.OK, {"terms": hashed("terms"), **key}, b""),
+        ("OK of BEGIN", Kind.OK, {"query": digest}, b""),
+        ("OK of PART", Kind.OK, {}, b""),
+        ("WORDS", Kind.WORDS, {"query": digest, "set": hashed("set")}, bytes(range(24))),
+        ("REFUSED", Kind.REFUSED, {"code": "other-set", "rule": "größer"}, b""),
+    ]
+    for name, kind, header, body in good:
+        v.good(name, frame=framed(kind, header, body))
+    right = framed(Kind.PART, {"site": "graz", "stamp": stamp}, b"a sealed part")
+    header = bytes.fromhex(right)[18:-13]
+    _bad_frames(v, right, header)
+    told = {"site": "graz", "stamp": stamp}
+    misunderstood = {
+        "unknown field": ("PART has no other fields.", Kind.PART, told | {"more": 1}),
+        "field missing": ("PART has two fields.", Kind.PART, {"site": "graz"}),
+        "field of another type": ("A site is text.", Kind.PART, told | {"site": 1}),
+        "field in HELLO": ("HELLO has no fields.", Kind.HELLO, {"index": 0}),
+        "field in CLOSE": ("CLOSE has no fields.", Kind.CLOSE, {"now": True}),
+        "PIN without a roster": ("PIN has four fields.", Kind.PIN, {k: x for k, x in pin.items() if k != "roster"}),
+        "BEGIN without a query": ("A query's header is an object.", Kind.BEGIN, {"query": "none"}),
+        "REVEAL without a list": ("Sites are a list.", Kind.REVEAL, {"query": digest, "sites": "berlin"}),
+    }
+    for label, (wrong, kind, fields) in misunderstood.items():
+        v.bad(label, wrong, frame=framed(kind, fields))
+    return "A frame between driver and party gives its kind, header and body. Bad: no frame, or no request of its kind."
+
+
+def _bad_frames(v: Any, right: str, header: bytes) -> None:
+    field = header[1:-1]
+    wrongs = {
+        "empty": ("A frame has a head of 18 bytes.", ""),
+        "head truncated": ("A frame has a head of 18 bytes.", right[:34]),
+        "truncated": ("The last byte is missing.", right[:-2]),
+        "over-long": ("A byte too many.", right + "00"),
+        "magic": ("A frame begins with FGPF.", _raw(header, b"x", magic=b"FGPT")),
+        "version": ("The version is 1.", _raw(header, b"x", version=2)),
+        "kind 0": ("There is no such kind.", _raw(header, kind=0)),
+        "kind 63": ("There is no such kind.", _raw(header, kind=63)),
+        "header length": ("The lengths do not add up.", flipped(right, 9)),
+        "body length": ("The lengths do not add up.", flipped(right, 17)),
+        "lengths that trade a byte": ("The header ends elsewhere.", flipped(flipped(right, 9), 17)),
+        "vast body": ("The lengths do not add up.", flipped(right, 10, 128)),
+        "body where none is allowed": ("BEGIN has no body.", _raw(b'{"query":{}}', b"x", kind=Kind.BEGIN)),
+        "body of a reply": ("OK has no body.", _raw(b"{}", b"x", kind=Kind.OK)),
+        "header empty": ("A header is an object.", _raw(b"")),
+        "header a list": ("A header is an object.", _raw(b"[]")),
+        "space": ("Canonical JSON has no spaces.", _raw(b"{ " + field + b"}")),
+        "keys unsorted": ("Canonical JSON has sorted keys.", _raw(b'{"stamp":"00","site":"graz"}')),
+        "duplicate key": ("A key stands once.", _raw(b'{"site":"graz",' + field + b"}")),
+        "NaN": ("NaN is no JSON.", _raw(b'{"site":NaN}')),
+        "infinity": ("Infinities are no JSON.", _raw(b'{"site":Infinity}')),
+        "not UTF-8": ("Canonical JSON is ASCII.", _raw(b'{"site":"\xff"}')),
+        "not ASCII": ("Canonical JSON is ASCII.", _raw('{"site":"ö"}'.encode())),
+        "byte order mark": ("Canonical JSON is ASCII.", _raw(b"\xef\xbb\xbf{}")),
+    }
+    for label, (wrong, value) in wrongs.items():
+        v.bad(label, wrong, frame=value)
+
+
+def opening(v: Any) -> str:
+    made = small(32)
+    given = {name: made[name] for name in ("header", "terms")}
+    query, sites = query_of(**given), list(SITES)
+    totals = np.zeros((PARTIES, query.question.length), np.uint32)
+    for index, site in enumerate(SITES):
+        parts = sealed_by(v, made, site)
+        for i, sealed in enumerate(parts):
+            bundle.add_part(query, site, index, i, party_key_of(KEYS[i]), sealed, totals[i])
+
+    def replies(words: Any = totals, of: Any = sites, digest: str = query.digest) -> list[str]:
+        told = {"query": digest, "set": party.set_digest(query.digest, of)}
+        return [framed(Kind.WORDS, told, one.tobytes()) for one in words]
+
+    right = replies()
+    of = v.good("three sites, exact", sites=sites, replies=right, **given)
+    wide = small(64)
+    far = query_of(wide["header"], wide["terms"])
+    told = {"query": far.digest, "set": party.set_digest(far.digest, ["graz"])}
+    shares = [[2**64 - 5, 7], [2, 2**63], [0, 2**63 - 8]]
+    v.good(
+        "64 bits",
+        sites=["graz"],
+        replies=[framed(Kind.WORDS, told, np.array(one, "<u8").tobytes()) for one in shares],
+        header=wide["header"],
+        terms=wide["terms"],
+    )
+    beyond = totals.copy()
+    beyond[0, :1] += np.uint32(2**31)
+    v.bads(
+        "replies",
+        of,
+        {
+            "beyond the limit": ("No honest sum is so large.", replies(beyond)),
+            "other set": ("A party opened another set.", [*right[:2], replies(of=sites[:2])[2]]),
+            "other query": ("A party opened another query.", [replies(digest=hashed("x"))[0], *right[1:]]),
+            "one refused": ("A party refused.", [*right[:2], framed(Kind.REFUSED, {"code": "other-set", "rule": ""})]),
+        },
+    )
+    v.bads("sites", of, {"sites unsorted": ("A set's digest is over the sorted names.", sites[::-1])})
+    return (
+        "Three parties' replies to REVEAL of `sites` give the sum: integers of the ring, numbers as hexadecimal floats."
+    )
+
+
+def answers(v: Any) -> str:
+    kept = [(f'["run-1","cvae",{step},0]', hashed(step), hashed("body", step, size=40 - 9 * step)) for step in range(3)]
+
+    def file(count: int) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / party.ANSWERS
+            with Once(path) as once:
+                for key, digest, body in kept[:count]:
+                    once.record(key, digest, [bytes.fromhex(body)])
+            return path.read_bytes().rstrip(b"\0").hex()
+
+    for count in range(4):
+        of = {"file": file(count)}
+        v.good(f"{count} answers", **of)
+    right = of["file"]
+    size = len(right) // 2
+    second = len(file(1)) // 2 - 40  # where the body of the first answer began
+    v.good("body damaged: its attempt stays spent", file=flipped(right, size - 1))
+    v.good("body cut: its attempt stays spent", file=right[:-4])
+    v.good("a record damaged: it and all after it were never there", file=flipped(right, second + 60))
+    v.good("a record of another file: its check does not follow", file=file(1)[: 2 * second] + right[4 * second :])
+    v.good("a record cut in its check", file=right[: 2 * (second + 100)])
+    v.good("the zeros of a file that a crash left", file="00" * 20)
+    v.bads(
+        "file",
+        of,
+        {
+            "magic": ("A file of answers begins with FGON.", b"FGPF".hex() + right[8:]),
+            "version": ("Another version must not pass for an empty file.", flipped(right, 4, 3)),
+            "truncated mark": ("Neither a record nor zeros.", right[:8]),
+            "text": ("It is another file.", b"something that somebody wants to keep".hex()),
+        },
+    )
+    return (
+        "A file `answers` (zeros at its end left out) gives what was answered, the last answer, and its body if whole."
+    )
+
+
+def call(v: Any) -> str:
+    array = {
+        "dtype": "<f4",
+        "shape": [2, 2],
+        "stype": "fedgenome.raw",
+        "data": np.arange(4, dtype="<f4").tobytes().hex(),
+    }
+    raw = {"dtype": "|u1", "shape": [3], "stype": "fedgenome.raw", "data": "00ff07"}
+    v.good("hello", json="{}", arrays={})
+    v.good("site's answer", json='{"site":"graz"}', arrays={"part0": raw})
+    v.good("refusal", json='{"refused":["over-cap","the site takes no part"]}', arrays={})
+    of = v.good("ask", json='{"query":{"scale":2.0}}', arrays={"w": array, "t": raw | {"shape": [], "data": "03"}})
+    v.bads(
+        "arrays",
+        of,
+        {
+            "other file format": ("Arrays travel as raw bytes.", {"w": array | {"stype": "numpy.ndarray"}}),
+            "objects": ("Arrays hold numbers.", {"w": array | {"dtype": "|O"}}),
+            "text": ("Arrays hold numbers.", {"w": array | {"dtype": "<U1"}}),
+            "unknown element type": ("There is no such element type.", {"w": array | {"dtype": "nonsense"}}),
+            "other shape": ("Shape and bytes do not agree.", {"w": array | {"shape": [3, 2]}}),
+            "truncated": ("Bytes are missing.", {"w": array | {"data": array["data"][:-2]}}),
+            "over long": ("A byte too many.", {"w": array | {"data": array["data"] + "00"}}),
+        },
+    )
+    v.bads(
+        "json",
+        of,
+        {
+            "header a list": ("A header is an object.", "[1]"),
+            "no JSON": ("A header is JSON.", "{"),
+            "header empty": ("A header is JSON.", ""),
+        },
+    )
+    return (
+        "A call's two records, `header` and `arrays`, give header and arrays as lists. The JSON need not be canonical."
+    )
+
+
+def hello(v: Any) -> str:
+    roles = ("party-0", "party-1", "party-2", "dealer")
+    meeting = Meeting(session="run-1", identities=tuple(map(public_of, roles)), addresses=("/a", "/b", "/c"))
+    certificate = b"a certificate in DER"
+
+    def made(rank: int, told: Any = None, by: Any = None, at: Meeting = meeting, point: bytes | None = None) -> str:
+        public = point or x25519_public(hashed("exchange", rank))
+        signer = identity_of(IDENTITIES[by or roles[rank]])
+        signature = signer.key.sign(_signed(at, rank, public, certificate))
+        shown = public + signature + certificate
+        return (links.HELLO.pack(b"FGTL", 1, rank if told is None else told, len(shown)) + shown).hex()
+
+    given = {"session": meeting.session, "identities": list(meeting.identities), "exchange": hashed("own"), "rank": 0}
+    for rank in (1, 2, 3):
+        of = v.good(f"from {roles[rank]}", hello=made(rank), **given)
+    right = of["hello"]
+    other = Meeting(session="run-2", identities=meeting.identities, addresses=meeting.addresses)
+    v.bads(
+        "hello",
+        of,
+        {
+            "magic": ("A greeting begins with FGTL.", b"FGLF".hex() + right[8:]),
+            "version": ("The version is 1.", flipped(right, 4, 3)),
+            "own rank": ("Callers have a higher rank.", made(0)),
+            "rank 4": ("There is no such role.", made(3, told=4)),
+            "other rank": ("It was signed as another role.", made(3, told=1)),
+            "head truncated": ("A greeting has a head of 8 bytes.", right[:14]),
+            "truncated": ("The last byte is missing.", right[:-2]),
+            "longer than it says": (
+                "Bytes are missing from what was signed.",
+                right[:12] + f"{len(right) // 2 - 9:04x}" + right[16:],
+            ),
+            "pass too long": ("A pass has at most 2048 bytes.", right[:12] + "0801" + right[16:]),
+            "pass empty": ("There is no pass.", right[:12] + "0000"),
+            "other signer": ("Another identity signed it.", made(3, by="party-1")),
+            "other session": ("It was signed for another session.", made(3, at=other)),
+            "signature altered": ("A bit of the signature is another.", flipped(right, 50)),
+            "certificate altered": ("A bit of the certificate is another.", flipped(right, len(right) // 2 - 1)),
+            "low order point": ("With this X25519 point all secrets are zero.", made(3, point=LOW_ORDER[0])),
+        },
+    )
+    return (
+        "A greeting, at the role `rank` with the X25519 key `exchange` for the session, gives who calls, its"
+        " certificate, the pair's secret, and the key of its stream `tuples`."
+    )
+
+
+def x25519_public(private: str) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    return X25519PrivateKey.from_private_bytes(bytes.fromhex(private)).public_key().public_bytes_raw()
+
+
+def link_frame(v: Any) -> str:
+    request = dealer.REQUEST.pack(dealer.Function.AND, 5)
+    bodies = {
+        links.Kind.WELCOME: b"",
+        links.Kind.AGREE: bytes.fromhex(hashed("set")),
+        links.Kind.WORDS: bytes(range(16)),
+        links.Kind.REQUEST: request,
+        links.Kind.TUPLE: bytes(range(8)),
+    }
+
+    def made(kind: int, number: int, body: bytes, magic: bytes = b"FGLF", version: int = 1) -> str:
+        return (links.HEAD.pack(magic, version, kind, number, len(body)) + body).hex()
+
+    for kind in links.Kind:
+        body = bodies.get(kind, b"\0" * 8)
+        number = 0 if kind is links.Kind.WELCOME else 300
+        v.good(kind.name, kind=kind.name, number=number, body_bytes=len(body), frame=made(kind, number, body))
+    body = bodies[links.Kind.WORDS]
+    of = {"kind": "WORDS", "number": 300, "body_bytes": 16, "frame": made(links.Kind.WORDS, 300, body)}
+    v.bads(
+        "frame",
+        of,
+        {
+            "magic": ("A frame of a link begins with FGLF.", made(3, 300, body, magic=b"FGPF")),
+            "version": ("The version is 1.", made(3, 300, body, version=2)),
+            "other kind": ("Another kind is due.", made(5, 300, body)),
+            "unknown kind": ("There is no such kind.", made(99, 300, body)),
+            "repeated": ("A later number is due.", made(3, 299, body)),
+            "skipped": ("An earlier number is due.", made(3, 301, body)),
+            "shorter": ("A longer body is due.", made(3, 300, body[:8])),
+            "longer": ("A shorter body is due.", made(3, 300, body + body)),
+            "truncated": ("The last byte is missing.", of["frame"][:-2]),
+            "over long": ("A byte follows that begins no frame that is due.", of["frame"] + "00"),
+            "empty": ("The peer left.", ""),
+        },
+    )
+    return "A frame between parties and dealer arrives where this kind, number and length are due; gives its body."
+
+
+def tuple_request(v: Any) -> str:
+    for function in dealer.Function:
+        v.good(function.name, request=dealer.REQUEST.pack(function, 1000).hex())
+    v.good("most", request=dealer.REQUEST.pack(1, dealer.MOST).hex())
+    wrongs = {
+        "function 0": ("There is no such function.", struct.pack(">BQ", 0, 1)),
+        "function 4": ("There is no such function.", struct.pack(">BQ", max(dealer.Function) + 1, 1)),
+        "no tuples": ("At least one tuple.", struct.pack(">BQ", 1, 0)),
+        "too many": ("At most 2^26 tuples.", struct.pack(">BQ", 1, dealer.MOST + 1)),
+        "little-endian": ("Counts are big-endian.", struct.pack("<BQ", 1, 5)),
+    }
+    for label, (wrong, raw) in wrongs.items():
+        v.bad(label, wrong, request=raw.hex())
+    return "Party 0's request to the dealer gives the function and how many tuples."

@@ -1,0 +1,174 @@
+"""What all sides pin, and queries: records to digests, Δ, σ, limit and width."""
+
+import math
+import re
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+from tests.vectors.reading.rules import PARTIES, digest_of, exactly, parsed, rule, sha256
+
+NAME, KEY = re.compile("[a-z0-9][a-z0-9_-]{0,62}"), re.compile("[0-9a-f]{64}")
+
+
+def digest(kind, json):
+    return {"digest": digest_of(kind, parsed(json))}
+
+
+def check_roster(sites, parties, dealer):
+    keys = [key for _, _, key in sites] + list(parties) + [dealer] * bool(dealer)
+    rule(len(parties) == PARTIES and all(KEY.fullmatch(key) for key in keys) and len(set(keys)) == len(keys), "keys")
+
+
+def check_mechanism(told):
+    exactly(told, kind=str, level=float, sampling=float, count=int, where=str, scope=str)
+    rule(told["kind"] in ("gaussian", "exponential") and told["where"] in ("parties", "home"))
+    rule(0 < told["level"] < math.inf and 0 < told["sampling"] <= 1 and told["count"] >= 1)
+
+
+def check_study(told):
+    exactly(
+        told,
+        **{"name": str, "schema": dict, "methods": list, "privacy": dict, "donors_bound": int, "quorum": int},
+        **{"roster": list, "parties": list, "dealer": str, "secure": str},
+    )
+    schema = exactly(told["schema"], genes=list, labels=list, low=float, high=float, unit=str)
+    rule(NAME.fullmatch(told["name"]) and schema["low"] < schema["high"] and schema["unit"] in ("donor", "row"))
+    rule(all(names and len(set(names)) == len(names) for names in (schema["genes"], schema["labels"])), "names")
+
+
+def check_people(told):
+    for site in told["roster"]:
+        exactly(site, name=str, cap=int, key=str)
+        rule(NAME.fullmatch(site["name"]) and site["cap"] >= 1, "a site")
+    for method in told["methods"]:
+        exactly(method, kind=str, name=(str, type(None)), noise=float, options=dict)
+        rule(NAME.fullmatch(method["name"] or method["kind"]) and method["noise"] > 0, "a method")
+    for names in ([s["name"] for s in told["roster"]], [m["name"] or m["kind"] for m in told["methods"]]):
+        rule(names and len(set(names)) == len(names), "names")
+
+
+def check_privacy(told):
+    privacy, maybe = told["privacy"], (float, type(None))
+    exactly(privacy, trust=str, epsilon=maybe, delta=maybe, colluders=int, retries=float)
+    private = {"distributed": True, "none": False}[privacy["trust"]]
+    rule((privacy["epsilon"] is not None) == (privacy["delta"] is not None) == private, "epsilon and delta")
+    rule(not private or 0 < privacy["delta"] <= 1 / (10 * told["donors_bound"]), "delta")
+    rule(not private or privacy["epsilon"] > 0, "epsilon")
+    rule(0 <= privacy["colluders"] < PARTIES and 0 <= privacy["retries"] <= 1 and told["donors_bound"] >= 1)
+    rule(told["secure"] == "on" or (told["secure"] == "off" and not private), "secure")
+
+
+def study(study, plan):
+    for check in (check_study, check_people, check_privacy):
+        check(study)
+    rule(1 <= study["quorum"] <= len(study["roster"]), "quorum")
+    for mechanism in exactly(plan, mechanisms=list)["mechanisms"]:
+        check_mechanism(mechanism)
+    sites = [[site["name"], site["cap"], site["key"]] for site in study["roster"]]
+    if study["parties"] or study["dealer"] or any(key for _, _, key in sites):
+        check_roster(sites, study["parties"], study["dealer"])
+    roster, priced = digest_of("roster", [sites, study["parties"], study["dealer"]]), digest_of("plan", plan)
+    pinned = {"caps": [site[:2] for site in sites], "colluders": study["privacy"]["colluders"]}
+    under = pinned | {"quorum": study["quorum"], "roster": roster, "plan": priced}
+    return {"study": digest_of("study", study), "plan": priced, "roster": roster, "terms": terms_digest(under)}
+
+
+def terms_digest(told):
+    exactly(told, caps=list, colluders=int, quorum=int, roster=str, plan=str)
+    caps = told["caps"]
+    rule(all([type(x) for x in cap] == [str, int] and cap[1] >= 1 for cap in caps), "caps")
+    rule(len({site for site, _ in caps}) == len(caps), "every site once")
+    rule(0 <= told["colluders"] < PARTIES and 1 <= told["quorum"] <= len(caps), "colluders, quorum")
+    return digest_of("terms", [caps, *(told[name] for name in ("colluders", "quorum", "roster", "plan"))])
+
+
+def terms(terms, roster):
+    exactly(roster, sites=list, parties=list, dealer=str)
+    rule(all([type(x) for x in site] == [str, int, str] for site in roster["sites"]), "sites")
+    check_roster(**roster)
+    found = digest_of("roster", [roster["sites"], roster["parties"], roster["dealer"]])
+    rule(terms["roster"] == found and terms["caps"] == [site[:2] for site in roster["sites"]], "the terms' roster")
+    return {"terms": terms_digest(terms), "roster": found}
+
+
+QUESTION = {"length": int, "reply_length": int, "bound": float, "reduce": str, "unit": str, "precision": str}
+WHEN = {"study": str, "run": str, "method": str, "step": int, "attempt": int, "scale": float, "payload_digest": str}
+
+
+def hypot(x, y):
+    """√(x² + y²) to the nearest float64."""
+    with localcontext(prec=400):
+        return float((Decimal(x) ** 2 + Decimal(y) ** 2).sqrt())
+
+
+def micro_batches(donors, rate):
+    def unlikely(k):
+        a = k / donors
+        rest = (1 - a) * math.log((1 - a) / (1 - rate)) if a < 1 else 0.0
+        return donors * (a * math.log(a / rate) + rest) >= 12 * math.log(10)
+
+    if rate >= 1:
+        return -(-donors // 16)
+    most = next((k for k in range(math.floor(donors * rate) + 1, donors + 1) if unlikely(k)), donors)
+    return -(-most // 16)
+
+
+def derived(question, under, scale):
+    """Δ, σ, a party's σ, the limit, in the order of the page's rules."""
+    n, c, mechanism = question["length"], question["bound"], question["mechanism"]
+    caps = [cap for _, cap in under["caps"]]
+    if question["precision"] == "float64":
+        adding = max(caps) ** 2 * 2.0**-52
+    else:
+        adding = micro_batches(max(caps), mechanism["sampling"] if mechanism else 1.0) * 2 * 16**2 * 2.0**-24
+    sensitivity = scale * c * (1 + adding) + math.sqrt(n)
+    sigma = hypot(mechanism["level"] * sensitivity, 2.0) if mechanism else 0.0
+    honest = PARTIES - under["colluders"]
+    units = len(caps) if question["unit"] == "site" else sum(caps)
+    limit = units * (scale * c + 1) + len(caps) + 10.0 * (sigma * math.sqrt(PARTIES / honest))
+    return sensitivity, sigma, sigma / math.sqrt(honest), limit
+
+
+def scale_of(question, under):
+    n, c = Fraction(question["length"]), Fraction(question["bound"])
+    scale = Fraction(2) ** math.ceil(math.log2(math.sqrt(n) / (2.0**-10 * float(c))))
+    fitting = []
+    while n <= (Fraction(1, 50) * scale * c) ** 2:
+        fitting.append((float(scale), derived(question, under, float(scale))[3]))
+        scale /= 2
+    fitting = [(s, limit) for s, limit in fitting if limit < 2.0**62]
+    return next((s for s, limit in fitting if limit < 2.0**30), fitting[0][0])
+
+
+def asked(header, under, study=None, run=None):
+    """Width, derived numbers and digest of a query."""
+    exactly(header, question=dict, terms=str, **WHEN)
+    question = exactly(header["question"], mechanism=(dict, type(None)), **QUESTION)
+    rule(header["terms"] == terms_digest(under), "terms")
+    rule((header["study"], header["run"]) == (study or header["study"], run or header["run"]), "Study and run")
+    rule(question["length"] >= 1 and 0 < question["bound"] < math.inf and min(header["step"], header["attempt"]) >= 0)
+    rule(question["reduce"] == "sum" and question["unit"] in ("donor", "site"), "a sum")
+    rule(question["precision"] in ("float64", "float32"), "a precision")
+    if question["mechanism"] is not None:
+        check_mechanism(question["mechanism"])
+        rule((question["mechanism"]["kind"], question["mechanism"]["where"]) == ("gaussian", "parties"), "the parties")
+    rule(header["scale"] == scale_of(question, under), "scale")
+    sensitivity, sigma, sigma_party, limit = derived(question, under, header["scale"])
+    rule(limit < 2.0**62 and (sigma == 0 or sigma_party >= 4), "range, noise")
+    width = 32 if limit < 2.0**30 else 64
+    digest = digest_of("query", [header, [width, sensitivity.hex(), sigma.hex()]])
+    floats = {"sensitivity": sensitivity, "sigma": sigma, "sigma_party": sigma_party, "limit": limit}
+    return {"digest": digest, "width": width} | {name: value.hex() for name, value in floats.items()}
+
+
+def query(header, terms, study, run):
+    return asked(header, terms, study, run)
+
+
+def payload(header, terms, arrays):
+    held = [
+        [name, array["dtype"], array["shape"], sha256(bytes.fromhex(array["data"]))]
+        for name, array in sorted(arrays.items())
+    ]
+    rule(header["payload_digest"] == digest_of("payload", held), "payload")
+    return {"digest": asked(header, terms)["digest"]}
