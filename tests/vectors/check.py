@@ -2,7 +2,7 @@
 
 An independent reading of docs/protocol.md (``reading/``): it imports the standard library, NumPy and
 cryptography, never fedgenome. Each of its functions takes what a vector gives and returns what must follow, or
-raises: ``Bad`` where a rule says so, or what Python and the packages raise at malformed input (``REFUSALS``).
+raises: ``Bad`` where a rule says so, or what parsers and ciphers raise at malformed input (``REFUSALS``).
 """
 
 import sys

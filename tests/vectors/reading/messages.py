@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import struct
 from json import loads
 
@@ -9,7 +10,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from tests.vectors.reading.pinned import asked
-from tests.vectors.reading.rules import PARTIES, digest_of, exactly, parsed, rule, verify
+from tests.vectors.reading.rules import PARTIES, digest_of, exactly, named, parsed, rule, verify
 from tests.vectors.reading.shares import opened, word_type
 
 REQUESTS = {
@@ -28,7 +29,7 @@ def frame_of(raw):
     magic, version, kind, n_header, n_body = struct.unpack_from(">4sBBIQ", raw)
     rule((magic, version) == (b"FGPF", 1) and len(raw) == 18 + n_header + n_body, "magic, version, lengths")
     header = parsed(raw[18 : 18 + n_header])
-    name, fields = REQUESTS[kind] if kind in REQUESTS else (REPLIES[kind], None)
+    name, fields = REQUESTS[kind] if kind in REQUESTS else (named(REPLIES, kind), None)
     rule(type(header) is dict and (not n_body or name in ("PART", "WORDS")), "header, body")
     if fields is not None:
         exactly(header, **fields)
@@ -74,7 +75,7 @@ def call(json, arrays):
 
 
 def array_of(dtype, shape, stype, data):
-    rule(stype == "fedgenome.raw" and np.dtype(dtype).kind in "biuf", "numbers as raw bytes")
+    rule(stype == "fedgenome.raw" and re.fullmatch("[<|][biuf][0-9]+", dtype), "numbers as raw bytes")
     return np.frombuffer(bytes.fromhex(data), dtype).reshape(shape).tolist()
 
 
@@ -109,4 +110,4 @@ def link_frame(kind, number, body_bytes, frame):
 def tuple_request(request):
     function, count = struct.unpack(">BQ", bytes.fromhex(request))
     rule(0 < count <= 1 << 26, "1 to 2^26 tuples")
-    return {"function": {1: "PRODUCT", 2: "AND", 3: "BIT"}[function], "count": count}
+    return {"function": named({1: "PRODUCT", 2: "AND", 3: "BIT"}, function), "count": count}

@@ -5,7 +5,7 @@ import re
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
-from tests.vectors.reading.rules import PARTIES, digest_of, exactly, parsed, rule, sha256
+from tests.vectors.reading.rules import PARTIES, digest_of, exactly, named, parsed, rule, sha256
 
 NAME, KEY = re.compile("[a-z0-9][a-z0-9_-]{0,62}"), re.compile("[0-9a-f]{64}")
 
@@ -50,7 +50,7 @@ def check_people(told):
 def check_privacy(told):
     privacy, maybe = told["privacy"], (float, type(None))
     exactly(privacy, trust=str, epsilon=maybe, delta=maybe, colluders=int, retries=float)
-    private = {"distributed": True, "none": False}[privacy["trust"]]
+    private = named({"distributed": True, "none": False}, privacy["trust"])
     rule((privacy["epsilon"] is not None) == (privacy["delta"] is not None) == private, "epsilon and delta")
     rule(not private or 0 < privacy["delta"] <= 1 / (10 * told["donors_bound"]), "delta")
     rule(not private or privacy["epsilon"] > 0, "epsilon")

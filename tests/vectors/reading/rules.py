@@ -16,7 +16,8 @@ class Bad(Exception):
     """A rule of the protocol is broken."""
 
 
-REFUSALS = (Bad, InvalidSignature, InvalidTag, ValueError, KeyError, TypeError, IndexError, struct.error)
+# Nothing that a slip of this code would raise as well: no KeyError, no TypeError.
+REFUSALS = (Bad, InvalidSignature, InvalidTag, ValueError, struct.error)
 
 
 def rule(ok, what="a rule"):
@@ -29,6 +30,12 @@ def exactly(told, **types):
     rule(type(told) is dict and set(told) == set(types), "fields")
     rule(all(type(told[name]) in (kind if isinstance(kind, tuple) else (kind,)) for name, kind in types.items()))
     return told
+
+
+def named(table, key):
+    """The entry of a table that lists all there are."""
+    rule(key in table, "one of those listed")
+    return table[key]
 
 
 def unhex(text):

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.vectors.reading.pinned import asked, terms_digest
-from tests.vectors.reading.rules import PARTIES, exactly, rule, sha256, statement_of, unhex, verify
+from tests.vectors.reading.rules import PARTIES, exactly, named, rule, sha256, statement_of, unhex, verify
 
 CHUNK, TAG, SEALED = 1 << 20, 16, 1168
 
@@ -43,7 +43,7 @@ def stamp(query, site, identity, party, part, stamp):
 
 
 def word_type(width):
-    return {32: "<u4", 64: "<u8"}[width]
+    return named({32: "<u4", 64: "<u8"}, width)
 
 
 def signed(words):
