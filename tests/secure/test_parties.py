@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from tests.secure.trio import (
     adds_exactly,
     ask,
     joined,
+    pids,
     raw,
     refused,
     sealed,
@@ -126,7 +128,7 @@ def test_quorum_not_reached_is_refused_until_it_is(trio, steps):
         if count < TERMS.quorum:
             with refused("below-quorum"):
                 parties.reveal(list(answers)[:count])
-    assert len(parties.reveal(list(answers))) == PARTIES
+    assert (ring.signed(parties.reveal(list(answers))) == sum(answers.values())).all()
 
 
 @pytest.mark.parametrize("named", [SITES[:3], SITES[:5], [*SITES[:3], SITES[5]]])
@@ -215,6 +217,36 @@ def test_connections_cut_anywhere_leave_the_party_up(trio, steps):
         with raw(trio[0], 2) as link:
             os.write(link.fileno(), stream)
     assert adds_exactly(trio, a_query(next(steps)))
+
+
+@pytest.mark.parametrize("stream", [frames.LENGTH.pack(frames.MAX_FRAME + 1), b"\xff\xff\xff\xff" + bytes(100)])
+def test_announcing_too_long_a_message_ends_the_connection(trio, stream):
+    with raw(trio[0], 0) as link:
+        os.write(link.fileno(), stream)
+        assert link.poll(10)
+        with pytest.raises((EOFError, ConnectionResetError)):
+            link.recv_bytes()
+
+
+def test_party_grows_by_six_vectors_at_most(trio, steps):
+    # Longer than any other test's vector, so that nothing of it is held already.
+    query = a_query(next(steps), length=2_000_000, mechanism=NOISE, unit="donor")
+    status = [Path(f"/proc/{pid}/status") for pid in pids(trio[0])]
+    for one in status:
+        one.with_name("clear_refs").write_text("5")
+    rest = [kib(one, "VmRSS") for one in status]
+    parties, publics = trio
+    integers = vectors(query, SITES[:1])["site-0"]
+    parties.begin(query)
+    for site in SITES:
+        parties.deliver(site, *sealed(query, publics, site, integers))
+    parties.reveal(SITES)
+    vector = query.question.length * query.width // 8 // 1024
+    assert max(kib(one, "VmHWM") - before for one, before in zip(status, rest, strict=True)) < 6 * vector
+
+
+def kib(status, field):
+    return int(status.read_text().partition(f"{field}:")[2].split()[0])
 
 
 def test_stranger_without_the_key_is_turned_away(trio, steps):
