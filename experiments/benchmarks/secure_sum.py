@@ -125,15 +125,16 @@ class Federation:
         self._parties.begin(query)
         names = [site for site, _ in self._terms.caps[:sites]]
         for index, site in enumerate(names):
-            words = ring.encode(vectors[index % len(vectors)], query.scale, query.width)
-            parts = bundle.seal(query, site, index, words, self._publics)
-            self._parties.deliver(site, parts, bundle.sign(query, site, parts, self._identities[index]))
-        opened, *others = self._parties.reveal(names)
-        total = opened.copy()
-        for share in others:
-            total += share
-        ring.check_range(ring.signed(total), query.limit)
+            self._parties.deliver(site, *self._answer(query, index, vectors[index % len(vectors)]))
+        total = self._parties.reveal(names)
+        ring.check_range(total, query.limit)
         return ring.decode(total, query.scale, query.width)
+
+    def _answer(self, query: Query, index: int, vector: Floats) -> tuple[Sequence[bytes], bytes]:
+        """Return site ``index``'s three parts and stamp."""
+        site, words = self._terms.caps[index][0], ring.encode(vector, query.scale, query.width)
+        parts = bundle.seal(query, site, index, words, self._publics)
+        return parts, bundle.sign(query, site, parts, self._identities[index])
 
 
 def check(query: Query, total: Floats, sites: int, vectors: Sequence[Floats]) -> None:

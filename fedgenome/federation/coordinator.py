@@ -139,12 +139,10 @@ class Coordinator:
             raise _AttemptFailed(f"{len(included)} of {query.terms.sites} sites answered, {query.terms.quorum} needed")
         if job.parties is not None:
             try:
-                shares = job.parties.reveal(included)
+                total = job.parties.reveal(included)
             except Refused as fault:
                 raise _AttemptFailed(f"a party refused to open: {fault}") from None
-            for share in shares:
-                total += share
-        ring.check_range(ring.signed(total), query.limit)
+        ring.check_range(total, query.limit)
         return total
 
     def _add(self, query: Query, site: str, answer: Call, total: Array) -> bool:
@@ -166,7 +164,7 @@ class Coordinator:
             total += vector
             return True
         try:
-            *parts, stamp = (answer.arrays[name].tobytes() for name in BUNDLE)
+            *parts, stamp = (answer.arrays[name].reshape(-1).view(np.uint8).data for name in BUNDLE)
             parties.deliver(site, parts, stamp)
         except Refused as fault:
             raise _AttemptFailed(f"a party refused a part: {fault}") from None

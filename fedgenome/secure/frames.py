@@ -1,8 +1,10 @@
 """Messages between a party and whoever drives it, over a local socket: no pickle, one reply a request.
 
-A frame is one message of ``multiprocessing.connection`` (``send_bytes``/``recv_bytes`` only; its
-``send`` and ``recv`` would pickle)::
+A connection is one of ``multiprocessing.connection``, for its HMAC challenge: both ends hold a key, and
+the socket lies in a folder of mode 0700. Its methods are not used: ``send`` and ``recv`` pickle,
+``recv_bytes`` copies. A frame is written as its ``send_bytes`` would::
 
+    LENGTH  >I        bytes of all that follows, under 2^31
     HEAD    >4sBBIQ   magic b"FGPF" | version 1 | kind | header bytes | body bytes
     header            canonical JSON object, ASCII
     body              raw bytes; only ``part`` and ``words`` have one
@@ -17,26 +19,28 @@ A frame is one message of ``multiprocessing.connection`` (``send_bytes``/``recv_
     CLOSE     {}                                  -                    OK {}, then the party ends
     OK, WORDS as above; WORDS' body: one result share, little-endian unsigned words
     REFUSED   {code, rule}                        -                    -
-
-Both ends hold a key (HMAC challenge of ``multiprocessing.connection``); the socket lies in a folder
-of mode 0700.
 """
 
 from __future__ import annotations
 
 import enum
 import json
+import os
+import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
+
 from fedgenome.errors import WireError, require
 
+LENGTH = struct.Struct(">I")
 HEAD = struct.Struct(">4sBBIQ")
 MAGIC, VERSION = b"FGPF", 1
-MAX_FRAME = 1 << 31  # bytes; a longer message ends the connection unread
+MAX_FRAME = (1 << 31) - 1  # bytes; a longer message ends the connection unread
 
 
 class Kind(enum.IntEnum):
@@ -91,15 +95,13 @@ def encode(frame: Frame) -> bytes:
     Raises:
         SpecError: the frame is longer than ``MAX_FRAME``, or a kind without body has one.
     """
-    header = _canonical(frame.header)
-    size = HEAD.size + len(header) + len(frame.body)
-    require(size <= MAX_FRAME, f"a frame of at most {MAX_FRAME} bytes", size=size)
-    require(not frame.body or frame.kind in _WITH_BODY, "a body only in PART and WORDS", kind=frame.kind.name)
-    return b"".join([HEAD.pack(MAGIC, VERSION, frame.kind, len(header), len(frame.body)), header, frame.body])
+    return b"".join([_front(frame), frame.body])
 
 
-def decode(blob: bytes) -> Frame:
+def decode(blob: bytes | memoryview) -> Frame:
     """Return the frame that ``blob`` holds; only bytes that :func:`encode` can give are accepted.
+
+    Its body is a view of ``blob``.
 
     Raises:
         WireError: anything else.
@@ -115,22 +117,90 @@ def decode(blob: bytes) -> Frame:
         raise WireError(f"{len(blob)} bytes, expected {HEAD.size + header_size + body_size}")
     if body_size and kind not in _WITH_BODY:
         raise WireError(f"{Kind(kind).name} has no body")
-    header = _parse(blob[HEAD.size : HEAD.size + header_size])
+    header = _parse(bytes(blob[HEAD.size : HEAD.size + header_size]))
     return Frame(kind=Kind(kind), header=header, body=memoryview(blob)[HEAD.size + header_size :])
 
 
+class Room:
+    """Memory that one message after another is read into; it grows to the largest."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = np.empty(0, np.uint8)
+
+    def of(self, size: int) -> memoryview:
+        """Return its first ``size`` bytes, which hold anything."""
+        if self._held.size < size:
+            del self._held
+            self._held = np.empty(size, np.uint8)  # untouched: a length that is announced costs nothing yet
+        return self._held[:size].data
+
+
 def send(link: Connection, frame: Frame) -> None:
-    """Write ``frame`` as one message."""
-    link.send_bytes(encode(frame))
+    """Write ``frame``. Its body goes to the kernel as it is, uncopied.
+
+    Raises:
+        SpecError: as :func:`encode`.
+        OSError: the other end is gone, or took nothing for as long as the socket waits (BlockingIOError).
+    """
+    front = _front(frame)
+    rest = [memoryview(LENGTH.pack(len(front) + len(frame.body)) + front), memoryview(frame.body)]
+    with _socket(link) as line:
+        while rest:
+            done = line.sendmsg(rest)
+            while rest and done >= len(rest[0]):
+                done -= len(rest.pop(0))
+            if rest:
+                rest[0] = rest[0][done:]
 
 
-def receive(link: Connection) -> bytes:
-    """Read one message's bytes; :func:`decode` is left to the caller, who answers for its errors.
+def receive(link: Connection, room: Room | None = None) -> memoryview:
+    """Read one message; :func:`decode` is left to the caller, who answers for its errors.
+
+    Args:
+        link: Where from.
+        room: Where to; new memory if None.
+
+    Returns:
+        A view of the room: the next message read into it overwrites this one.
 
     Raises:
         EOFError, OSError: the other end is gone, or announced more than ``MAX_FRAME``.
+        BlockingIOError: it sent nothing for as long as the socket waits.
     """
-    return link.recv_bytes(MAX_FRAME)
+    with _socket(link) as line:
+        prefix = memoryview(bytearray(LENGTH.size))
+        _fill(line, prefix)
+        (size,) = LENGTH.unpack(prefix)
+        if size > MAX_FRAME:
+            raise OSError(f"a message of {size} bytes, at most {MAX_FRAME} are read")
+        message = (room or Room()).of(size)
+        _fill(line, message)
+    return message
+
+
+def _fill(line: socket.socket, view: memoryview) -> None:
+    while view:
+        # All at once: a call for every piece would wait for the interpreter's lock each time.
+        done = line.recv_into(view, flags=socket.MSG_WAITALL)
+        if not done:
+            raise EOFError
+        view = view[done:]
+
+
+def _socket(link: Connection) -> socket.socket:
+    """Return a socket of the same connection; closing it leaves ``link`` open."""
+    return socket.socket(fileno=os.dup(link.fileno()))
+
+
+def _front(frame: Frame) -> bytes:
+    """Return what comes before the body."""
+    header = _canonical(frame.header)
+    size = HEAD.size + len(header) + len(frame.body)
+    require(size <= MAX_FRAME, f"a frame of at most {MAX_FRAME} bytes", size=size)
+    require(not frame.body or frame.kind in _WITH_BODY, "a body only in PART and WORDS", kind=frame.kind.name)
+    return HEAD.pack(MAGIC, VERSION, frame.kind, len(header), len(frame.body)) + header
 
 
 def _canonical(header: Mapping[str, Any]) -> bytes:

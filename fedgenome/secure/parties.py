@@ -71,6 +71,7 @@ class Parties(Closing):
     def __init__(self, handles: Sequence[_Handle], folder: Path | None, timeout_seconds: float) -> None:
         self._handles, self._folder, self._timeout = tuple(handles), folder, timeout_seconds
         self._query: Query | None = None
+        self._room = frames.Room()  # of the last reply
         self._kept: tuple[Path, tuple[str, ...]] | None = None  # the folder and the identities in it
 
     @classmethod
@@ -173,7 +174,7 @@ class Parties(Closing):
             _agree(handle, reply.fields(query=str) == (query.digest,))
         self._query = query.blind()
 
-    def deliver(self, site: str, parts: Sequence[bytes], stamp: bytes) -> None:
+    def deliver(self, site: str, parts: Sequence[bytes | memoryview], stamp: bytes | memoryview) -> None:
         """Send a site's sealed parts, one to each party, and its stamp to all, without waiting for them to be opened.
 
         Raises:
@@ -186,11 +187,11 @@ class Parties(Closing):
                 self._receive(handle)
             self._send(handle, Kind.PART, {"site": site, "stamp": stamp.hex()}, part)
 
-    def reveal(self, sites: Sequence[str]) -> tuple[Array, ...]:
+    def reveal(self, sites: Sequence[str]) -> Array:
         """Open the sum of ``sites``, which must be all that were delivered; the attempt is then spent.
 
         Returns:
-            Three result shares, uint32 or uint64 (length,): their sum in the ring is the noisy sum.
+            The three parties' result shares added in the ring, uint32 or uint64 (length,): the noisy sum.
 
         Raises:
             Refused: a party holds another set, fewer sites than the quorum, or refused an earlier part.
@@ -200,14 +201,20 @@ class Parties(Closing):
             raise Refused("no-query", "begin comes before reveal")
         # Parts first: were one refused, the others must not spend the attempt.
         _raise_first(refusal for handle in self._handles for refusal in self._settle(handle)[1])
-        replies = self._ask(Kind.REVEAL, {"query": query.digest, "sites": included})
-        self._query = None
         # Shares of different sets would add up to noise: every one says which set it is of.
         told = {"query": query.digest, "set": set_digest(query.digest, included)}
-        size = query.question.length * query.width // 8
-        for handle, reply in zip(self._handles, replies, strict=True):
-            _agree(handle, reply.kind is Kind.WORDS and reply.header == told and len(reply.body) == size)
-        return tuple(_words(reply.body, query) for reply in replies)
+        total, refusals = np.zeros(query.question.length, ring.dtype_of(query.width)), list[Refused]()
+        for handle in self._handles:
+            self._send(handle, Kind.REVEAL, {"query": query.digest, "sites": included})
+        for handle in self._handles:
+            replies, refused = self._settle(handle)
+            refusals += refused
+            for reply in replies:
+                _agree(handle, reply.kind is Kind.WORDS and reply.header == told and len(reply.body) == total.nbytes)
+                total += _words(reply.body, query)
+        _raise_first(refusals)
+        self._query = None
+        return total
 
     def abort(self) -> None:
         """Make the parties forget the open query, whatever they still owed for it."""
@@ -277,7 +284,7 @@ class Parties(Closing):
                 refusals.append(refusal)
         return replies, refusals
 
-    def _send(self, handle: _Handle, kind: Kind, header: dict[str, object], body: bytes = b"") -> None:
+    def _send(self, handle: _Handle, kind: Kind, header: dict[str, object], body: bytes | memoryview = b"") -> None:
         link = self._link(handle)
         try:
             frames.send(link, Frame(kind=kind, header=header, body=body))
@@ -288,7 +295,7 @@ class Parties(Closing):
         handle.owed.append(f"{kind.name} {header.get('site', '')}".rstrip())
 
     def _receive(self, handle: _Handle, seconds: float | None = None) -> Frame:
-        """Return the next reply, watching all the processes meanwhile."""
+        """Return the next reply, watching all the processes meanwhile; its body lasts until the one after."""
         link, seconds = self._link(handle), seconds or self._timeout
         deadline = time.monotonic() + seconds
         try:
@@ -296,9 +303,9 @@ class Parties(Closing):
                 self.check()
                 if time.monotonic() > deadline:
                     raise self._silent(handle, seconds)
-            reply = frames.decode(frames.receive(link))
-        except BlockingIOError:
-            raise self._silent(handle, seconds) from None
+            reply = frames.decode(frames.receive(link, self._room))
+        except BlockingIOError:  # in the middle of a reply
+            raise self._silent(handle, self._timeout) from None
         except (EOFError, OSError):
             raise self._lost(handle) from None
         except WireError as fault:

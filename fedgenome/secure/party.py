@@ -46,6 +46,8 @@ from fedgenome.secure.runkeys import RunKey
 from fedgenome.streams import Root
 
 STATE, IDENTITY, ANSWERS = "state", "identity.pem", "answers"  # a party's folder, where none was named; its files
+_ROOMS = 2  # messages held: one being answered, one being read
+_BLOCK = 1 << 16  # words that pass through CrypTen at a time
 START_SECONDS = 120.0  # bound on a party's start, its wait for the other two included
 _ASKED = {"length": int, "reply_length": int, "bound": float}
 _WHEN = {"study": str, "run": str, "method": str, "step": int, "attempt": int, "scale": float, "payload_digest": str}
@@ -89,8 +91,10 @@ class Party:
         self._burnt: set[str] = set()  # attempts whose noise was drawn in this life, recorded or not
         self.closed = False
 
-    def answer(self, message: bytes) -> Frame:
+    def answer(self, message: bytes | memoryview) -> Frame:
         """Return the reply to one message; whatever is wrong with it becomes a refusal.
+
+        Nothing refers to the message afterwards: its memory may be used again.
 
         Codes: malformed, not-pinned, pinned-before, other-roster, other-study, unsupported, wrong-scale,
         query-open, no-query, opened-before, unknown-site, delivered-before, bad-stamp, bad-part,
@@ -383,23 +387,29 @@ def _accept(listener: Listener) -> Connection:
 
 def _serve(link: Connection, party: Party) -> None:
     """Answer one connection's messages in order, reading one ahead so that its sender seldom waits."""
-    inbox: queue.Queue[bytes | None] = queue.Queue(maxsize=1)
-    threading.Thread(target=_read, args=(link, inbox), daemon=True).start()
-    while not party.closed and (message := inbox.get()) is not None:
+    inbox: queue.SimpleQueue[tuple[memoryview, frames.Room] | None] = queue.SimpleQueue()
+    free: queue.SimpleQueue[frames.Room] = queue.SimpleQueue()
+    for _ in range(_ROOMS):
+        free.put(frames.Room())
+    threading.Thread(target=_read, args=(link, free, inbox), daemon=True).start()
+    while not party.closed and (read := inbox.get()) is not None:
+        message, room = read
         reply = _refusal("internal", "the party failed and ends")
         try:
             reply = party.answer(message)
         finally:  # an unforeseen exception goes on to end the process, but not before a code is sent
             with contextlib.suppress(OSError):
                 frames.send(link, reply)
+        free.put(room)
         party.prepare()
     party.drop()
 
 
-def _read(link: Connection, inbox: queue.Queue[bytes | None]) -> None:
+def _read(link: Connection, free: queue.SimpleQueue[frames.Room], inbox: queue.SimpleQueue[Any]) -> None:
     with contextlib.suppress(OSError, EOFError):
         while True:
-            inbox.put(frames.receive(link))
+            room = free.get()
+            inbox.put((frames.receive(link, room), room))
     inbox.put(None)
 
 
@@ -409,7 +419,11 @@ def _load(config: _Config, ready: threading.Event) -> None:
 
 
 def _through_crypten(total: Array) -> Array:
-    return crypten_runtime.unwrap(crypten_runtime.wrap(total), 32 if total.dtype == np.uint32 else 64)
+    """Wrap the words as CrypTen's and take them back, in place and by blocks: it holds 64 bits for every word."""
+    for start in range(0, total.size, _BLOCK):
+        block = total[start : start + _BLOCK]
+        block[:] = crypten_runtime.unwrap(crypten_runtime.wrap(block), 32 if total.dtype == np.uint32 else 64)
+    return total
 
 
 def _watch(config: _Config, told: queue.SimpleQueue[Path]) -> None:

@@ -69,8 +69,8 @@ def encode(total: npt.NDArray[np.float64], scale: float, width: int) -> Words:
 
 
 def signed(words: Words) -> npt.NDArray[np.int64]:
-    """Return ``words`` (n,) read as two's complement, as int64 (n,)."""
-    return words.view(np.int32).astype(np.int64) if words.itemsize == 4 else words.view(np.int64).copy()
+    """Return ``words`` (n,) read as two's complement, as int64 (n,) of its own."""
+    return _twos_complement(words).astype(np.int64)
 
 
 def decode(words: Words, scale: float, width: int) -> npt.NDArray[np.float64]:
@@ -82,19 +82,21 @@ def decode(words: Words, scale: float, width: int) -> npt.NDArray[np.float64]:
         SpecError: the words are not of ``width`` bits.
     """
     require(words.dtype == dtype_of(width), f"words of {width} bits", dtype=str(words.dtype))
-    return signed(words) / scale
+    numbers: npt.NDArray[np.float64] = _twos_complement(words) / scale
+    return numbers
 
 
-def check_range(integers: npt.NDArray[np.int64], limit: float) -> None:
+def check_range(words: Words, limit: float) -> None:
     """Refuse an opened sum that no honest run can give: a wrap, a garbled share or a bad vector.
 
     Args:
-        integers: (n,) int64, the opened sum in ring units.
+        words: (n,) uint32 or uint64, the opened sum.
         limit: Largest magnitude allowed (``Query.limit``).
 
     Raises:
         RoleError: a coordinate is beyond ``limit``.
     """
+    integers = _twos_complement(words)
     if -limit <= integers.min(initial=0) and integers.max(initial=0) <= limit:
         return
     outside = (integers > limit) | (integers < -limit)
@@ -107,3 +109,7 @@ def check_range(integers: npt.NDArray[np.int64], limit: float) -> None:
 def as_words(buffer: bytes | memoryview, width: int) -> Words:
     """Return the words that ``buffer`` holds, little-endian, without copying."""
     return np.frombuffer(buffer, np.uint32) if width == 32 else np.frombuffer(buffer, np.uint64)
+
+
+def _twos_complement(words: Words) -> npt.NDArray[np.int32] | npt.NDArray[np.int64]:
+    return words.view(np.int32) if words.itemsize == 4 else words.view(np.int64)

@@ -1,17 +1,24 @@
 """Frames: what encode gives decode takes, and nothing else."""
 
 import ast
+import contextlib
 import json
+import os
+import resource
+import socket
+import struct
+import threading
 from multiprocessing import Pipe
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedgenome.errors import SpecError, WireError
 from fedgenome.secure import frames, parties, party
-from fedgenome.secure.frames import HEAD, MAGIC, Frame, Kind, decode, encode
+from fedgenome.secure.frames import HEAD, LENGTH, MAGIC, MAX_FRAME, Frame, Kind, Room, decode, encode
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -114,11 +121,137 @@ def test_frame_beyond_the_limit_is_not_sent(monkeypatch):
         encode(Frame(kind=Kind.PART, header={"site": "a"}, body=b"sealed"))
 
 
-def test_message_crosses_a_connection_whole():
-    ours, theirs = Pipe()
+# ── on a socket ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def ends():
+    """Two ends of a connection; a call takes half a second at most."""
+    with contextlib.ExitStack() as stack:
+        pair = [stack.enter_context(end) for end in Pipe()]
+        for end in pair:
+            with socket.socket(fileno=os.dup(end.fileno())) as twin:
+                for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+                    twin.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", 0, 500_000))
+        yield pair
+
+
+def prefixed(message):
+    return LENGTH.pack(len(message)) + message
+
+
+@contextlib.contextmanager
+def meanwhile(work, *given):
+    thread = threading.Thread(target=work, args=given)
+    thread.start()
+    yield
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@given(bodies=st.lists(st.binary(max_size=300), min_size=1, max_size=5), view=st.booleans())
+def test_messages_of_any_length_cross_one_after_another_in_one_room(bodies, view):
+    room, (ours, theirs) = Room(), Pipe()
     with ours, theirs:
-        frames.send(ours, Frame(kind=Kind.PART, header={"site": "a"}, body=b"sealed"))
-        assert frames.receive(theirs) == PART
+        for body in bodies:
+            sent = Frame(kind=Kind.PART, header={"site": "a"}, body=memoryview(body) if view else body)
+            frames.send(ours, sent)
+            assert frames.receive(theirs, room) == encode(sent)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**16 - 1, 2**18, 5_000_003])
+def test_message_larger_than_every_buffer_crosses_whole(ends, size):
+    body = np.random.default_rng(size).bytes(size)
+    with meanwhile(frames.send, ends[0], Frame(kind=Kind.WORDS, header={}, body=body)):
+        assert decode(frames.receive(ends[1])).body == body
+
+
+def test_stream_is_that_of_multiprocessing_connections(ends):
+    frame = decode(PART)
+    ends[0].send_bytes(PART)
+    assert frames.receive(ends[1]) == PART
+    frames.send(ends[0], frame)
+    assert ends[1].recv_bytes() == PART
+    frames.send(ends[0], frame)
+    assert os.read(ends[1].fileno(), 100) == len(PART).to_bytes(4, "big") + PART
+
+
+def test_bytes_that_come_one_by_one_make_a_message(ends):
+    def dribble():
+        for byte in prefixed(PART):
+            os.write(ends[0].fileno(), bytes([byte]))
+
+    with meanwhile(dribble):
+        assert frames.receive(ends[1]) == PART
+
+
+def test_message_is_overwritten_by_the_next_in_its_room_and_kept_without_one(ends):
+    room, other = Room(), encode(Frame(kind=Kind.PART, header={"site": "b"}, body=b"unseen"))
+    for message in (PART, other, PART, other):
+        os.write(ends[0].fileno(), prefixed(message))
+    first = frames.receive(ends[1], room)
+    frames.receive(ends[1], room)
+    kept = frames.receive(ends[1])
+    frames.receive(ends[1])
+    assert (first, kept) == (other, PART)
+
+
+def test_room_grows_to_the_largest_message_and_stays():
+    room = Room()
+    sizes = [len(room.of(size)) for size in (3, 1000, 0, 70)]
+    assert (sizes, room._held.size) == ([3, 1000, 0, 70], 1000)
+
+
+@pytest.mark.parametrize("cut", range(len(prefixed(PART))))
+def test_connection_cut_within_a_message_is_its_end(ends, cut):
+    os.write(ends[0].fileno(), prefixed(PART)[:cut])
+    ends[0].close()
+    with pytest.raises(EOFError):
+        frames.receive(ends[1])
+
+
+@pytest.mark.parametrize("length", [MAX_FRAME + 1, 2**32 - 1])
+def test_message_announced_beyond_the_limit_is_refused_and_takes_no_room(ends, length):
+    room = Room()
+    os.write(ends[0].fileno(), LENGTH.pack(length) + b"x")
+    with pytest.raises(OSError, match=f"a message of {length} bytes, at most {MAX_FRAME} are read"):
+        frames.receive(ends[1], room)
+    assert room._held.size == 0
+
+
+def test_message_that_is_announced_and_never_comes_takes_no_memory(ends):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    os.write(ends[0].fileno(), LENGTH.pack(1 << 30) + b"x")
+    ends[0].close()
+    with pytest.raises(EOFError):
+        frames.receive(ends[1])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+@pytest.mark.parametrize("sent", [b"", b"\0", prefixed(PART)[:-1]])
+def test_silence_before_or_within_a_message_ends_the_wait(ends, sent):
+    os.write(ends[0].fileno(), sent)
+    with pytest.raises(BlockingIOError):
+        frames.receive(ends[1])
+
+
+def test_peer_that_takes_no_more_bytes_ends_the_wait(ends):
+    with pytest.raises(BlockingIOError):
+        frames.send(ends[0], Frame(kind=Kind.PART, header={}, body=bytes(5_000_000)))
+
+
+def test_peer_that_is_gone_is_an_error(ends):
+    ends[1].close()
+    with pytest.raises(BrokenPipeError):
+        frames.send(ends[0], Frame(kind=Kind.ABORT, header={}))
+
+
+def test_neither_sending_nor_receiving_leaves_a_descriptor(ends):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        frames.send(ends[0], decode(PART))
+        frames.receive(ends[1])
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize("module", [frames, party, parties])

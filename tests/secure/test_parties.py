@@ -6,13 +6,14 @@ import threading
 from dataclasses import replace
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fedgenome.errors import Refused, SpecError
 from fedgenome.query import PARTIES
-from fedgenome.secure import frames, ring
+from fedgenome.secure import frames, party, ring
 from fedgenome.secure.frames import HEAD, MAGIC, Frame, Kind
 from fedgenome.secure.noise import sampler
 from fedgenome.secure.parties import WINDOW, Parties
@@ -28,6 +29,7 @@ from tests.secure.trio import (
     adds_exactly,
     ask,
     joined,
+    pids,
     raw,
     refused,
     sealed,
@@ -45,6 +47,14 @@ def test_sum_without_noise_is_exact_at_both_widths(trio, steps, unit, width):
 
 def test_sum_larger_than_every_buffer_is_exact(trio, steps):
     assert adds_exactly(trio, a_query(next(steps), length=300_000, unit="donor"))
+
+
+@pytest.mark.parametrize("unit", ["site", "donor"])
+@pytest.mark.parametrize("length", [1, party._BLOCK - 1, 2 * party._BLOCK + 1, 2**18 + 3])  # a sealed chunk: 2^20 bytes
+def test_sum_of_any_length_is_exact(trio, steps, length, unit):
+    query = a_query(next(steps), length=length, unit=unit)
+    answers = vectors(query, SITES[:4])
+    assert (ask(*trio, query, answers) == sum(answers.values())).all()
 
 
 def test_any_sites_in_any_order_give_their_own_sum(trio, steps):
@@ -126,7 +136,7 @@ def test_quorum_not_reached_is_refused_until_it_is(trio, steps):
         if count < TERMS.quorum:
             with refused("below-quorum"):
                 parties.reveal(list(answers)[:count])
-    assert len(parties.reveal(list(answers))) == PARTIES
+    assert (ring.signed(parties.reveal(list(answers))) == sum(answers.values())).all()
 
 
 @pytest.mark.parametrize("named", [SITES[:3], SITES[:5], [*SITES[:3], SITES[5]]])
@@ -215,6 +225,34 @@ def test_connections_cut_anywhere_leave_the_party_up(trio, steps):
         with raw(trio[0], 2) as link:
             os.write(link.fileno(), stream)
     assert adds_exactly(trio, a_query(next(steps)))
+
+
+@pytest.mark.parametrize("stream", [frames.LENGTH.pack(frames.MAX_FRAME + 1), b"\xff\xff\xff\xff" + bytes(100)])
+def test_announcing_too_long_a_message_ends_the_connection(trio, stream):
+    with raw(trio[0], 0) as link:
+        os.write(link.fileno(), stream)
+        assert link.poll(10)
+        with pytest.raises((EOFError, ConnectionResetError)):
+            link.recv_bytes()
+
+
+def test_party_grows_by_six_vectors_at_most(trio, steps):
+    # Much longer than any other test's vector, so that what the parties held for those hides little.
+    query, (parties, publics) = a_query(next(steps), length=2_000_000, mechanism=NOISE), trio
+    before, integers = peaks(parties), vectors(query, SITES[:1])["site-0"]
+    parties.begin(query)
+    for site in SITES:
+        parties.deliver(site, *sealed(query, publics, site, integers))
+    parties.reveal(SITES)
+    vector = query.question.length * query.width // 8
+    grown = [after - at_first for after, at_first in zip(peaks(parties), before, strict=True)]
+    assert max(grown) < 6 * vector
+
+
+def peaks(parties):
+    """Return the most bytes that each party process ever held."""
+    told = [Path(f"/proc/{pid}/status").read_text() for pid in pids(parties)]
+    return [int(text.partition("VmHWM:")[2].split()[0]) * 1024 for text in told]
 
 
 def test_stranger_without_the_key_is_turned_away(trio, steps):

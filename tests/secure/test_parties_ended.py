@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from multiprocessing.connection import Listener
 
 import pytest
 
 from fedgenome.errors import RoleError
 from fedgenome.query import PARTIES
-from fedgenome.secure import ring
+from fedgenome.secure import frames, ring
 from fedgenome.secure.parties import Parties, _Handle, _words
 from fedgenome.secure.party import IDENTITY
 from tests.secure.trio import (
@@ -63,6 +64,26 @@ def test_silent_party_that_takes_no_more_bytes_is_named(trio, steps):
                 hasty.deliver("site-0", parts, b"")
         finally:
             os.kill(pids(parties)[2], signal.SIGCONT)
+
+
+def test_party_that_falls_silent_within_a_reply_is_named(tmp_path):
+    path, key = str(tmp_path / "0.sock"), b"key"
+    with Listener(path, "AF_UNIX", authkey=key) as listener:
+        thread = threading.Thread(target=answer_half, args=(listener,))
+        thread.start()
+        hasty = Parties.connect(json.dumps([[path, key.hex()]]), timeout_seconds=0.5)
+        with hasty, pytest.raises(RoleError, match=r"^party 0 gave no answer for 0\.5 s$"):
+            hasty.ready()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def answer_half(listener):
+    with listener.accept() as link:
+        frames.receive(link)
+        os.write(link.fileno(), frames.LENGTH.pack(1000) + bytes(500))
+        with contextlib.suppress(EOFError):
+            frames.receive(link)  # until the other end hangs up
 
 
 def test_party_killed_between_deliveries_is_named_at_the_next(tmp_path):

@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 from multiprocessing import Pipe
 
+import numpy as np
 import pytest
 
 from fedgenome.query import PARTIES
@@ -390,6 +392,24 @@ def test_traceback_of_a_dying_party_withholds_the_text():
     assert done.returncode == 1
     assert "ValueError in a party (text withheld)" in done.stderr
     assert "GATTACA" not in done.stderr
+
+
+@pytest.mark.parametrize("width", [32, 64])
+@pytest.mark.parametrize("size", [1, party._BLOCK - 1, party._BLOCK, 2 * party._BLOCK + 1])
+def test_words_pass_through_crypten_in_place_and_unchanged(size, width):
+    words = np.random.default_rng(size).integers(0, 2**width, size, ring.dtype_of(width))
+    given = words.copy()
+    assert party._through_crypten(given) is given
+    assert given.dtype == words.dtype and (given == words).all()
+
+
+def test_passing_through_crypten_holds_a_block_at_a_time():
+    words = np.zeros(10**6, np.uint32)
+    tracemalloc.start()
+    party._through_crypten(words)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 8 * party._BLOCK < peak < 2 * words.nbytes / 3
 
 
 def test_importing_a_party_loads_no_torch():

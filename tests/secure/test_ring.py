@@ -1,6 +1,7 @@
 """The ring: encoding, two's complement, and the check after opening."""
 
 import math
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -114,17 +115,28 @@ def test_words_are_little_endian():
 
 @pytest.mark.parametrize("beyond", [1001, -1001, 2**63 - 1, -(2**63)])
 def test_sum_up_to_its_limit_passes_and_one_beyond_is_refused(beyond):
-    ring.check_range(np.array([1000, -1000, 0]), 1000.0)
+    ring.check_range(np.array([1000, -1000, 0]).view(np.uint64), 1000.0)
     with pytest.raises(RoleError, match=r"sum outside its declared range: 1 of 3 .* ±1000 ring units, the first at 1;"):
-        ring.check_range(np.array([5, beyond, 0]), 1000.0)
+        ring.check_range(np.array([5, beyond, 0]).view(np.uint64), 1000.0)
 
 
 def test_empty_sum_is_in_range():
-    ring.check_range(np.empty(0, np.int64), 1.0)
+    ring.check_range(np.empty(0, np.uint32), 1.0)
 
 
 @given(st.integers(2**30, 2**31 + 2**30))
 def test_sum_beyond_the_width_rule_is_noticed_until_it_wraps_onto_the_honest_range(true_sum):
     words = np.array([true_sum % 2**32], np.uint32)
     with pytest.raises(RoleError, match="declared range"):
-        ring.check_range(ring.signed(words), math.nextafter(2.0**30, 0))
+        ring.check_range(words, math.nextafter(2.0**30, 0))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_decoding_and_checking_hold_nothing_but_the_result(width):
+    words, held = np.ones(10**6, ring.dtype_of(width)), []
+    for work in (lambda: ring.decode(words, 4.0, width), lambda: ring.check_range(words, 10.0)):
+        tracemalloc.start()
+        work()
+        held.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert held[0] < 8 * words.size + 200_000 and held[1] < 200_000

@@ -55,8 +55,7 @@ def ask(parties, publics, query, answers):
     parties.begin(query)
     for site, integers in answers.items():
         parties.deliver(site, *sealed(query, publics, site, integers))
-    shares = parties.reveal(list(answers))
-    return ring.signed(shares[0] + shares[1] + shares[2])
+    return ring.signed(parties.reveal(list(answers)))
 
 
 def joined(parties):
