@@ -12,10 +12,12 @@ A frame is one message of ``multiprocessing.connection`` (``send_bytes``/``recv_
     PIN       {study, run, terms, roster}         -                    OK {terms, public, signature}
     BEGIN     {query}                             -                    OK {query}
     PART      {site, stamp}                       a sealed part        OK {}
-    REVEAL    {query, sites}                      -                    WORDS {query, set}
+    REVEAL    {query, sites}                      -                    WORDS {query, set}; of a selection
+                                                                       WINNERS {query, set, winners}
     ABORT     {}                                  -                    OK {}
     CLOSE     {}                                  -                    OK {}, then the party ends
     OK, WORDS as above; WORDS' body: one result share, little-endian unsigned words
+    WINNERS   as above; indices, largest first    -                    -
     REFUSED   {code, rule}                        -                    -
 
 Both ends hold a key (HMAC challenge of ``multiprocessing.connection``); the socket lies in a folder
@@ -52,6 +54,7 @@ class Kind(enum.IntEnum):
     OK = 64
     WORDS = 65
     REFUSED = 66
+    WINNERS = 67
 
 
 _WITH_BODY = (Kind.PART, Kind.WORDS)
