@@ -24,6 +24,7 @@ SIMULATION = "simulation: no privacy guarantee"
 NO_PRIVACY = "no privacy: trust model none releases exact sums"
 SIMULATED_ROLES = "simulated roles: ε holds for recipients of the release, not against the operator"
 SECURE_OFF = "secure aggregation off: the coordinator saw every site's vector in the clear"
+DEALT = "in select the dealer plus any one party learns everything: the dealer is a fourth operator who colludes with nobody"
 SIGNED = "keys and answers are signed and given once only: it can spoil or stop a run, not look inside a sum"
 _LIBRARIES = ("fedgenome", "numpy", "torch", "crypten", "cryptography", "dp-accounting", "flwr", "safetensors", "h5py")
 
@@ -181,6 +182,7 @@ def _alerts(facts: Facts) -> list[str]:
     """What must be read first: printed in red on every page."""
     lines = _absent(facts) + [SECURE_OFF] * (facts.study.secure == "off")
     lines += [SIMULATED_ROLES] * (facts.claims and facts.engine != "deployment")
+    lines += [DEALT] * (facts.claims and facts.plan.selects)
     return lines + [DECISION] * (facts.claims and facts.gate_reads_people)
 
 
@@ -233,6 +235,7 @@ def _mechanism(mechanism: Mechanism) -> dict[str, Any]:
         level: mechanism.level,
         "sampling": mechanism.sampling,
         "count": mechanism.count,
+        **({"winners": mechanism.winners} if mechanism.kind == "exponential" else {}),
         "where": mechanism.where,
     }
 
@@ -275,6 +278,7 @@ def _actors(facts: Facts) -> list[dict[str, str]]:
         )
         rows += [
             ("party", "to follow the protocol", collude if private else "one honest party of three hides single sites"),
+            *([("dealer", "to collude with nobody", DEALT)] if facts.plan.selects else []),
             ("network", "with nothing but delivery", "seeds travel sealed (HPKE), vectors encrypted (AES-GCM)"),
         ]
     if private:
@@ -309,6 +313,8 @@ def _not_covered(facts: Facts) -> list[tuple[str, str, str]]:
         ("later releases from the same data", "no", "their ε is added to this one"),
         ("three colluding parties", "no", "together they can open every site's vector"),
     ]
+    if facts.plan.selects:
+        rows.append(("the dealer and a party together", "no", DEALT))
     if facts.gate_reads_people:
         rows.append(("the decision to publish", "no", "it was taken by looking at real members and controls"))
     return rows

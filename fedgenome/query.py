@@ -118,7 +118,7 @@ def _check_reduction(question: Question) -> None:
     mechanism, selects = question.mechanism, question.reduce == "select"
     suits = mechanism is None or (mechanism.kind == "exponential") == selects
     require(suits, "exponential noise for a selection, Gaussian for a sum", reduce=question.reduce)
-    require(type(question.monotone) is bool and (selects or not question.monotone), "monotone for selections only")
+    require(question.monotone in (False, selects), "monotone for selections only")
     if not selects:
         return
     winners, m = question.reply_length, question.length

@@ -1,8 +1,8 @@
 """What a plan costs: (ε, δ) by privacy loss distributions (DESIGN §6). The one module over dp_accounting.
 
 All Gaussian queries of a plan are composed together, Poisson sampling included, under add-or-remove
-adjacency; a selection adds its level for each winner. Loading this module loads dp_accounting and SciPy (over a second),
-so that roles which start fast import it inside the functions that price.
+adjacency; a selection adds its level for each winner. Loading this module loads dp_accounting and
+SciPy (over a second), so that roles which start fast import it inside the functions that price.
 """
 
 from __future__ import annotations

@@ -14,26 +14,19 @@ import contextlib
 import json
 import os
 import queue
-import secrets
 import shutil
-import socket
-import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, wait
+from dataclasses import asdict, fields
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
 
-import fedgenome
 from fedgenome.closing import Closing
 from fedgenome.errors import Refused, RoleError, WireError, require
 from fedgenome.query import PARTIES, Array, Query, Roster, Terms
@@ -41,8 +34,9 @@ from fedgenome.secure import frames, ring
 from fedgenome.secure.frames import Frame, Kind
 from fedgenome.secure.generators import ROLES
 from fedgenome.secure.group import meeting
+from fedgenome.secure.handles import Handle, bounded, dial, spawn, spawn_party, tell
 from fedgenome.secure.identity import Identity
-from fedgenome.secure.party import IDENTITY, START_SECONDS, STATE, driver_socket, peer_socket, set_digest
+from fedgenome.secure.party import IDENTITY, START_SECONDS, STATE, peer_socket, set_digest
 from fedgenome.secure.runkeys import RunKey
 
 REPLY_SECONDS = 30.0  # silence that counts as failure
@@ -54,31 +48,15 @@ DEALER = "dealer"  # its folder, beside the parties' "0", "1" and "2"
 _LONGEST_PATH = 100  # bytes; a Unix socket's address holds 108
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Handle:
-    """What the driver holds of one party, or of the dealer: ``owed`` are the requests that still lack a reply."""
-
-    index: int
-    path: str
-    key: bytes = field(repr=False)
-    process: subprocess.Popen[bytes] | None = None
-    link: Connection | None = None
-    owed: deque[str] = field(default_factory=deque)
-
-    @property
-    def name(self) -> str:
-        return f"party {self.index}" if self.index < PARTIES else "dealer"
-
-
 class Parties(Closing):
     """The three parties; a context manager that leaves no process behind.
 
     Not safe for threads. One connection controls the parties at a time; another waits for its end.
     """
 
-    def __init__(self, handles: Sequence[_Handle], folder: Path | None, timeout_seconds: float) -> None:
+    def __init__(self, handles: Sequence[Handle], folder: Path | None, timeout_seconds: float) -> None:
         self._handles, self._folder, self._timeout = tuple(handles), folder, timeout_seconds
-        self._dealer: _Handle | None = None
+        self._dealer: Handle | None = None
         self._query: Query | None = None
         self._kept: tuple[Path, tuple[str, ...]] | None = None  # the folder and the identities in it
         self._met = False
@@ -103,7 +81,7 @@ class Parties(Closing):
                 size <= _LONGEST_PATH, f"a folder whose socket paths have at most {_LONGEST_PATH} bytes", bytes=size
             )
             for index in range(PARTIES):
-                parties._handles += (_spawn_party(index, private, seed, timeout_seconds),)
+                parties._handles += (spawn_party(index, private, seed, timeout_seconds),)
         except BaseException:
             parties.close()
             raise
@@ -114,7 +92,7 @@ class Parties(Closing):
         """Reach parties that another process started, by what its :meth:`addresses` gave."""
         pairs = enumerate(json.loads(addresses))
         return cls(
-            [_Handle(index=i, path=path, key=bytes.fromhex(key)) for i, (path, key) in pairs], None, timeout_seconds
+            [Handle(index=i, path=path, key=bytes.fromhex(key)) for i, (path, key) in pairs], None, timeout_seconds
         )
 
     def addresses(self) -> str:
@@ -142,11 +120,11 @@ class Parties(Closing):
             require(same, "the parties' folder, and a dealer or none, to stay the same for life")
             return self._kept[1]
         if dealer:
-            self._dealer = _spawn(PARTIES, "fedgenome.secure.dealer")
+            self._dealer = spawn(PARTIES, "fedgenome.secure.dealer")
         states = [folder / str(handle.index) for handle in self._handles]
         identities = tuple(Identity.kept(state / IDENTITY).public for state in states)
         for handle, state in zip(self._handles, states, strict=True):
-            _tell(handle, str(state))
+            tell(handle, str(state))
         if dealer:
             identities += (Identity.kept(folder / DEALER / IDENTITY).public,)
         self._kept = folder, identities
@@ -295,7 +273,7 @@ class Parties(Closing):
             shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
-    def _all(self) -> tuple[_Handle, ...]:
+    def _all(self) -> tuple[Handle, ...]:
         return (*self._handles, *filter(None, [self._dealer]))
 
     # ── opening ──────────────────────────────────────────────────────────────────────────────────
@@ -307,7 +285,7 @@ class Parties(Closing):
         addresses = [peer_socket(str(self._folder), handle.index) for handle in self._handles]
         where = meeting(study, run, terms, (*roster.parties, roster.dealer), addresses)
         identity = str(self._kept[0] / DEALER / IDENTITY)
-        _tell(self._dealer, {"meeting": asdict(where), "identity": identity, "timeout_seconds": self._timeout})
+        tell(self._dealer, {"meeting": asdict(where), "identity": identity, "timeout_seconds": self._timeout})
         self._met = True
 
     def _closing(self, sites: Sequence[str]) -> tuple[Query, dict[str, object], dict[str, str]]:
@@ -357,7 +335,7 @@ class Parties(Closing):
                 return RoleError(f"{cause.name} ended (signal {-code})")
         return RoleError(f"selection failed: {text or min(told.items())[1]}")
 
-    def _blamed(self, text: str) -> list[_Handle]:
+    def _blamed(self, text: str) -> list[Handle]:
         """Return whom a party's refusal names as the one that failed."""
         first = text.partition("REVEAL: ")[2].split(" ")[0].rstrip(",")
         return [handle for handle in self._all if ROLES[handle.index] == first]
@@ -372,7 +350,7 @@ class Parties(Closing):
         _raise_first(refusal for _, refusals in settled for refusal in refusals)
         return [replies[-1] for replies, _ in settled]
 
-    def _settle(self, handle: _Handle, seconds: float | None = None) -> tuple[list[Frame], list[Refused]]:
+    def _settle(self, handle: Handle, seconds: float | None = None) -> tuple[list[Frame], list[Refused]]:
         """Read every reply still owed."""
         replies: list[Frame] = []
         refusals: list[Refused] = []
@@ -383,7 +361,7 @@ class Parties(Closing):
                 refusals.append(refusal)
         return replies, refusals
 
-    def _send(self, handle: _Handle, kind: Kind, header: dict[str, object], body: bytes = b"") -> None:
+    def _send(self, handle: Handle, kind: Kind, header: dict[str, object], body: bytes = b"") -> None:
         link = self._link(handle)
         try:
             frames.send(link, Frame(kind=kind, header=header, body=body))
@@ -393,7 +371,7 @@ class Parties(Closing):
             raise self._lost(handle) from None
         handle.owed.append(f"{kind.name} {header.get('site', '')}".rstrip())
 
-    def _receive(self, handle: _Handle, seconds: float | None = None) -> Frame:
+    def _receive(self, handle: Handle, seconds: float | None = None) -> Frame:
         """Return the next reply, watching all the processes meanwhile."""
         link, seconds = self._link(handle), seconds or self._timeout
         deadline = time.monotonic() + seconds
@@ -417,20 +395,20 @@ class Parties(Closing):
             raise Refused(code, f"party {handle.index}, {asked}: {rule}")
         return reply
 
-    def _link(self, handle: _Handle) -> Connection:
+    def _link(self, handle: Handle) -> Connection:
         """Return the connection to a party, made once its socket is there."""
         deadline = time.monotonic() + START_SECONDS
         while handle.link is None:
             # Client has no timeout of its own, and a party that serves another connection does not greet:
             # a thread waits, and the party's end sets it free.
             answer: queue.SimpleQueue[Connection | None] = queue.SimpleQueue()
-            threading.Thread(target=_dial, args=(handle.path, handle.key, answer), daemon=True).start()
+            threading.Thread(target=dial, args=(handle.path, handle.key, answer), daemon=True).start()
             link = self._dialled(handle, answer, deadline)
-            handle.link = link and _bounded(link, self._timeout)
+            handle.link = link and bounded(link, self._timeout)
         return handle.link
 
     def _dialled(
-        self, handle: _Handle, answer: queue.SimpleQueue[Connection | None], deadline: float
+        self, handle: Handle, answer: queue.SimpleQueue[Connection | None], deadline: float
     ) -> Connection | None:
         while True:
             self.check()
@@ -439,78 +417,22 @@ class Parties(Closing):
             with contextlib.suppress(queue.Empty):
                 return answer.get(timeout=_GLANCE)
 
-    def _lost(self, handle: _Handle) -> RoleError:
+    def _lost(self, handle: Handle) -> RoleError:
         if handle.process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):  # the socket goes just before the process
                 handle.process.wait(_GRACE)
         self.check()
         return RoleError(f"{handle.name} closed its connection")
 
-    def _silent(self, handle: _Handle, seconds: float) -> RoleError:
+    def _silent(self, handle: Handle, seconds: float) -> RoleError:
         return RoleError(f"{handle.name} gave no answer for {seconds:g} s")
-
-
-def _spawn_party(index: int, folder: Path, seed: int | None, timeout_seconds: float) -> _Handle:
-    """Start one party; its first line of stdin is its configuration, the pipe's end its death."""
-    handle = _spawn(index, "fedgenome.secure.party")
-    handle.path, handle.key = driver_socket(str(folder), index), secrets.token_bytes(32)
-    facts = {"index": index, "folder": str(folder), "seed": seed, "timeout_seconds": timeout_seconds}
-    _tell(handle, facts | {"authkey": handle.key.hex()})
-    return handle
-
-
-def _spawn(index: int, module: str) -> _Handle:
-    process = subprocess.Popen(
-        # -P: the user's folder must not come first on the path.
-        [sys.executable, "-P", "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        env=_environment(),
-        start_new_session=True,  # Ctrl-C reaches the driver only, which then ends its parties
-    )
-    return _Handle(index=index, path="", key=b"", process=process)
-
-
-def _tell(handle: _Handle, line: object) -> None:
-    """Write one line of JSON to a party's stdin."""
-    pipe = handle.process and handle.process.stdin
-    if pipe:
-        with contextlib.suppress(BrokenPipeError):  # it ended already: check() says so
-            pipe.write(json.dumps(line).encode() + b"\n")
-            pipe.flush()
 
 
 def _plain(facts: Terms | Roster) -> dict[str, object]:
     return {each.name: getattr(facts, each.name) for each in fields(facts) if each.init}
 
 
-def _environment() -> dict[str, str]:
-    """Return our environment with one thread, and with this very copy of fedgenome importable."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    home = Path(fedgenome.__file__).resolve().parent.parent
-    if home.name not in ("site-packages", "dist-packages"):
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(home), os.environ.get("PYTHONPATH")]))
-    return environment
-
-
-def _dial(path: str, key: bytes, answer: queue.SimpleQueue[Connection | None]) -> None:
-    try:
-        answer.put(Client(path, "AF_UNIX", authkey=key))
-    except (OSError, EOFError, AuthenticationError):
-        time.sleep(0.02)  # not listening yet; ask again
-        answer.put(None)
-
-
-def _bounded(link: Connection, seconds: float) -> Connection:
-    """Bound each read and write: a stopped party leaves its socket open."""
-    with socket.socket(fileno=os.dup(link.fileno())) as twin:  # options belong to the socket, not to the number
-        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
-        twin.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        twin.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    return link
-
-
-def _agree(handle: _Handle, same: bool) -> None:
+def _agree(handle: Handle, same: bool) -> None:
     if not same:
         raise RoleError(f"{handle.name} answered something else than was asked")
 

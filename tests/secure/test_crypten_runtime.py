@@ -88,4 +88,4 @@ def test_waiting_for_absent_members_ends_in_time(tmp_path):
 def test_stop_without_start_leaves_no_group_and_may_be_repeated():
     for _ in range(2):
         crypten_runtime.stop()
-        assert not crypten_runtime._load().is_initialized()
+        assert not crypten_runtime.load().is_initialized()
