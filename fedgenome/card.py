@@ -24,7 +24,7 @@ SIMULATION = "simulation: no privacy guarantee"
 NO_PRIVACY = "no privacy: trust model none releases exact sums"
 SIMULATED_ROLES = "simulated roles: ε holds for recipients of the release, not against the operator"
 SECURE_OFF = "secure aggregation off: the coordinator saw every site's vector in the clear"
-DEALT = "in select the dealer plus any one party learns everything: the dealer is a fourth operator who colludes with nobody"
+DEALT = "in select the dealer plus any one party learns everything: it is a fourth operator who colludes with nobody"
 SIGNED = "keys and answers are signed and given once only: it can spoil or stop a run, not look inside a sum"
 _LIBRARIES = ("fedgenome", "numpy", "torch", "crypten", "cryptography", "dp-accounting", "flwr", "safetensors", "h5py")
 

@@ -106,7 +106,7 @@ def federate(
 
 
 def _with_identities(prepared: Prepared, place: Place, running: Parties | None) -> Study:
-    """Name the keys of the simulated roles in the Study, a dealer's only if a method selects; resumed runs find them."""
+    """Name the keys of the simulated roles in the Study; a resumed run finds them again."""
     study = prepared.study
     if running is None:
         return study

@@ -118,7 +118,7 @@ def test_arguments_that_do_not_fit_are_refused(change, rule):
 
 
 def test_clipped_sum_cannot_be_built_elsewhere_or_changed():
-    with pytest.raises(SpecError, match="expected a ClippedSum built by sum_rows or sum_gradients"):
+    with pytest.raises(SpecError, match="expected a ClippedSum built by sum_rows, sum_scores or"):
         ClippedSum(value=np.zeros(2), bound=1.0, token=object())
     built = sum_rows(np.ones((1, 2)), np.zeros(1, int), np.ones(1, bool), 1.0)
     with pytest.raises(ValueError, match="read-only"):
