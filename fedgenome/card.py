@@ -131,7 +131,7 @@ def build_card(facts: Facts) -> dict[str, Any]:
         "about": _about(facts),
         "guarantee": _guarantee(facts),
         "trust": {"model": facts.study.privacy.trust, "secure": facts.study.secure, "actors": _actors(facts)},
-        "mechanisms": [_mechanism(m) for m in facts.plan.mechanisms],
+        "mechanisms": [_mechanism(m, facts.claims) for m in facts.plan.mechanisms],
         "composition": _composition(facts),
         "not_covered": [{"what": what, "covered": covered, "why": why} for what, covered, why in _not_covered(facts)],
         "risk": _risk(facts),
@@ -227,15 +227,17 @@ def _guarantee(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _mechanism(mechanism: Mechanism) -> dict[str, Any]:
-    level = "noise_multiplier" if mechanism.kind == "gaussian" else "epsilon"
+def _mechanism(mechanism: Mechanism, claims: bool) -> dict[str, Any]:
+    if mechanism.kind == "gaussian":
+        level: dict[str, Any] = {"noise_multiplier": mechanism.level}
+    else:  # what it costs is an ε, of which a simulation prints none
+        level = {"winners": mechanism.winners} | ({"epsilon": mechanism.level} if claims else {})
     return {
         "scope": mechanism.scope,
         "kind": mechanism.kind,
-        level: mechanism.level,
+        **level,
         "sampling": mechanism.sampling,
         "count": mechanism.count,
-        **({"winners": mechanism.winners} if mechanism.kind == "exponential" else {}),
         "where": mechanism.where,
     }
 

@@ -3,11 +3,12 @@
 What :class:`~fedgenome.secure.once.Once` holds of an attempt goes through two stages, each behind the query's
 header, so that a party that lost everything else in a crash goes on with the same noise::
 
-    HEAD      >I        bytes of the header; then the header, JSON
-    noise     32 bytes  key of the noise; then this party's share of the scores, ring words
+    HEAD      >32sI     a key, or zeros | bytes of the header; then the header, JSON
+    noise               this party's share of the scores, ring words, masked by a stream of the key
     winners             >u4 a winner
 
-The second overwrites the first. After a crash parties may stand at different stages: those that know the
+Noise and mask are streams of the key, which the second stage overwrites: what the disk may still hold of the
+share is then worth nothing. After a crash parties may stand at different stages: those that know the
 winners tell the others, who compute only if nobody does.
 """
 
@@ -16,9 +17,11 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fedgenome.errors import Refused, RoleError
 from fedgenome.query import Array, Query, Terms, from_header
@@ -27,11 +30,10 @@ from fedgenome.secure.group import Group
 from fedgenome.secure.once import Once
 from fedgenome.secure.select import Machine
 from fedgenome.selection import Selection
-from fedgenome.streams import Root, Stream
+from fedgenome.streams import Root
 
-HEAD = struct.Struct(">I")
+HEAD = struct.Struct(">32sI")
 NOISE, WINNERS = "noise", "winners"  # stages, as the record's digest names them
-_KEY_BYTES = 32
 _INDEX = np.dtype(">u4")
 
 
@@ -65,7 +67,7 @@ class Chooser:
         when = (query.method, query.step, query.attempt) if self._root.seeded else (query.digest,)
         key = self._root.derive("select", *when)
         # On the disk before anybody sees anything that depends on it: the noise of an attempt is drawn once.
-        self._keep(query, attempt, opened, NOISE, [key, total.data.cast("B")])
+        self._keep(query, attempt, f"{opened} {NOISE}", key, _masked(key, total).data.cast("B"))
         with self._machine() as machine:
             found = _run(selection, key, total, machine, opened)
         return self._found(query, attempt, opened, found)
@@ -81,11 +83,11 @@ class Chooser:
         blob = self._once.body(attempt)
         if blob is None:
             raise Refused("opened-before", "the answer was lost in a crash; its attempt stays spent")
-        end = HEAD.size + HEAD.unpack_from(blob)[0]
-        query, rest = from_header(json.loads(blob[HEAD.size : end]), terms, None), blob[end:]
+        key, header, rest = unpack(blob)
+        query = from_header(header, terms, None)
         selection = _asked(query)
         if stage == NOISE:
-            key, total = rest[:_KEY_BYTES], ring.as_words(rest[_KEY_BYTES:], query.width)
+            total = unmasked(key, rest, query.width)
             with self._machine() as machine:
                 found = _run(selection, key, total, machine, opened)
             return self._found(query, attempt, opened, found)
@@ -97,13 +99,13 @@ class Chooser:
         return found
 
     def _found(self, query: Query, attempt: str, opened: str, winners: tuple[int, ...]) -> tuple[int, ...]:
-        self._keep(query, attempt, opened, WINNERS, [np.array(winners, _INDEX).tobytes()])
+        self._keep(query, attempt, f"{opened} {WINNERS}", bytes(32), np.array(winners, _INDEX).tobytes())
         self._done.add(attempt)
         return winners
 
-    def _keep(self, query: Query, attempt: str, opened: str, stage: str, body: Sequence[bytes | memoryview]) -> None:
+    def _keep(self, query: Query, attempt: str, stage: str, key: bytes, rest: bytes | memoryview) -> None:
         header = json.dumps(query.header(), separators=(",", ":")).encode()
-        self._once.record(attempt, f"{query.digest} {opened} {stage}", [HEAD.pack(len(header)), header, *body])
+        self._once.record(attempt, f"{query.digest} {stage}", [HEAD.pack(key, len(header)), header, rest])
 
     @contextlib.contextmanager
     def _machine(self) -> Iterator[Machine]:
@@ -116,6 +118,35 @@ class Chooser:
             raise Refused("group-failed", str(fault)) from None
 
 
+def unpack(blob: bytes) -> tuple[bytes, dict[str, Any], bytes]:
+    """Return key, query's header and the rest of what is kept."""
+    key, size = HEAD.unpack_from(blob)
+    end = HEAD.size + size
+    return key, json.loads(blob[HEAD.size : end]), blob[end:]
+
+
+def unmasked(key: bytes, rest: bytes, width: int) -> Array:
+    """Return the share that is kept, uint32 or uint64 (length,)."""
+    masked: Array = ring.as_words(rest, width)
+    return masked - _mask(key, masked.size, width)
+
+
+def noise_of(selection: Selection, key: bytes) -> npt.NDArray[np.int64]:
+    """Return the noise that a key stands for, int64 (winners, scores)."""
+    return select.draw_noise(selection, Root(key, seeded=False).stream("noise"))
+
+
+def _masked(key: bytes, total: Array) -> Array:
+    masked: Array = total + _mask(key, total.size, total.itemsize * 8)
+    return masked
+
+
+def _mask(key: bytes, n: int, width: int) -> Array:
+    mask: Array = np.empty(n, ring.dtype_of(width))
+    Root(key, seeded=False).stream("mask").fill(mask)
+    return mask
+
+
 def _asked(query: Query) -> Selection:
     if query.selection is None:
         raise Refused("unsupported", "no selection")
@@ -123,4 +154,4 @@ def _asked(query: Query) -> Selection:
 
 
 def _run(selection: Selection, key: bytes, total: Array, machine: Machine, opened: str) -> tuple[int, ...]:
-    return select.run(selection, total, select.draw_noise(selection, Stream(key)), machine, opened)
+    return select.run(selection, total, noise_of(selection, key), machine, opened)

@@ -18,9 +18,7 @@ from fedgenome.secure import ring
 from fedgenome.secure.frames import Kind
 from fedgenome.secure.once import Once
 from fedgenome.secure.party import ANSWERS
-from fedgenome.secure.select import draw_noise
-from fedgenome.secure.winners import HEAD
-from fedgenome.streams import Stream
+from fedgenome.secure.winners import noise_of, unmasked, unpack
 from tests.secure.quartet import quartet, top
 from tests.secure.trio import SITES, gone_within, running
 
@@ -170,9 +168,9 @@ def on_disk(kept, width):
     for index in range(PARTIES):
         with Once(kept / str(index) / ANSWERS) as once:
             body = once.body(once.last[0])
-        rest = body[HEAD.size + HEAD.unpack_from(body)[0] :]
-        total = total + ring.as_words(rest[32:], width)
-        keys.append(rest[:32])
+        key, _, rest = unpack(body)
+        total = total + unmasked(key, rest, width)
+        keys.append(key)
     return total, keys
 
 
@@ -185,9 +183,7 @@ def test_selection_that_a_dead_dealer_cut_short_gives_the_same_winners_later(tmp
         assert gone_within(3, four.pids)
     total, keys = on_disk(kept, query.width)
     assert (ring.signed(total) == sum(scores(query).values())).all()
-    noised = [
-        ring.signed(total) + sum(n) for n in zip(*(draw_noise(query.selection, Stream(k)) for k in keys), strict=True)
-    ]
+    noised = list(ring.signed(total) + sum(noise_of(query.selection, key) for key in keys))
     with quartet(tmp_path, kept) as four:
         replies = four.asked(query, [THREE] * PARTIES)
         found = [reply.header["winners"] for reply in replies]
