@@ -127,12 +127,14 @@ def test_set_below_the_quorum_opens_no_winner(four, steps):
 
 def struck_in_mid_selection(four, query, victim, how):
     """Signal one role once all have kept their noise; return the error, and after how many seconds it came."""
+    first = four.query(9, 2)
+    four.ask(first, scores(first))  # all have met
     four.parties.begin(query)
     four.deliver(query, scores(query))
     struck, answers = [], [four.kept / str(index) / ANSWERS for index in range(PARTIES)]
 
     def strike():
-        while not all(b" noise" in file.read_bytes() for file in answers):
+        while not all(query.digest.encode() in file.read_bytes() for file in answers):
             time.sleep(0.005)
         os.kill(four.pids[victim], how)
         struck.append(time.monotonic())
