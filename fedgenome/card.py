@@ -24,6 +24,7 @@ SIMULATION = "simulation: no privacy guarantee"
 NO_PRIVACY = "no privacy: trust model none releases exact sums"
 SIMULATED_ROLES = "simulated roles: ε holds for recipients of the release, not against the operator"
 SECURE_OFF = "secure aggregation off: the coordinator saw every site's vector in the clear"
+DEALT = "in select the dealer plus any one party learns everything: it is a fourth operator who colludes with nobody"
 SIGNED = "keys and answers are signed and given once only: it can spoil or stop a run, not look inside a sum"
 _LIBRARIES = ("fedgenome", "numpy", "torch", "crypten", "cryptography", "dp-accounting", "flwr", "safetensors", "h5py")
 
@@ -130,7 +131,7 @@ def build_card(facts: Facts) -> dict[str, Any]:
         "about": _about(facts),
         "guarantee": _guarantee(facts),
         "trust": {"model": facts.study.privacy.trust, "secure": facts.study.secure, "actors": _actors(facts)},
-        "mechanisms": [_mechanism(m) for m in facts.plan.mechanisms],
+        "mechanisms": [_mechanism(m, facts.claims) for m in facts.plan.mechanisms],
         "composition": _composition(facts),
         "not_covered": [{"what": what, "covered": covered, "why": why} for what, covered, why in _not_covered(facts)],
         "risk": _risk(facts),
@@ -181,6 +182,7 @@ def _alerts(facts: Facts) -> list[str]:
     """What must be read first: printed in red on every page."""
     lines = _absent(facts) + [SECURE_OFF] * (facts.study.secure == "off")
     lines += [SIMULATED_ROLES] * (facts.claims and facts.engine != "deployment")
+    lines += [DEALT] * (facts.claims and facts.plan.selects)
     return lines + [DECISION] * (facts.claims and facts.gate_reads_people)
 
 
@@ -225,12 +227,15 @@ def _guarantee(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _mechanism(mechanism: Mechanism) -> dict[str, Any]:
-    level = "noise_multiplier" if mechanism.kind == "gaussian" else "epsilon"
+def _mechanism(mechanism: Mechanism, claims: bool) -> dict[str, Any]:
+    if mechanism.kind == "gaussian":
+        level: dict[str, Any] = {"noise_multiplier": mechanism.level}
+    else:  # what it costs is an ε, of which a simulation prints none
+        level = {"winners": mechanism.winners} | ({"epsilon": mechanism.level} if claims else {})
     return {
         "scope": mechanism.scope,
         "kind": mechanism.kind,
-        level: mechanism.level,
+        **level,
         "sampling": mechanism.sampling,
         "count": mechanism.count,
         "where": mechanism.where,
@@ -275,6 +280,7 @@ def _actors(facts: Facts) -> list[dict[str, str]]:
         )
         rows += [
             ("party", "to follow the protocol", collude if private else "one honest party of three hides single sites"),
+            *([("dealer", "to collude with nobody", DEALT)] if facts.plan.selects else []),
             ("network", "with nothing but delivery", "seeds travel sealed (HPKE), vectors encrypted (AES-GCM)"),
         ]
     if private:
@@ -309,6 +315,8 @@ def _not_covered(facts: Facts) -> list[tuple[str, str, str]]:
         ("later releases from the same data", "no", "their ε is added to this one"),
         ("three colluding parties", "no", "together they can open every site's vector"),
     ]
+    if facts.plan.selects:
+        rows.append(("the dealer and a party together", "no", DEALT))
     if facts.gate_reads_people:
         rows.append(("the decision to publish", "no", "it was taken by looking at real members and controls"))
     return rows

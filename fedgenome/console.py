@@ -60,6 +60,7 @@ def table(prices: Prices) -> str:
         grid.add_column(name, justify="left" if name == "method" else "right")
     for part in prices.parts:
         level = "none" if part.noise_multiplier is None else f"{part.noise_multiplier:.4g}"
+        level = level if part.epsilon is None else f"ε = {part.epsilon:.4g}"
         size = f"{part.site_bytes / 1e6:.2f} MB"
         row = (
             part.method,

@@ -16,7 +16,7 @@ from fedgenome.federation.coordinator import Coordinator, Job
 from fedgenome.federation.site import SiteAgent
 from fedgenome.prepare import Prepared
 from fedgenome.privacy.ledger import Budget, Ledger
-from fedgenome.query import Array
+from fedgenome.query import PARTIES, Array
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.once import Once
 from fedgenome.secure.parties import Parties
@@ -84,7 +84,7 @@ def federate(
         RoleError: a party ended, or too few sites answered.
         BudgetRefused: a site's ledger, or the plan's reserve, has too little left.
     """
-    study = _with_identities(prepared.study, place, running)
+    study = _with_identities(prepared, place, running)
     job = Job(
         study=study,
         plan=prepared.plan,
@@ -105,12 +105,14 @@ def federate(
     )
 
 
-def _with_identities(study: Study, place: Place, running: Parties | None) -> Study:
+def _with_identities(prepared: Prepared, place: Place, running: Parties | None) -> Study:
     """Name the keys of the simulated roles in the Study; a resumed run finds them again."""
+    study = prepared.study
     if running is None:
         return study
     sites = {site.name: Identity.kept(place.ledgers / site.name / IDENTITY).public for site in study.roster}
-    return study.with_keys(sites, running.keep(place.parties))
+    parties = running.keep(place.parties, dealer=prepared.plan.selects)
+    return study.with_keys(sites, parties[:PARTIES], *parties[PARTIES:])
 
 
 @contextlib.contextmanager

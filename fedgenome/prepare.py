@@ -125,7 +125,8 @@ class Part:
 
     Attributes:
         queries: How many the plan holds, retries included.
-        noise_multiplier: Standard deviation / sensitivity; None without noise.
+        noise_multiplier: Standard deviation / sensitivity; None without Gaussian noise.
+        epsilon: Cost of one query that selects, all its winners; None of any other.
         elements: Numbers in a site's answer.
         bits: Ring width.
         site_bytes: Bytes of vector that one site uploads for all of them.
@@ -134,6 +135,7 @@ class Part:
     method: str
     queries: int
     noise_multiplier: float | None
+    epsilon: float | None
     sampling: float
     elements: int
     bits: int
@@ -187,7 +189,9 @@ def _parts(prepared: Prepared, label: str, rng: np.random.Generator) -> list[Par
         if mechanism in wanted:
             parts.append(_part(prepared, label, question, plan.allowed(mechanism) if mechanism else 1))
             wanted.discard(mechanism)
-        state = method.learn(state, question, np.zeros(question.reply_length))
+        sums = question.reduce == "sum"
+        reply = np.zeros(question.reply_length) if sums else np.arange(question.reply_length)
+        state = method.learn(state, question, reply)
     return parts
 
 
@@ -199,7 +203,8 @@ def _part(prepared: Prepared, label: str, question: Question, queries: int) -> P
     return Part(
         method=label,
         queries=queries,
-        noise_multiplier=mechanism.level if mechanism else None,
+        noise_multiplier=mechanism.level if mechanism and mechanism.kind == "gaussian" else None,
+        epsilon=mechanism.level * mechanism.winners if mechanism and mechanism.kind == "exponential" else None,
         sampling=mechanism.sampling if mechanism else 1.0,
         elements=question.length,
         bits=query.width,

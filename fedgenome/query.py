@@ -21,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fedgenome.errors import WireError, require
+from fedgenome.selection import MOST_SCORES, Selection, scale_of
+from fedgenome.selection import PARTIES as PARTIES
 
 Array = npt.NDArray[Any]
 _WORDS = {"reduce": ("sum", "select"), "unit": ("donor", "site"), "precision": ("float64", "float32")}
 State = dict[str, Array]  # counters as 0-d int64: safetensors hold it, so it is the checkpoint
 
-PARTIES = 3
 _KEY = re.compile(r"[0-9a-f]{64}")
 MICRO_BATCH = 16  # masked slots whose gradients are added in float32; across them in float64
 BLOCK_TAIL = 1e-12  # chance that a Poisson sample exceeds the micro-batches charged for; goes into δ
@@ -42,11 +43,12 @@ class Mechanism:
 
     Attributes:
         kind: ``gaussian`` for sums, ``exponential`` for selections.
-        level: Noise multiplier (standard deviation / sensitivity, rounding included), or ε.
+        level: Noise multiplier (standard deviation / sensitivity, rounding included), or ε of one winner.
         sampling: Poisson rate q of each donor, in (0, 1].
         count: How many queries of this form.
         where: Noise is added by the ``parties`` inside MPC, or at ``home`` by each site.
         scope: The part of the ledger that is charged.
+        winners: Indices k that a selection opens: it costs k·level. 1 for sums.
     """
 
     kind: Literal["gaussian", "exponential"]
@@ -55,6 +57,7 @@ class Mechanism:
     count: int = 1
     where: Literal["parties", "home"] = "parties"
     scope: str = "train"
+    winners: int = 1
 
     def __post_init__(self) -> None:
         require(self.kind in ("gaussian", "exponential"), "kind gaussian or exponential", kind=self.kind)
@@ -62,6 +65,9 @@ class Mechanism:
         require(0 < self.sampling <= 1, "0 < sampling <= 1", sampling=self.sampling)
         require(self.count >= 1, "count >= 1", count=self.count)
         require(self.where in ("parties", "home"), "where parties or home", where=self.where)
+        most = 1 if self.kind == "gaussian" else MOST_SCORES
+        whole = type(self.winners) is int and 1 <= self.winners <= most
+        require(whole, f"1 <= winners <= {most}", kind=self.kind, winners=self.winners)
 
     @property
     def form(self) -> Mechanism:
@@ -76,13 +82,15 @@ class Question:
     Attributes:
         payload: Arrays the sites need (weights, bin edges); copied and read-only.
         length: Numbers a site answers with.
-        reply_length: Numbers the sum gives back (``length`` for sums).
+        reply_length: Numbers the sum gives back: ``length`` for sums, the number k of winners for selections.
         bound: L2 bound C of one unit's contribution (``sum``) or Δs per score (``select``).
         mechanism: Its protection; None only under trust model ``none``.
-        reduce: ``sum``, or ``select``: the index of the largest score.
+        reduce: ``sum``, or ``select``: the indices of the k largest scores, largest first.
         unit: Whose contribution is bounded.
         precision: Arithmetic in which a site adds its donors. float32 sums depend on the order of
             adding, which removing a donor changes: that is charged.
+        monotone: For ``select``: no unit's scores are negative, so that adding one raises all or none, and
+            half the noise does.
     """
 
     payload: Mapping[str, Array]
@@ -93,14 +101,30 @@ class Question:
     reduce: Literal["sum", "select"] = "sum"
     unit: Literal["donor", "site"] = "donor"
     precision: Literal["float64", "float32"] = "float64"
+    monotone: bool = False
 
     def __post_init__(self) -> None:
         require(self.length >= 1, "length >= 1", length=self.length)
         require(0 < self.bound < math.inf, "0 < bound < inf", bound=self.bound)
         for name, words in _WORDS.items():
             require(getattr(self, name) in words, f"{name} one of {words}", **{name: getattr(self, name)})
+        _check_reduction(self)
         frozen = {name: _read_only(array) for name, array in sorted(self.payload.items())}
         object.__setattr__(self, "payload", MappingProxyType(frozen))
+
+
+def _check_reduction(question: Question) -> None:
+    """Check that the noise is of the kind that suits what is done with the sum."""
+    mechanism, selects = question.mechanism, question.reduce == "select"
+    suits = mechanism is None or (mechanism.kind == "exponential") == selects
+    require(suits, "exponential noise for a selection, Gaussian for a sum", reduce=question.reduce)
+    require(question.monotone in (False, selects), "monotone for selections only")
+    if not selects:
+        return
+    winners, m = question.reply_length, question.length
+    require(1 <= winners <= m <= MOST_SCORES, f"1 <= winners <= scores <= {MOST_SCORES}", winners=winners, scores=m)
+    priced = mechanism is None or (mechanism.where, mechanism.winners) == ("parties", winners)
+    require(priced, "a selection noised by the parties and priced for all its winners", winners=winners)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,10 +226,12 @@ class Query:
             payload, is told it (:meth:`blind`).
         sensitivity: Δ in ring units: how far one unit can move the integer sum (L2; per score in
             ``select``). s·C, plus √n because a site's sum is rounded (two roundings of 1/2 a coordinate),
-            plus what the order of adding can change in finite precision (DESIGN §6).
+            plus what the order of adding can change in finite precision (DESIGN §6). A selection's s·Δs is
+            whole, and nothing is rounded.
         sigma_ring: Standard deviation of the noise that remains when t parties' noise is taken off; 0:
             none. DG(σ²) post-processes N(0, σ² − 4), so σ² = (z·Δ)² + 4 (DESIGN §6).
-        limit: Largest magnitude an honest opened sum can have, noise included: D·(s·C + 1) + S + 10·σ.
+        limit: Largest magnitude an honest opened sum can have, noise included: D·(s·C + 1) + S + 10·σ; for
+            selections see :attr:`Selection.limit`.
     """
 
     question: Question
@@ -233,7 +259,7 @@ class Query:
         object.__setattr__(self, "sensitivity", _sensitivity(*given))
         object.__setattr__(self, "sigma_ring", _sigma_ring(*given))
         object.__setattr__(self, "limit", _limit(*given))
-        rounding = math.sqrt(self.question.length) / (self.scale * self.question.bound)
+        rounding = _rounding(self.question, self.scale)
         require(rounding <= _ROUNDING_OK, f"rounding sqrt(n)/(s*C) <= {_ROUNDING_OK}", rounding=rounding)
         require(self.limit < 2.0**62, "a sum below 2^62 ring units", limit=self.limit)
         derived = [self.width, self.sensitivity.hex(), self.sigma_ring.hex()]
@@ -254,6 +280,11 @@ class Query:
         """Bits of the ring. Two spare bits let a wrap show after opening."""
         return 32 if self.limit < 2.0**30 else 64
 
+    @property
+    def selection(self) -> Selection | None:
+        """What the parties select by; None where they open the sum itself (also a selection without noise)."""
+        return _selection(self.question, self.terms, self.scale)
+
     def header(self) -> dict[str, Any]:
         """Every field but the payload, as plain JSON values: what the digest covers and what travels.
 
@@ -270,7 +301,7 @@ class Query:
         return replace(self, question=replace(self.question, payload={}))
 
 
-_QUESTION_FIELDS = ("length", "reply_length", "bound", "reduce", "unit", "precision")
+_QUESTION_FIELDS = ("length", "reply_length", "bound", "reduce", "unit", "precision", "monotone")
 _QUERY_FIELDS = ("study", "run", "method", "step", "attempt", "scale", "payload_digest")
 
 
@@ -305,7 +336,7 @@ def choose_scale(question: Question, terms: Terms) -> float:
     """Return the power of two s that a query of ``question`` is encoded with (DESIGN §5).
 
     The finest useful scale makes rounding 2^-10 of the bound; a coarser one is taken where that lets
-    the sum fit 32 bits and rounding still costs at most 2 %.
+    the sum fit 32 bits and rounding still costs at most 2 %. Scores are not rounded: :func:`scale_of`.
 
     Raises:
         SpecError: no scale fits even 64 bits.
@@ -314,6 +345,8 @@ def choose_scale(question: Question, terms: Terms) -> float:
     >>> choose_scale(Question(payload={}, length=4, reply_length=4, bound=1.0, mechanism=None), terms)
     2048.0
     """
+    if question.reduce == "select":
+        return scale_of(question.bound)
     finest = 2.0 ** math.ceil(math.log2(math.sqrt(question.length) / (_ROUNDING_GOAL * question.bound)))
     coarsest = math.sqrt(question.length) / (_ROUNDING_OK * question.bound)
     fitting = [s for s in _halvings(finest, coarsest) if _limit(question, terms, s) < 2.0**62]
@@ -323,6 +356,32 @@ def choose_scale(question: Question, terms: Terms) -> float:
 
 def _halvings(finest: float, coarsest: float) -> list[float]:
     return [finest / 2**k for k in range(64) if finest / 2**k >= coarsest]
+
+
+def _rounding(question: Question, scale: float) -> float:
+    """What rounding costs of the sensitivity, relatively; scores must not need any."""
+    if question.reduce == "sum":
+        return math.sqrt(question.length) / (scale * question.bound)
+    sensitivity = scale * question.bound
+    require(sensitivity.is_integer(), "scores of whole ring units", sensitivity=sensitivity)
+    return 0.0
+
+
+def _units(question: Question, terms: Terms) -> int:
+    return terms.sites if question.unit == "site" else terms.donors
+
+
+def _selection(question: Question, terms: Terms, scale: float) -> Selection | None:
+    if question.reduce == "sum" or question.mechanism is None:
+        return None
+    return Selection(
+        scores=question.length,
+        winners=question.reply_length,
+        epsilon=question.mechanism.level,
+        sensitivity=int(scale * question.bound),
+        units=_units(question, terms),
+        monotone=question.monotone,
+    )
 
 
 def _sensitivity(question: Question, terms: Terms, scale: float) -> float:
@@ -348,7 +407,10 @@ def _sigma_ring(question: Question, terms: Terms, scale: float) -> float:
 
 
 def _limit(question: Question, terms: Terms, scale: float) -> float:
-    units = terms.sites if question.unit == "site" else terms.donors
+    units = _units(question, terms)
+    if question.reduce == "select":
+        selection = _selection(question, terms, scale)
+        return selection.limit if selection else units * scale * question.bound
     sigma_total = _sigma_ring(question, terms, scale) * math.sqrt(PARTIES / (PARTIES - terms.colluders))
     return units * (scale * question.bound + 1) + terms.sites + SIGMA_TAIL * sigma_total
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from dataclasses import replace
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -177,6 +178,11 @@ class Plan(Strict):
         """Hex SHA-256 over every mechanism."""
         return digest_of("plan", self.model_dump(mode="json"))
 
+    @property
+    def selects(self) -> bool:
+        """True if it holds a selection: parties then need a dealer."""
+        return any(m.kind == "exponential" for m in self.mechanisms)
+
     def allowed(self, mechanism: Mechanism) -> int:
         """Return how many queries of this form the plan holds."""
         return sum(m.count for m in self.mechanisms if m.form == mechanism.form)
@@ -188,11 +194,4 @@ class Plan(Strict):
         >>> Plan.with_reserve((Mechanism(kind="gaussian", level=1.0, count=50),), 0.05).mechanisms[0].count
         52
         """
-        return cls(mechanisms=tuple(_with_count(m, m.count + math.floor(m.count * retries)) for m in mechanisms))
-
-
-def _with_count(mechanism: Mechanism, count: int) -> Mechanism:
-    fields: dict[str, Any] = {
-        name: getattr(mechanism, name) for name in ("kind", "level", "sampling", "where", "scope")
-    }
-    return Mechanism(**fields, count=count)
+        return cls(mechanisms=tuple(replace(m, count=m.count + math.floor(m.count * retries)) for m in mechanisms))

@@ -286,6 +286,24 @@ def test_the_card_names_who_is_trusted_what_is_not_covered_and_what_people_said(
     assert card["sign_off"] == {"name": "", "role": "", "date": ""}
 
 
+SELECTING = Plan(mechanisms=(*PLAN.mechanisms, Mechanism(kind="exponential", level=0.125, winners=3, scope="pick")))
+
+
+def test_a_card_of_a_run_with_a_dealer_says_what_the_dealer_could_do() -> None:
+    words = "the dealer plus any one party learns everything: it is a fourth operator who colludes with nobody"
+    card, plain = build_card(facts(plan=SELECTING)), build_card(facts())
+    assert [words in line for line in card["alerts"]].count(True) == 1
+    assert ("dealer", True) in {(row["actor"], words in row["why"]) for row in card["trust"]["actors"]}
+    assert ("the dealer and a party together", "no") in {(row["what"], row["covered"]) for row in card["not_covered"]}
+    assert (card["mechanisms"][1]["epsilon"], card["mechanisms"][1]["winners"]) == (0.125, 3)
+    assert "dealer" not in json.dumps(plain["alerts"] + plain["trust"]["actors"] + plain["not_covered"])
+
+
+def test_a_seeded_card_prints_no_epsilon_of_a_selection_either() -> None:
+    text = json.dumps(build_card(facts(plan=SELECTING, seeded=True)), ensure_ascii=False)
+    assert "ε" not in text and "0.125" not in text and "winners" in text
+
+
 @given(st.floats(1e-3, 700))
 def test_epsilon_and_odds_are_never_printed_smaller_than_they_are(epsilon: float) -> None:
     assert epsilon - 1e-9 <= float(epsilon_text(epsilon)) < epsilon + 1.1e-3

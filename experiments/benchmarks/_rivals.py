@@ -6,9 +6,11 @@ Run with a rank and a rendezvous this file is one of the three processes of :cla
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import importlib
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -172,8 +174,14 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _crypten_party(rank: int, rendezvous: str) -> None:
     """Answer each line of standard input, one sum, by a line of what it took."""
-    crypten_runtime.start(rank, PARTIES, rendezvous, _START_SECONDS)
-    crypten, torch = importlib.import_module("crypten"), importlib.import_module("torch")
+    crypten, torch = crypten_runtime.load(), importlib.import_module("torch")
+    os.environ |= {"DISTRIBUTED_BACKEND": "gloo", "GLOO_SOCKET_IFNAME": "lo"}
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(PARTIES), "RENDEZVOUS": rendezvous}
+    torch.set_num_threads(1)
+    # CrypTen passes no timeout, so torch's module-wide default is the only handle.
+    distributed: Any = importlib.import_module("torch.distributed.distributed_c10d")
+    distributed.default_pg_timeout = datetime.timedelta(seconds=_START_SECONDS)
+    crypten.init()
     crypten.cfg.communicator.verbose = True  # counts bytes: a few additions a message
     for line in sys.stdin:
         asked = json.loads(line)

@@ -105,7 +105,7 @@ class Coordinator:
         while True:
             query = self._next(label, step, question)
             try:
-                return ring.decode(self._attempt(query), query.scale, query.width)
+                return self._attempt(query)
             except _AttemptFailed as fault:
                 log.warning("%s, query %d, attempt %d failed: %s", label, step, query.attempt, fault)
                 if self._job.parties is not None:
@@ -124,7 +124,7 @@ class Coordinator:
         return Query(question=question, terms=self._terms, scale=scale, attempt=attempt, **when)  # type: ignore[arg-type]
 
     def _attempt(self, query: Query) -> Array:
-        """Return the opened sum of one attempt, as checked ring words."""
+        """Return what one attempt gives: the opened sum in model units, float64, or the winners, int64 (k,)."""
         job = self._job
         call = Call(header={"query": query.header()}, arrays=query.question.payload)
         if job.parties is not None:
@@ -137,13 +137,17 @@ class Coordinator:
                 included.append(site)
         if len(included) < query.terms.quorum:
             raise _AttemptFailed(f"{len(included)} of {query.terms.sites} sites answered, {query.terms.quorum} needed")
-        if job.parties is not None:
-            try:
+        try:
+            if job.parties is not None:
+                if query.selection is not None:
+                    return job.parties.select(included)
                 total = job.parties.reveal(included)
-            except Refused as fault:
-                raise _AttemptFailed(f"a party refused to open: {fault}") from None
+        except Refused as fault:
+            raise _AttemptFailed(f"a party refused to open: {fault}") from None
         ring.check_range(total, query.limit)
-        return total
+        if query.question.reduce == "select":  # without noise: ties go to the lowest index here too
+            return np.argsort(-ring.signed(total), kind="stable")[: query.question.reply_length]
+        return ring.decode(total, query.scale, query.width)
 
     def _add(self, query: Query, site: str, answer: Call, total: Array) -> bool:
         """Hand a site's parts to the parties, or add its plain vector; False if the answer has no such thing.

@@ -193,8 +193,10 @@ class SiteAgent:
             raise Refused("other-study", "the query names another study or run")
         if query.method not in run.methods:
             raise Refused("unknown-method", "the study names no such method")
-        if question.reduce != "sum" or question.unit != "donor":
-            raise Refused("unsupported", "sums over donors only")
+        if question.unit != "donor":
+            raise Refused("unsupported", "sums and selections over donors only")
+        if query.selection is not None and not run.study.dealer:
+            raise Refused("unsupported", "a selection needs the dealer of the roster")
         if query.scale != choose_scale(question, query.terms):
             raise Refused("wrong-scale", "the scale is not the one that the terms give")
         if mechanism is None:
@@ -202,8 +204,8 @@ class SiteAgent:
                 raise Refused("outside-plan", "a query without a mechanism needs trust 'none'")
             self._ledger.charge(run.run, None)
             return
-        if mechanism.where != "parties" or mechanism.kind != "gaussian" or mechanism.count != 1:
-            raise Refused("outside-plan", "one Gaussian sum, noised by the parties, at a time")
+        if mechanism.where != "parties" or mechanism.count != 1:
+            raise Refused("outside-plan", "one query, noised by the parties, at a time")
         if mechanism.scope != query.method:
             raise Refused("outside-plan", "a method charges its own scope")
         self._ledger.charge(run.run, mechanism)
@@ -218,7 +220,7 @@ class SiteAgent:
         if question.mechanism is not None and question.mechanism.sampling < 1:
             sample = sample.take(chosen(self._root, moment, sample.donors, question.mechanism.sampling))
         answer = run.methods[query.method].answer(question, sample, DonorNormals(self._root, moment))
-        if answer.bound != question.bound or answer.value.shape != (question.length,):
+        if not answer.suits(question):
             raise Refused("bound", "the method's answer is not clipped to the question's bound and length")
         return ring.encode(answer.value, query.scale, query.width)
 

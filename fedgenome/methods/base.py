@@ -39,7 +39,8 @@ class Method(Protocol):
     def plan(self, noise: float) -> tuple[Mechanism, ...]:
         """Return every query the method will ask, counted by form, at the study's noise level.
 
-        Gaussian levels are ``noise`` times public factors. Empty under trust none. Pure.
+        Gaussian levels are ``noise`` times public factors, exponential ones public factors divided by it.
+        Empty under trust none. Pure.
         """
         ...
 
@@ -71,6 +72,8 @@ class Method(Protocol):
 
     def learn(self, state: State, question: Question, total: Array) -> State:
         """Return the state after ``question`` gave ``total``, the noisy sum, float64 (reply_length,).
+
+        A selection gives its winners instead: indices, largest score first, int64 (reply_length,).
 
         Post-processing: reads nothing else. The state passed in is left as it was.
         """

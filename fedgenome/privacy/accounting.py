@@ -1,8 +1,8 @@
 """What a plan costs: (ε, δ) by privacy loss distributions (DESIGN §6). The one module over dp_accounting.
 
 All Gaussian queries of a plan are composed together, Poisson sampling included, under add-or-remove
-adjacency; selections add their ε. Loading this module loads dp_accounting and SciPy (over a second),
-so that roles which start fast import it inside the functions that price.
+adjacency; a selection adds its level for each winner. Loading this module loads dp_accounting and
+SciPy (over a second), so that roles which start fast import it inside the functions that price.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dp_accounting.pld import PLDAccountant
 
 from fedgenome.errors import SpecError, require
 from fedgenome.query import BLOCK_TAIL, PARTIES, Mechanism
+from fedgenome.selection import WRAP_TAIL
 from fedgenome.study import Plan
 
 Priced = tuple[tuple[float, float, int], ...]  # (noise multiplier, sampling rate, count), sorted: the cache key
@@ -34,8 +35,8 @@ _DOUBLINGS = 24  # noise levels looked at lie in 2^-24 ... 2^24
 def epsilon(plan: Plan, delta: float) -> float:
     """Return the ε at which ``plan`` is (ε, ``delta``)-differentially private; 0.0 for the empty plan.
 
-    Gaussian queries are composed by PLD, rounded pessimistically; each selection adds its level, which
-    sampling is not allowed to lower. Where a query is noised plays no part: a donor is at one site.
+    Gaussian queries are composed by PLD, rounded pessimistically; each selection of k winners adds k times its
+    level, which sampling is not allowed to lower. Where a query is noised plays no part: a donor is at one site.
 
     Args:
         delta: What is left of δ after :func:`delta_slack`.
@@ -48,7 +49,7 @@ def epsilon(plan: Plan, delta: float) -> float:
     for m in plan.mechanisms:
         if m.kind == "gaussian":
             counts[m.level, m.sampling] += m.count
-    selections = math.fsum(m.level * m.count for m in plan.mechanisms if m.kind == "exponential")
+    selections = math.fsum(m.level * m.winners * m.count for m in plan.mechanisms if m.kind == "exponential")
     return selections + _gaussians(tuple(sorted((*form, count) for form, count in counts.items())), delta)
 
 
@@ -77,9 +78,11 @@ def delta_slack(
 ) -> float:
     """Return what has to be taken off δ before ``plan`` is calibrated or priced (DESIGN §6).
 
-    Two failures are paid for by δ. A Poisson sample larger than the micro-batches charged for: its
+    Three failures are paid for by δ. A Poisson sample larger than the micro-batches charged for: its
     chance does not depend on the donor in question, so it is added as it is, for every sampled query
     (float64 answers do not need it). A noise sampler that is not exact: ``(1 + e^ε)`` times the distance.
+    A selection's noise beyond its ring, where comparisons turn round: ``(1 + e^ε)·e^-46`` for each winner. (Their
+    sampler's own distance, below 1e-86 a query, is lost in what that union bound counts too much.)
 
     Args:
         coordinates: Most numbers that any query of the plan answers with.
@@ -90,7 +93,9 @@ def delta_slack(
     noised = [m for m in plan.mechanisms if m.kind == "gaussian"]
     batches = sum(m.count for m in noised if m.sampling < 1)
     draws = coordinates * parties * sum(m.count for m in noised)
-    return BLOCK_TAIL * batches + (1 + math.exp(epsilon)) * total_variation * draws
+    winners = sum(m.winners * m.count for m in plan.mechanisms if m.kind == "exponential")
+    wrapped = math.exp(-WRAP_TAIL) * winners
+    return BLOCK_TAIL * batches + (1 + math.exp(epsilon)) * (total_variation * draws + wrapped)
 
 
 def usable(plan: Plan, epsilon: float, delta: float) -> float:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fedgenome.errors import require
+from fedgenome.query import Question
+from fedgenome.selection import scale_of
 
 Array = npt.NDArray[Any]
 
@@ -23,20 +25,27 @@ _CHUNK = 1 << 22  # float64 numbers held at a time (32 MiB)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClippedSum:
-    """A sum over donors in which each donor's vector has an L2 norm of at most ``bound``.
+    """A sum over donors in which each donor's vector has a norm of at most ``bound``.
 
     Attributes:
         value: (length,) float64, read-only. The number of donors in it is kept nowhere.
-        bound: L2 bound C of one donor.
+        bound: Bound of one donor: C in L2, or Δs for every score.
+        norm: ``l2``; ``max`` for scores within ±Δs, or ``positive`` for scores from 0 to Δs.
     """
 
     value: Array
     bound: float
     token: InitVar[object]
+    norm: Literal["l2", "max", "positive"] = "l2"
 
     def __post_init__(self, token: object) -> None:
-        require(token is _TOKEN, "a ClippedSum built by sum_rows or sum_gradients")
+        require(token is _TOKEN, "a ClippedSum built by sum_rows, sum_scores or sum_gradients")
         self.value.setflags(write=False)
+
+    def suits(self, question: Question) -> bool:
+        """Whether it is clipped as ``question`` asks, and as long."""
+        norms = ("l2",) if question.reduce == "sum" else ("positive",) if question.monotone else ("max", "positive")
+        return self.bound == question.bound and self.norm in norms and self.value.shape == (question.length,)
 
 
 def sum_rows(rows: Array, donor: Array, mask: Array, bound: float) -> ClippedSum:
@@ -63,6 +72,32 @@ def sum_rows(rows: Array, donor: Array, mask: Array, bound: float) -> ClippedSum
         norms = np.sqrt(np.einsum("ij,ij->i", means, means))
         total += (bound * _MARGIN / np.maximum(norms, bound * _MARGIN)) @ means
     return ClippedSum(value=total, bound=bound, token=_TOKEN)
+
+
+def sum_scores(rows: Array, donor: Array, mask: Array, bound: float, *, monotone: bool = False) -> ClippedSum:
+    """Return the sum over donors of their scores: the mean of a donor's unmasked rows, clipped and rounded one by one.
+
+    A donor's scores are multiples of 1/s (:func:`~fedgenome.selection.scale_of`) in ±``bound``, so that sums are
+    exact and a donor moves none by more than ``bound``. A row with NaN or infinity counts as a row of zeros.
+
+    Args:
+        rows: (slots, scores), any float or integer type.
+        donor: (slots,) int64, whose row it is.
+        mask: (slots,) bool; a False slot contributes exactly nothing, whatever it holds.
+        bound: Δs, a multiple of 2^-20.
+        monotone: Negative scores count as 0: a donor then raises all scores or none.
+
+    Raises:
+        SpecError: shapes do not agree, or ``bound`` is no such number.
+    """
+    require(rows.ndim == 2, "rows of shape (slots, scores)", shape=rows.shape)
+    check_slots(len(rows), donor.shape, mask.shape, bound)
+    require(mask.dtype == np.bool_, "a mask of bool", dtype=mask.dtype)
+    scale, total = scale_of(bound), np.zeros(rows.shape[1])
+    for slots, starts in _donor_chunks(donor, max(1, _CHUNK // max(1, rows.shape[1]))):
+        scores = np.clip(_means(rows[slots], mask[slots], starts), 0.0 if monotone else -bound, bound)
+        total += np.rint(scores * scale).sum(axis=0)
+    return ClippedSum(value=total / scale, bound=bound, token=_TOKEN, norm="positive" if monotone else "max")
 
 
 def check_slots(slots: int, donor: tuple[int, ...], mask: tuple[int, ...], bound: float) -> None:

@@ -77,7 +77,8 @@ def _mechanisms(card: Mapping[str, Any]) -> Html:
 def _level(mechanism: Mapping[str, Any]) -> str:
     if "noise_multiplier" in mechanism:
         return f"{mechanism['noise_multiplier']:.4g}"
-    return f"ε = {mechanism['epsilon']:.4g} per query"
+    each = f"ε = {mechanism['epsilon']:.4g} a winner, " if "epsilon" in mechanism else ""
+    return f"{each}winners: {mechanism['winners']}"
 
 
 def _composition(card: Mapping[str, Any]) -> Html:

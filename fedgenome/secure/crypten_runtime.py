@@ -13,10 +13,8 @@ What is left of CrypTen then is its arithmetic: conversion to binary shares, the
 
 from __future__ import annotations
 
-import datetime
 import functools
 import importlib
-import os
 import secrets
 import sys
 import warnings
@@ -37,39 +35,6 @@ from fedgenome.streams import Stream
 _EMBED = 32  # bits by which 32-bit words are shifted up, see wrap()
 
 
-def start(rank: int, world_size: int, rendezvous: str, timeout_seconds: float) -> None:
-    """Join the group of ``world_size`` parties: gloo over loopback, one torch thread.
-
-    Args:
-        rendezvous: ``file://`` path that exists for no other group, or ``tcp://127.0.0.1:port``.
-        timeout_seconds: Bound on every step of joining and on every collective; torch's own is 30 minutes.
-
-    Raises:
-        RuntimeError: the others did not come in time. The process must then end: gloo cannot retry.
-    """
-    os.environ |= {
-        "DISTRIBUTED_BACKEND": "gloo",
-        "GLOO_SOCKET_IFNAME": "lo",  # gloo has no peer authentication: it must not leave the machine
-        "RANK": str(rank),
-        "RENDEZVOUS": rendezvous,
-        "WORLD_SIZE": str(world_size),
-    }
-    crypten = _load()
-    torch = importlib.import_module("torch")
-    torch.set_num_threads(1)
-    distributed: Any = importlib.import_module("torch.distributed.distributed_c10d")
-    # CrypTen passes no timeout, so torch's module-wide default is the only handle.
-    distributed.default_pg_timeout = datetime.timedelta(seconds=timeout_seconds)
-    crypten.init()
-
-
-def stop() -> None:
-    """Leave the group, if this process is in one."""
-    crypten = _load()
-    if crypten.is_initialized():
-        crypten.uninit()
-
-
 def wrap(share: Array) -> Any:
     """Return one party's ``share`` as a CrypTen ``ArithmeticSharedTensor``; needs no conversation.
 
@@ -86,7 +51,7 @@ def wrap(share: Array) -> Any:
     held = share.astype(np.uint64, copy=False)
     if share.dtype == np.uint32:
         held <<= np.uint64(_EMBED)
-    primitives: Any = _load().mpc.primitives
+    primitives: Any = load().mpc.primitives
     return primitives.ArithmeticSharedTensor.from_shares(torch.from_numpy(held.view(np.int64)), precision=0)
 
 
@@ -97,8 +62,8 @@ def unwrap(tensor: Any, width: Literal[32, 64]) -> Array:
 
 
 @functools.cache
-def _load() -> ModuleType:
-    """Import CrypTen 0.4.1 under a torch that moved the module it looks for."""
+def load() -> ModuleType:
+    """Import CrypTen 0.4.1 under a torch that moved the module it looks for; takes seconds, the first time."""
     with warnings.catch_warnings():
         # crypten/nn/module.py holds '\_' in a docstring, which Python reports when it first compiles it.
         for category in (DeprecationWarning, SyntaxWarning):
@@ -114,12 +79,12 @@ Words = npt.NDArray[np.uint64]
 
 
 def bind(links: Links) -> Machine:
-    """Let CrypTen compute over ``links``; once in a process, and not after :func:`start`.
+    """Let CrypTen compute over ``links``; once in a process, and CrypTen must not be initialised.
 
     From here on CrypTen's pickling, its providers (TFP lets party 0 unmask everything) and every draw
     from a torch generator raise SpecError.
     """
-    crypten, torch = _load(), importlib.import_module("torch")
+    crypten, torch = load(), importlib.import_module("torch")
     torch.set_num_threads(1)
     before, after = (links.rank - 1) % PARTIES, (links.rank + 1) % PARTIES
     streams = {
@@ -136,7 +101,7 @@ def bind(links: Links) -> Machine:
     provider = _Provider(crypten.mpc.primitives, torch, Tuples(links))
     mpc: Any = crypten.mpc
     mpc.get_default_provider = lambda: _required(crypten.cfg.mpc.provider, provider)
-    return Machine(links, crypten, torch)
+    return Machine(links, own, crypten, torch)
 
 
 class Machine:
@@ -148,8 +113,8 @@ class Machine:
         rank: The party.
     """
 
-    def __init__(self, links: Links, crypten: ModuleType, torch: ModuleType) -> None:
-        self.rank, self.links = links.rank, links
+    def __init__(self, links: Links, talk: Communicator, crypten: ModuleType, torch: ModuleType) -> None:
+        self.rank, self.links, self._talk = links.rank, links, talk
         self._primitives: Any = crypten.mpc.primitives
         self._torch: Any = torch
 
@@ -179,6 +144,11 @@ class Machine:
     def agree(self, digest: bytes) -> None:
         """Raise Refused unless both other parties hold the same digest."""
         self.links.agree(digest)
+
+    def tell(self, numbers: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Return what every party tells, int64 (n,), by rank."""
+        told = self._talk.all_gather(self._torch.from_numpy(numbers))
+        return [tensor.numpy() for tensor in told]
 
     def _tensor(self, shares: Words) -> Any:
         tensor = self._torch.from_numpy(shares.view(np.int64))

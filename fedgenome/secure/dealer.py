@@ -22,24 +22,21 @@ session; it ends when party 0 leaves or when stdin closes.
 from __future__ import annotations
 
 import enum
-import json
 import os
 import struct
-import sys
-import threading
-import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedgenome.errors import RoleError, WireError, require
+from fedgenome.errors import WireError, require
 from fedgenome.query import PARTIES
+from fedgenome.secure import process
 from fedgenome.secure.generators import DEALER, Meeting
+from fedgenome.secure.identity import Identity
 from fedgenome.secure.links import SILENT_SECONDS, Kind, Links
 from fedgenome.streams import Stream
 
@@ -158,46 +155,23 @@ class Config:
 
     Attributes:
         meeting: The fields of :class:`Meeting`.
-        identity: The dealer's Ed25519 private key, 32 bytes as hex.
+        identity: File of the dealer's private key (:class:`~fedgenome.secure.identity.Identity`).
         timeout_seconds: Silence of a party, in the midst of a message, that counts as its failure.
     """
 
     meeting: dict[str, Any]
-    identity: str = field(repr=False)
+    identity: str
     timeout_seconds: float = SILENT_SECONDS
 
 
 def main() -> None:
     """Serve one session."""
-    sys.excepthook = lambda kind, fault, trace: _die(kind, fault, trace)
-    threading.excepthook = lambda args: _die(args.exc_type, args.exc_value, args.exc_traceback)
-    line = sys.stdin.buffer.readline()
-    if not line:
-        os._exit(0)
-    config = Config(**json.loads(line))
-    threading.Thread(target=_watch, daemon=True).start()
-    identity = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(config.identity))
+    config = Config(**process.configured("dealer"))
+    process.end_with_driver(lambda: None)
+    identity = Identity.load(Path(config.identity)).key
     with Links.join(Meeting(**config.meeting), DEALER, identity, config.timeout_seconds) as links:
         serve(links)
     os._exit(0)
-
-
-def _watch() -> None:
-    """End with whoever started this process: its death closes the pipe."""
-    while os.read(0, 1):
-        pass
-    os._exit(0)
-
-
-def _die(kind: type[BaseException], fault: BaseException | None, trace: TracebackType | None) -> NoReturn:
-    """End after an exception: the public text of ours, of any other only where it was."""
-    if isinstance(fault, (RoleError, WireError)):
-        sys.stderr.write(f"dealer: {fault}\n")
-    else:
-        traceback.print_tb(trace, file=sys.stderr)
-        sys.stderr.write(f"{kind.__name__} in the dealer (text withheld)\n")
-    sys.stderr.flush()
-    os._exit(1)
 
 
 if __name__ == "__main__":

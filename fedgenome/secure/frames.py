@@ -14,10 +14,12 @@ the socket lies in a folder of mode 0700. Its methods are not used: ``send`` and
     PIN       {study, run, terms, roster}         -                    OK {terms, public, signature}
     BEGIN     {query}                             -                    OK {query}
     PART      {site, stamp}                       a sealed part        OK {}
-    REVEAL    {query, sites}                      -                    WORDS {query, set}
+    REVEAL    {query, sites}                      -                    WORDS {query, set}; of a selection
+                                                                       WINNERS {query, set, winners}
     ABORT     {}                                  -                    OK {}
     CLOSE     {}                                  -                    OK {}, then the party ends
     OK, WORDS as above; WORDS' body: one result share, little-endian unsigned words
+    WINNERS   as above; indices, largest first    -                    -
     REFUSED   {code, rule}                        -                    -
 """
 
@@ -56,6 +58,7 @@ class Kind(enum.IntEnum):
     OK = 64
     WORDS = 65
     REFUSED = 66
+    WINNERS = 67
 
 
 _WITH_BODY = (Kind.PART, Kind.WORDS)

@@ -1,4 +1,4 @@
-"""Start, reach and stop the three party processes, from the driver's side.
+"""Start, reach and stop the three party processes, and the dealer where one is needed, from the driver's side.
 
 Requests are pipelined: :meth:`Parties.deliver` does not wait for the parties to open what it sends,
 so that they work on one site's part while the next site computes. At most ``WINDOW`` parts wait at a
@@ -14,52 +14,38 @@ import contextlib
 import json
 import os
 import queue
-import secrets
 import shutil
-import socket
-import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, cast
 
 import numpy as np
 
-import fedgenome
 from fedgenome.closing import Closing
 from fedgenome.errors import Refused, RoleError, WireError, require
 from fedgenome.query import PARTIES, Array, Query, Roster, Terms
 from fedgenome.secure import frames, ring
 from fedgenome.secure.frames import Frame, Kind
+from fedgenome.secure.generators import ROLES
+from fedgenome.secure.group import meeting
+from fedgenome.secure.handles import Handle, bounded, dial, spawn, spawn_party, tell
 from fedgenome.secure.identity import Identity
-from fedgenome.secure.party import IDENTITY, START_SECONDS, STATE, set_digest
+from fedgenome.secure.party import IDENTITY, START_SECONDS, STATE, peer_socket, set_digest
 from fedgenome.secure.runkeys import RunKey
 
 REPLY_SECONDS = 30.0  # silence that counts as failure
 WINDOW = 3  # parts a party may owe a reply for: one being opened, one read, one on its way
 _GLANCE = 0.2  # seconds between looks at the processes while waiting
 _GRACE = 1.0  # seconds that parties have to leave before they are killed
+_COMPARISON_SECONDS = 1e-3  # that a comparison of a selection may take; some 50 times what it does
+DEALER = "dealer"  # its folder, beside the parties' "0", "1" and "2"
 _LONGEST_PATH = 100  # bytes; a Unix socket's address holds 108
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Handle:
-    """What the driver holds of one party: ``owed`` are the requests that still lack a reply."""
-
-    index: int
-    path: str
-    key: bytes = field(repr=False)
-    process: subprocess.Popen[bytes] | None = None
-    link: Connection | None = None
-    owed: deque[str] = field(default_factory=deque)
 
 
 class Parties(Closing):
@@ -68,11 +54,13 @@ class Parties(Closing):
     Not safe for threads. One connection controls the parties at a time; another waits for its end.
     """
 
-    def __init__(self, handles: Sequence[_Handle], folder: Path | None, timeout_seconds: float) -> None:
+    def __init__(self, handles: Sequence[Handle], folder: Path | None, timeout_seconds: float) -> None:
         self._handles, self._folder, self._timeout = tuple(handles), folder, timeout_seconds
+        self._dealer: Handle | None = None
         self._query: Query | None = None
         self._room = frames.Room()  # of the last reply
         self._kept: tuple[Path, tuple[str, ...]] | None = None  # the folder and the identities in it
+        self._met = False
 
     @classmethod
     def start(cls, folder: Path, seed: int | None, timeout_seconds: float = REPLY_SECONDS) -> Self:
@@ -94,7 +82,7 @@ class Parties(Closing):
                 size <= _LONGEST_PATH, f"a folder whose socket paths have at most {_LONGEST_PATH} bytes", bytes=size
             )
             for index in range(PARTIES):
-                parties._handles += (_spawn(index, private, seed),)
+                parties._handles += (spawn_party(index, private, seed, timeout_seconds),)
         except BaseException:
             parties.close()
             raise
@@ -105,33 +93,41 @@ class Parties(Closing):
         """Reach parties that another process started, by what its :meth:`addresses` gave."""
         pairs = enumerate(json.loads(addresses))
         return cls(
-            [_Handle(index=i, path=path, key=bytes.fromhex(key)) for i, (path, key) in pairs], None, timeout_seconds
+            [Handle(index=i, path=path, key=bytes.fromhex(key)) for i, (path, key) in pairs], None, timeout_seconds
         )
 
     def addresses(self) -> str:
         """Return one line of text for :meth:`connect`. It holds keys: pass it by environment, never print it."""
         return json.dumps([[handle.path, handle.key.hex()] for handle in self._handles])
 
-    def keep(self, folder: Path) -> tuple[str, ...]:
+    def keep(self, folder: Path, *, dealer: bool = False) -> tuple[str, ...]:
         """Name the folder where the parties started here keep their identities and what they opened.
 
         Identities that are not there yet are made. Without this, :meth:`ready` names a folder that
         ends with the processes.
 
+        Args:
+            dealer: Start a dealer too: selections need one.
+
         Returns:
-            The parties' public identities, in order.
+            The parties' public identities, in order, and the dealer's.
 
         Raises:
             SpecError: the parties keep another folder already, or an identity file is none.
         """
         folder = folder.resolve()
         if self._kept is not None:
-            require(self._kept[0] == folder, "the parties' folder to stay the same for life")
+            same = self._kept[0] == folder and dealer == (self._dealer is not None)
+            require(same, "the parties' folder, and a dealer or none, to stay the same for life")
             return self._kept[1]
+        if dealer:
+            self._dealer = spawn(PARTIES, "fedgenome.secure.dealer")
         states = [folder / str(handle.index) for handle in self._handles]
         identities = tuple(Identity.kept(state / IDENTITY).public for state in states)
         for handle, state in zip(self._handles, states, strict=True):
-            _tell(handle, str(state))
+            tell(handle, str(state))
+        if dealer:
+            identities += (Identity.kept(folder / DEALER / IDENTITY).public,)
         self._kept = folder, identities
         return identities
 
@@ -161,6 +157,7 @@ class Parties(Closing):
             digest, public, signature = reply.fields(terms=str, public=str, signature=str)
             _agree(handle, digest == terms.digest)
             keys.append(RunKey.from_json({"public": public, "signature": signature}))
+        self._send_dealer(study, run, terms, roster)
         return tuple(keys)
 
     def begin(self, query: Query) -> None:
@@ -196,16 +193,11 @@ class Parties(Closing):
         Raises:
             Refused: a party holds another set, fewer sites than the quorum, or refused an earlier part.
         """
-        query, included = self._query, sorted(sites)
-        if query is None:
-            raise Refused("no-query", "begin comes before reveal")
-        # Parts first: were one refused, the others must not spend the attempt.
-        _raise_first(refusal for handle in self._handles for refusal in self._settle(handle)[1])
+        query, asked, told = self._closing(sites)
         # Shares of different sets would add up to noise: every one says which set it is of.
-        told = {"query": query.digest, "set": set_digest(query.digest, included)}
         total, refusals = np.zeros(query.question.length, ring.dtype_of(query.width)), list[Refused]()
         for handle in self._handles:
-            self._send(handle, Kind.REVEAL, {"query": query.digest, "sites": included})
+            self._send(handle, Kind.REVEAL, asked)
         for handle in self._handles:
             replies, refused = self._settle(handle)
             refusals += refused
@@ -215,6 +207,27 @@ class Parties(Closing):
         _raise_first(refusals)
         self._query = None
         return total
+
+    def select(self, sites: Sequence[str]) -> Array:
+        """Open the winners among the scores of ``sites``, all that were delivered; the attempt is then spent.
+
+        Returns:
+            Indices of the largest noised scores, largest first, int64 (k,).
+
+        Raises:
+            Refused: a party holds another set, fewer sites than the quorum, or refused an earlier part.
+            RoleError: a party or the dealer failed; all of them have to be started anew.
+        """
+        query, asked, told = self._closing(sites)
+        for handle in self._handles:
+            self._send(handle, Kind.REVEAL, asked)
+        replies = self._race(self._timeout + START_SECONDS + _COMPARISON_SECONDS * _comparisons(query))
+        self._query = None
+        winners = [reply.header.get("winners") for reply in replies]
+        for handle, reply in zip(self._handles, replies, strict=True):
+            header = told | {"winners": winners[0]}
+            _agree(handle, reply.kind is Kind.WINNERS and reply.header == header and _possible(winners[0], query))
+        return np.array(winners[0], np.int64)
 
     def abort(self) -> None:
         """Make the parties forget the open query, whatever they still owed for it."""
@@ -230,12 +243,15 @@ class Parties(Closing):
         Raises:
             RoleError: one has ended; the message names it and how.
         """
-        ended = [(process.poll(), handle) for handle in self._handles if (process := handle.process) is not None]
-        codes = [(code, handle.index) for code, handle in ended if code is not None]
+        codes = [
+            (code, handle.index, handle.name)
+            for handle in self._all
+            if handle.process is not None and (code := handle.process.poll()) is not None
+        ]
         if codes:
             # A party killed at the start takes the others with it: a signal is the cause, an exit code the effect.
-            code, index = min(codes)
-            raise RoleError(f"party {index} ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})")
+            code, _, name = min(codes)
+            raise RoleError(f"{name} ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})")
 
     def hang_up(self) -> None:
         """End the connections and keep the parties, so that another process can :meth:`connect`."""
@@ -248,7 +264,7 @@ class Parties(Closing):
     def close(self) -> None:
         """End everything: hang up, close the pipes, wait a second, kill. Repeating it does nothing."""
         self.hang_up()
-        processes = [handle.process for handle in self._handles if handle.process is not None]
+        processes = [handle.process for handle in self._all if handle.process is not None]
         for process in processes:
             if process.stdin is not None:
                 with contextlib.suppress(OSError):
@@ -263,6 +279,74 @@ class Parties(Closing):
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    @property
+    def _all(self) -> tuple[Handle, ...]:
+        return (*self._handles, *filter(None, [self._dealer]))
+
+    # ── opening ──────────────────────────────────────────────────────────────────────────────────
+
+    def _send_dealer(self, study: str, run: str, terms: Terms, roster: Roster) -> None:
+        """Tell the dealer whom to meet, once; the parties know it from the roster."""
+        if self._dealer is None or self._kept is None or self._folder is None or self._met:
+            return
+        addresses = [peer_socket(str(self._folder), handle.index) for handle in self._handles]
+        where = meeting(study, run, terms, (*roster.parties, roster.dealer), addresses)
+        identity = str(self._kept[0] / DEALER / IDENTITY)
+        tell(self._dealer, {"meeting": asdict(where), "identity": identity, "timeout_seconds": self._timeout})
+        self._met = True
+
+    def _closing(self, sites: Sequence[str]) -> tuple[Query, dict[str, object], dict[str, str]]:
+        """Return the open query, what to ask for its end, and what every answer must say."""
+        query, included = self._query, sorted(sites)
+        if query is None:
+            raise Refused("no-query", "begin comes before reveal")
+        # Parts first: were one refused, the others must not spend the attempt.
+        _raise_first(refusal for handle in self._handles for refusal in self._settle(handle)[1])
+        told = {"query": query.digest, "set": set_digest(query.digest, included)}
+        return query, {"query": query.digest, "sites": included}, told
+
+    def _race(self, seconds: float) -> list[Frame]:
+        """Return one reply of each party, watching all: they talk to each other, and one that fails fails all."""
+        deadline = time.monotonic() + seconds
+        replies: dict[int, Frame] = {}
+        refusals: dict[int, Refused] = {}
+        while waiting := [handle for handle in self._handles if handle.owed]:
+            links = {self._link(handle): handle for handle in waiting}
+            ready = wait(list(links), _GLANCE)
+            for link in ready:
+                handle = links[cast(Connection, link)]
+                try:
+                    replies[handle.index] = self._receive(handle)
+                except Refused as refusal:
+                    refusals[handle.index] = refusal
+                    deadline = min(deadline, time.monotonic() + _GRACE)
+            if not ready and time.monotonic() > deadline:
+                break
+            if not ready and not refusals:
+                self.check()
+        if failed := {i: refusal.rule for i, refusal in refusals.items() if refusal.code == "group-failed"}:
+            raise self._cause(failed)
+        _raise_first(refusals.values())
+        for handle in waiting:
+            raise self._silent(handle, seconds)
+        return [replies[handle.index] for handle in self._handles]
+
+    def _cause(self, told: Mapping[int, str]) -> RoleError:
+        """Return what made the group fail: a role that a party blames and that blames nobody itself."""
+        blamed = {text.partition("REVEAL: ")[2]: handle for text in told.values() for handle in self._blamed(text)}
+        text, cause = min(blamed.items(), key=lambda each: each[1].index in told, default=("", None))
+        if cause is not None and cause.process is not None and "closed" in text:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                cause.process.wait(_GRACE)
+            if (code := cause.process.poll()) is not None and code < 0:
+                return RoleError(f"{cause.name} ended (signal {-code})")
+        return RoleError(f"selection failed: {text or min(told.items())[1]}")
+
+    def _blamed(self, text: str) -> list[Handle]:
+        """Return whom a party's refusal names as the one that failed."""
+        first = text.partition("REVEAL: ")[2].split(" ")[0].rstrip(",")
+        return [handle for handle in self._all if ROLES[handle.index] == first]
+
     # ── one party ────────────────────────────────────────────────────────────────────────────────
 
     def _ask(self, kind: Kind, header: dict[str, object], seconds: float | None = None) -> list[Frame]:
@@ -273,7 +357,7 @@ class Parties(Closing):
         _raise_first(refusal for _, refusals in settled for refusal in refusals)
         return [replies[-1] for replies, _ in settled]
 
-    def _settle(self, handle: _Handle, seconds: float | None = None) -> tuple[list[Frame], list[Refused]]:
+    def _settle(self, handle: Handle, seconds: float | None = None) -> tuple[list[Frame], list[Refused]]:
         """Read every reply still owed."""
         replies: list[Frame] = []
         refusals: list[Refused] = []
@@ -284,7 +368,7 @@ class Parties(Closing):
                 refusals.append(refusal)
         return replies, refusals
 
-    def _send(self, handle: _Handle, kind: Kind, header: dict[str, object], body: bytes | memoryview = b"") -> None:
+    def _send(self, handle: Handle, kind: Kind, header: dict[str, object], body: bytes | memoryview = b"") -> None:
         link = self._link(handle)
         try:
             frames.send(link, Frame(kind=kind, header=header, body=body))
@@ -294,7 +378,7 @@ class Parties(Closing):
             raise self._lost(handle) from None
         handle.owed.append(f"{kind.name} {header.get('site', '')}".rstrip())
 
-    def _receive(self, handle: _Handle, seconds: float | None = None) -> Frame:
+    def _receive(self, handle: Handle, seconds: float | None = None) -> Frame:
         """Return the next reply, watching all the processes meanwhile; its body lasts until the one after."""
         link, seconds = self._link(handle), seconds or self._timeout
         deadline = time.monotonic() + seconds
@@ -309,29 +393,29 @@ class Parties(Closing):
         except (EOFError, OSError):
             raise self._lost(handle) from None
         except WireError as fault:
-            raise RoleError(f"party {handle.index} sent no valid frame: {fault}") from None
+            raise RoleError(f"{handle.name} sent no valid frame: {fault}") from None
         asked = handle.owed.popleft()
         if reply.kind is Kind.REFUSED:
             code, rule = reply.fields(code=str, rule=str)
             if code == "internal":
-                raise RoleError(f"party {handle.index} failed inside at {asked}; its standard error says where")
+                raise RoleError(f"{handle.name} failed inside at {asked}; its standard error says where")
             raise Refused(code, f"party {handle.index}, {asked}: {rule}")
         return reply
 
-    def _link(self, handle: _Handle) -> Connection:
+    def _link(self, handle: Handle) -> Connection:
         """Return the connection to a party, made once its socket is there."""
         deadline = time.monotonic() + START_SECONDS
         while handle.link is None:
             # Client has no timeout of its own, and a party that serves another connection does not greet:
             # a thread waits, and the party's end sets it free.
             answer: queue.SimpleQueue[Connection | None] = queue.SimpleQueue()
-            threading.Thread(target=_dial, args=(handle.path, handle.key, answer), daemon=True).start()
+            threading.Thread(target=dial, args=(handle.path, handle.key, answer), daemon=True).start()
             link = self._dialled(handle, answer, deadline)
-            handle.link = link and _bounded(link, self._timeout)
+            handle.link = link and bounded(link, self._timeout)
         return handle.link
 
     def _dialled(
-        self, handle: _Handle, answer: queue.SimpleQueue[Connection | None], deadline: float
+        self, handle: Handle, answer: queue.SimpleQueue[Connection | None], deadline: float
     ) -> Connection | None:
         while True:
             self.check()
@@ -340,83 +424,36 @@ class Parties(Closing):
             with contextlib.suppress(queue.Empty):
                 return answer.get(timeout=_GLANCE)
 
-    def _lost(self, handle: _Handle) -> RoleError:
+    def _lost(self, handle: Handle) -> RoleError:
         if handle.process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):  # the socket goes just before the process
                 handle.process.wait(_GRACE)
         self.check()
-        return RoleError(f"party {handle.index} closed its connection")
+        return RoleError(f"{handle.name} closed its connection")
 
-    def _silent(self, handle: _Handle, seconds: float) -> RoleError:
-        return RoleError(f"party {handle.index} gave no answer for {seconds:g} s")
-
-
-def _spawn(index: int, folder: Path, seed: int | None) -> _Handle:
-    """Start one party; its first line of stdin is its configuration, the pipe's end its death."""
-    key = secrets.token_bytes(32)
-    handle = _Handle(index=index, path=str(folder / f"{index}.sock"), key=key)
-    process = subprocess.Popen(
-        # -P: the user's folder must not come first on the path.
-        [sys.executable, "-P", "-m", "fedgenome.secure.party"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,  # gloo's chatter
-        env=_environment(),
-        start_new_session=True,  # Ctrl-C reaches the driver only, which then ends its parties
-    )
-    handle.process = process
-    config = {
-        "index": index,
-        "socket": handle.path,
-        "authkey": key.hex(),
-        "rendezvous": f"file://{folder / 'rendezvous'}",  # in the private folder: no port for strangers to reach
-        "seed": seed,
-    }
-    _tell(handle, config)
-    return handle
-
-
-def _tell(handle: _Handle, line: object) -> None:
-    """Write one line of JSON to a party's stdin."""
-    pipe = handle.process and handle.process.stdin
-    if pipe:
-        with contextlib.suppress(BrokenPipeError):  # it ended already: check() says so
-            pipe.write(json.dumps(line).encode() + b"\n")
-            pipe.flush()
+    def _silent(self, handle: Handle, seconds: float) -> RoleError:
+        return RoleError(f"{handle.name} gave no answer for {seconds:g} s")
 
 
 def _plain(facts: Terms | Roster) -> dict[str, object]:
     return {each.name: getattr(facts, each.name) for each in fields(facts) if each.init}
 
 
-def _environment() -> dict[str, str]:
-    """Return our environment with one thread, and with this very copy of fedgenome importable."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    home = Path(fedgenome.__file__).resolve().parent.parent
-    if home.name not in ("site-packages", "dist-packages"):
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(home), os.environ.get("PYTHONPATH")]))
-    return environment
-
-
-def _dial(path: str, key: bytes, answer: queue.SimpleQueue[Connection | None]) -> None:
-    try:
-        answer.put(Client(path, "AF_UNIX", authkey=key))
-    except (OSError, EOFError, AuthenticationError):
-        time.sleep(0.02)  # not listening yet; ask again
-        answer.put(None)
-
-
-def _bounded(link: Connection, seconds: float) -> Connection:
-    """Bound each read and write: a stopped party leaves its socket open."""
-    with socket.socket(fileno=os.dup(link.fileno())) as twin:  # options belong to the socket, not to the number
-        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
-        twin.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        twin.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    return link
-
-
-def _agree(handle: _Handle, same: bool) -> None:
+def _agree(handle: Handle, same: bool) -> None:
     if not same:
-        raise RoleError(f"party {handle.index} answered something else than was asked")
+        raise RoleError(f"{handle.name} answered something else than was asked")
+
+
+def _comparisons(query: Query) -> int:
+    return query.question.length * query.question.reply_length
+
+
+def _possible(winners: Any, query: Query) -> bool:
+    """Whether these are as many different indices as were asked for."""
+    plain = type(winners) is list and all(
+        type(index) is int and 0 <= index < query.question.length for index in winners
+    )
+    return plain and len(set(winners)) == len(winners) == query.question.reply_length
 
 
 def _raise_first(refusals: Iterable[Refused]) -> None:

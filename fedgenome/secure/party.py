@@ -22,34 +22,33 @@ import json
 import os
 import queue
 import shutil
-import sys
 import threading
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn, cast
 
 import numpy as np
 
 from fedgenome.errors import Refused, WireError, require
 from fedgenome.query import PARTIES, Array, Query, Roster, Terms, choose_scale, digest_of, from_header
-from fedgenome.secure import bundle, crypten_runtime, frames, noise, ring
+from fedgenome.secure import bundle, crypten_runtime, frames, noise, process, ring
 from fedgenome.secure.envelope import PartyKey
 from fedgenome.secure.frames import Frame, Kind
+from fedgenome.secure.group import Group, meeting
 from fedgenome.secure.identity import Identity, unhex
 from fedgenome.secure.once import Once
 from fedgenome.secure.runkeys import RunKey
+from fedgenome.secure.winners import Chooser
 from fedgenome.streams import Root
 
 STATE, IDENTITY, ANSWERS = "state", "identity.pem", "answers"  # a party's folder, where none was named; its files
 _ROOMS = 2  # messages held: one being answered, one being read
 _BLOCK = 1 << 16  # words that pass through CrypTen at a time
 START_SECONDS = 120.0  # bound on a party's start, its wait for the other two included
-_ASKED = {"length": int, "reply_length": int, "bound": float}
+_ASKED = {"length": int, "reply_length": int, "bound": float, "monotone": bool}
 _WHEN = {"study": str, "run": str, "method": str, "step": int, "attempt": int, "scale": float, "payload_digest": str}
 
 
@@ -80,16 +79,30 @@ class Party:
         identity: Signs the key that it makes for a run.
         once: What it opened, in this life and earlier ones.
         share: Passes the final words through CrypTen and gives the same words back.
+        group: Its peers in selections; None where it has none.
+
+    Attributes:
+        closed: It answers no more: it was told to end, or its group has failed.
+        failed: Its group has failed.
     """
 
-    def __init__(self, index: int, root: Root, identity: Identity, once: Once, share: Callable[[Array], Array]) -> None:
+    def __init__(
+        self,
+        index: int,
+        root: Root,
+        identity: Identity,
+        once: Once,
+        share: Callable[[Array], Array],
+        group: Group | None = None,
+    ) -> None:
         require(0 <= index < PARTIES, f"0 <= index < {PARTIES}", index=index)
         self._index, self._root, self._identity, self._once, self._share = index, root, identity, once, share
         self._key: PartyKey | None = None  # of one run: in memory only, from PIN to CLOSE
         self._pinned: _Pinned | None = None
         self._open: _Open | None = None
         self._burnt: set[str] = set()  # attempts whose noise was drawn in this life, recorded or not
-        self.closed = False
+        self._group, self._chooser = group, Chooser(root, once, group)
+        self.closed = self.failed = False
 
     def answer(self, message: bytes | memoryview) -> Frame:
         """Return the reply to one message; whatever is wrong with it becomes a refusal.
@@ -98,7 +111,7 @@ class Party:
 
         Codes: malformed, not-pinned, pinned-before, other-roster, other-study, unsupported, wrong-scale,
         query-open, no-query, opened-before, unknown-site, delivered-before, bad-stamp, bad-part,
-        other-set, below-quorum.
+        other-set, below-quorum, group-failed.
         """
         try:
             request = frames.decode(message)
@@ -109,6 +122,8 @@ class Party:
         except WireError as fault:
             return _refusal("malformed", str(fault))
         except Refused as fault:
+            if fault.code == "group-failed":  # no message can be told from those of the failed computation
+                self.closed = self.failed = True
             return _refusal(fault.code, fault.rule)
 
     def prepare(self) -> None:
@@ -142,6 +157,9 @@ class Party:
             raise Refused("pinned-before", "one study, run and terms in a party's life")
         self._admit(pinned)
         self._pinned, self._key = pinned, self._key or PartyKey.generate()
+        if self._group is not None and pinned.roster.dealer:
+            who = (*pinned.roster.parties, pinned.roster.dealer)
+            self._group.meet(meeting(study, run, pinned.terms, who, self._group.addresses))
         made = RunKey.make(self._key.public, self._identity, study, run, pinned.terms, self._index)
         return _ok(terms=pinned.terms.digest, **made.to_json())
 
@@ -159,6 +177,8 @@ class Party:
         if self._open is not None:
             raise Refused("query-open", "one query at a time")
         query = _query(header, self._pinned)
+        if query.selection is not None and (self._group is None or not self._pinned.roster.dealer):
+            raise Refused("unsupported", "a selection needs the dealer of the roster")
         attempt = attempt_key(query)
         if attempt in self._burnt or self._once.told(attempt) is not None:
             raise Refused("opened-before", "a (run, method, step, attempt) opens once")
@@ -205,10 +225,12 @@ class Party:
         attempt = attempt_key(open_.query)
         self._burnt.add(attempt)
         self._open = None
+        told = {"query": asked, "set": set_digest(asked, sites)}
+        if open_.query.selection is not None:
+            return _winners(told, self._chooser.choose(open_.query, attempt, told["set"], open_.total))
         self._add_noise(open_)
         words = self._share(open_.total)
         body = words.astype(words.dtype.newbyteorder("<"), copy=False).data.cast("B")
-        told = {"query": asked, "set": set_digest(asked, sites)}
         # On the disk before it is sent: after a crash at any point this set's bytes are repeated or none are sent.
         self._once.record(attempt, " ".join(told.values()), [body])
         return Frame(kind=Kind.WORDS, header=told, body=body)
@@ -216,11 +238,14 @@ class Party:
     def _repeat(self, asked: str, sites: list[str]) -> Frame:
         """Give the stored answer again, to the same query and set."""
         last, told = self._once.last
-        query, _, opened = (told or "").partition(" ")
-        if query != asked:
+        query, opened, *stage = told.split(" ") if told else ("", "")
+        if query != asked or self._pinned is None:
             raise Refused("no-query", "BEGIN comes first, and only the last answer is kept")
         if set_digest(asked, sites) != opened:
             raise Refused("other-set", "a (run, method, step, attempt) opens one set of sites, ever")
+        if stage:
+            found = self._chooser.repeat(last, stage[0], opened, self._pinned.terms)
+            return _winners({"query": asked, "set": opened}, found)
         body = self._once.body(last)
         if body is None:
             raise Refused("opened-before", "the answer was lost in a crash; its attempt stays spent")
@@ -263,6 +288,10 @@ def attempt_key(query: Query) -> str:
 
 def _ok(**header: object) -> Frame:
     return Frame(kind=Kind.OK, header=header)
+
+
+def _winners(told: Mapping[str, str], winners: tuple[int, ...]) -> Frame:
+    return Frame(kind=Kind.WINNERS, header={**told, "winners": list(winners)})
 
 
 def _refusal(code: str, rule: str) -> Frame:
@@ -312,9 +341,9 @@ def _query(header: Mapping[str, Any], pinned: _Pinned) -> Query:
     question, mechanism = query.question, query.question.mechanism
     if (query.study, query.run) != (pinned.study, pinned.run):
         raise Refused("other-study", "the query names another study or run")
-    noised = mechanism is None or (mechanism.kind, mechanism.where) == ("gaussian", "parties")
-    if question.reduce != "sum" or not noised or question.length * query.width // 8 > frames.MAX_FRAME:
-        raise Refused("unsupported", "sums that fit a frame, with Gaussian noise of the parties or none")
+    noised = mechanism is None or mechanism.where == "parties"
+    if not noised or question.length * query.width // 8 > frames.MAX_FRAME:
+        raise Refused("unsupported", "sums that fit a frame, with noise of the parties or none")
     if query.scale != scale:
         raise Refused("wrong-scale", "the scale is not the one that the terms give")
     return query
@@ -339,13 +368,23 @@ def _rebuild(header: Mapping[str, Any], terms: Terms) -> tuple[Query, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Config:
-    """What the driver writes on the first line of stdin, as JSON."""
+    """What the driver writes on the first line of stdin, as JSON; ``folder`` holds the sockets of all three."""
 
     index: int
-    socket: str
+    folder: str
     authkey: str = field(repr=False)
-    rendezvous: str
+    timeout_seconds: float
     seed: int | None
+
+
+def driver_socket(folder: str, index: int) -> str:
+    """Return where a party listens for its driver."""
+    return f"{folder}/{index}.sock"
+
+
+def peer_socket(folder: str, index: int) -> str:
+    """Return where a party listens for the other two and the dealer."""
+    return f"{folder}/{index}.peer"
 
 
 def main() -> None:
@@ -354,29 +393,31 @@ def main() -> None:
     The first line of stdin is the configuration, the second the folder of identity and memory: the
     driver knows it later, and loading must not wait for it.
     """
-    sys.excepthook = lambda kind, _, trace: _die(kind, trace)
-    threading.excepthook = lambda args: _die(args.exc_type, args.exc_traceback)
-    line = sys.stdin.buffer.readline()
-    if not line:  # the driver ended before it said anything
-        os._exit(0)
-    config = _Config(**json.loads(line))
-    ready, told = threading.Event(), queue.SimpleQueue[Path]()
-    threading.Thread(target=_watch, args=(config, told), daemon=True).start()
+    config = _Config(**process.configured("a party"))
+    ready, told = threading.Event(), queue.SimpleQueue[str]()
+    process.end_with_driver(lambda: _leave(config, range(PARTIES), 0), told.put)
     try:
-        listener = Listener(config.socket, "AF_UNIX", backlog=4, authkey=bytes.fromhex(config.authkey))
+        listener = Listener(
+            driver_socket(config.folder, config.index), "AF_UNIX", backlog=4, authkey=bytes.fromhex(config.authkey)
+        )
     except FileNotFoundError:  # the driver ended already, and the party that noticed first removed the folder
         os._exit(0)
     with listener:
-        threading.Thread(target=_load, args=(config, ready), daemon=True).start()
-        state = told.get()
-        root, once = Root.of(config.seed, "party", config.index), Once(state / ANSWERS)
-        party = Party(config.index, root, Identity.load(state / IDENTITY), once, _through_crypten)
+        threading.Thread(target=_load, args=(ready,), daemon=True).start()
+        party = _party(config, Path(told.get()))
         while not party.closed:
             link = _accept(listener)
             ready.wait()  # ends: either loading does, or its failure ends the process
             with link:
                 _serve(link, party)
-    _leave(config, 0)
+    _leave(config, [config.index], 1 if party.failed else 0)
+
+
+def _party(config: _Config, state: Path) -> Party:
+    identity, once = Identity.load(state / IDENTITY), Once(state / ANSWERS)
+    meeting_places = [peer_socket(config.folder, index) for index in range(PARTIES)]
+    group = Group(config.index, identity, meeting_places, config.timeout_seconds)
+    return Party(config.index, Root.of(config.seed, "party", config.index), identity, once, _through_crypten, group)
 
 
 def _accept(listener: Listener) -> Connection:
@@ -413,8 +454,8 @@ def _read(link: Connection, free: queue.SimpleQueue[frames.Room], inbox: queue.S
     inbox.put(None)
 
 
-def _load(config: _Config, ready: threading.Event) -> None:
-    crypten_runtime.start(config.index, PARTIES, config.rendezvous, START_SECONDS)
+def _load(ready: threading.Event) -> None:
+    crypten_runtime.load()
     ready.set()
 
 
@@ -426,35 +467,22 @@ def _through_crypten(total: Array) -> Array:
     return total
 
 
-def _watch(config: _Config, told: queue.SimpleQueue[Path]) -> None:
-    """Pass the folder on, and end with the driver, however it ends: its death closes the pipe."""
-    while line := sys.stdin.buffer.readline():
-        told.put(Path(json.loads(line)))
-    _leave(config, 0)
+def _leave(config: _Config, parties: Iterable[int], code: int) -> NoReturn:
+    """End at once, whatever other threads do, and remove what ``parties`` made; the last one out removes the folder.
 
-
-def _leave(config: _Config, code: int) -> NoReturn:
-    """End at once, whatever other threads do; the last party out removes the folder."""
-    socket = Path(config.socket)
-    with contextlib.suppress(OSError):
-        socket.unlink()
-    with contextlib.suppress(OSError):
-        Path(config.rendezvous.removeprefix("file://")).unlink()
-    # Memory that was meant for the processes' lives only; otherwise it is elsewhere, and stays.
-    shutil.rmtree(socket.parent / STATE / str(config.index), ignore_errors=True)
-    with contextlib.suppress(OSError):
-        (socket.parent / STATE).rmdir()
-    with contextlib.suppress(OSError):
-        socket.parent.rmdir()
+    One party where it alone ends; all where the driver has ended: then so do all, and a killed one removed nothing.
+    """
+    folder = Path(config.folder)
+    for index in parties:
+        for path in (driver_socket(config.folder, index), peer_socket(config.folder, index)):
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+        # Memory that was meant for the processes' lives only; otherwise it is elsewhere, and stays.
+        shutil.rmtree(folder / STATE / str(index), ignore_errors=True)
+    for emptied in (folder / STATE, folder):
+        with contextlib.suppress(OSError):
+            emptied.rmdir()
     os._exit(code)
-
-
-def _die(kind: type[BaseException], trace: TracebackType | None) -> None:
-    """End after an unforeseen exception: say where, not what, since its text might hold data."""
-    traceback.print_tb(trace, file=sys.stderr)
-    sys.stderr.write(f"{kind.__name__} in a party (text withheld)\n")
-    sys.stderr.flush()
-    os._exit(1)
 
 
 if __name__ == "__main__":

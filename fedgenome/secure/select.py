@@ -7,98 +7,27 @@ right one wins only if it is larger, so ties go to the lowest index. Of k winner
 fresh noise among those that are left; each costs ε.
 
 All three parties call :func:`run` with the same selection and the same digest; a party that does so again
-after a crash must use its stored noise, and opens the same winners.
+after a crash must use its stored noise, and opens the same winners. One that holds the winners already calls
+:func:`recall` instead, and the others take its word for them.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
-from fractions import Fraction
-from typing import Literal, Protocol
+from dataclasses import asdict
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fedgenome.errors import RoleError, require
-from fedgenome.query import PARTIES, Query, digest_of
+from fedgenome.query import digest_of
 from fedgenome.secure import geometric, ring
+from fedgenome.selection import Selection
 from fedgenome.streams import Stream
 
 Shares = npt.NDArray[np.uint64]
 
-MOST_SCORES = 1 << 20
 _EMBED = np.uint64(32)
-_TAIL = 46.0  # exp(−46) = 1e-20 bounds the chance that any of a winner's 3m draws is beyond the limit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """What is selected, in plain numbers. Scores are integers (ring units).
-
-    Attributes:
-        scores: Their number m.
-        winners: How many are wanted, largest first.
-        epsilon: Privacy cost of one winner.
-        sensitivity: Δs, by which one unit can move any one score.
-        units: Public bound D on the number of units.
-        monotone: Adding a unit moves all scores the same way, or not at all; half the noise then does.
-    """
-
-    scores: int
-    winners: int
-    epsilon: float
-    sensitivity: int
-    units: int
-    monotone: bool = False
-
-    def __post_init__(self) -> None:
-        require(1 <= self.winners <= self.scores, "1 <= winners <= scores", winners=self.winners, scores=self.scores)
-        require(self.scores <= MOST_SCORES, f"at most {MOST_SCORES} scores", scores=self.scores)
-        require(0 < self.epsilon < math.inf, "0 < epsilon < inf", epsilon=self.epsilon)
-        require(self.sensitivity >= 1 and self.units >= 1, "sensitivity and units of at least 1")
-        require(self.limit < 2.0**62, "noised scores below 2^62", limit=self.limit)
-
-    @classmethod
-    def of(cls, query: Query, monotone: bool = False) -> Selection:
-        """Return the selection that a query asks for.
-
-        Raises:
-            SpecError: it asks for none, is not noised by the parties, its Δs is no whole number of ring
-                units, or its ring is too small for scores and noise.
-        """
-        question, mechanism = query.question, query.question.mechanism
-        require(question.reduce == "select", "a selection", reduce=question.reduce)
-        noised = mechanism is not None and (mechanism.kind, mechanism.where) == ("exponential", "parties")
-        require(noised, "exponential noise by the parties")
-        sensitivity = query.scale * question.bound
-        require(sensitivity == int(sensitivity), "scores of whole ring units", sensitivity=sensitivity)
-        selection = cls(
-            scores=question.length,
-            winners=question.reply_length,
-            epsilon=mechanism.level if mechanism else 0.0,
-            sensitivity=int(sensitivity),
-            units=query.terms.sites if question.unit == "site" else query.terms.donors,
-            monotone=monotone,
-        )
-        require(selection.width <= query.width, "a ring that holds scores and noise", width=query.width)
-        return selection
-
-    @property
-    def rate(self) -> Fraction:
-        """Rate of each party's noise, P(k) ∝ exp(−rate·k): ε/2Δs, or ε/Δs for monotone scores. Exact."""
-        return Fraction(self.epsilon) / (self.sensitivity * (1 if self.monotone else 2))
-
-    @property
-    def limit(self) -> float:
-        """Largest magnitude of a noised score: D·Δs + 3·(46 + ln 3m)/rate, but for a chance of e^-46 a winner."""
-        noise = PARTIES * (_TAIL + math.log(PARTIES * self.scores)) / float(self.rate)
-        return self.units * self.sensitivity + noise
-
-    @property
-    def width(self) -> Literal[32, 64]:
-        """Bits of the smallest ring in which differences of noised scores keep their sign."""
-        return 32 if self.limit < 2.0**30 else 64
 
 
 class Machine(Protocol):
@@ -117,6 +46,9 @@ class Machine(Protocol):
 
     def agree(self, digest: bytes) -> None:
         """Raise Refused unless all parties hold the same digest."""
+
+    def tell(self, numbers: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Return what every party tells, by rank; this one tells ``numbers`` (n,)."""
 
 
 def draw_noise(selection: Selection, stream: Stream) -> npt.NDArray[np.int64]:
@@ -147,7 +79,8 @@ def run(
     require(words.shape == (selection.scores,), f"{selection.scores} words", shape=words.shape)
     require(selection.width <= width, f"words of {selection.width} bits", dtype=str(words.dtype))
     require(noise.shape == (selection.winners, selection.scores), "noise for every winner", shape=noise.shape)
-    machine.agree(bytes.fromhex(digest_of("select", [agreed, width, asdict(selection)])))
+    if known := _agree(selection, width, machine, agreed, ()):
+        return known
     left = np.arange(selection.scores)
     winners: list[int] = []
     for own in noise:
@@ -155,6 +88,31 @@ def run(
         winners.append(int(left[index]))
         left = np.delete(left, index)
     return tuple(winners)
+
+
+def recall(selection: Selection, winners: tuple[int, ...], width: int, machine: Machine, agreed: str) -> None:
+    """Tell the others, who call :func:`run` or this, the ``winners`` that were opened before a crash.
+
+    Args:
+        width: Bits of the ring that the scores were shared in.
+
+    Raises:
+        Refused: another party was told another set or selection.
+        RoleError: a peer failed, or holds other winners.
+    """
+    _agree(selection, width, machine, agreed, winners)
+
+
+def _agree(
+    selection: Selection, width: int, machine: Machine, agreed: str, winners: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Make sure that all mean the same, and return the winners that some party knows already; () if none does."""
+    machine.agree(bytes.fromhex(digest_of("select", [agreed, width, asdict(selection)])))
+    unknown = (-1,) * selection.winners
+    told = {tuple(numbers.tolist()) for numbers in machine.tell(np.array(winners or unknown))} - {unknown}
+    if len(told) > 1:
+        raise RoleError("the parties remember other winners than each other of one selection")
+    return told.pop() if told else ()
 
 
 def _noised(words: ring.Words, noise: npt.NDArray[np.int64]) -> Shares:

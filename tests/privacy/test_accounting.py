@@ -2,12 +2,14 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 from scipy import optimize, stats
 
-from fedgenome.errors import SpecError
+from fedgenome.errors import Refused, SpecError
 from fedgenome.privacy import accounting
+from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.query import BLOCK_TAIL, Mechanism
 from fedgenome.study import Plan
 
@@ -154,8 +156,29 @@ def test_three_colluders_are_refused(assumed, real):
 def test_delta_slack_pays_for_large_samples_and_the_sampler():
     asked = plan(gaussian(2.0, 0.1, 50), gaussian(3.0, count=2), SELECT)
     draws = (1 + math.e) * 1e-18 * 1000 * 2 * 52
-    assert accounting.delta_slack(asked, 1000, epsilon=1.0, parties=2) == pytest.approx(50 * BLOCK_TAIL + draws)
-    assert accounting.delta_slack(plan(SELECT), 1000, epsilon=1.0) == 0.0
+    wraps = (1 + math.e) * math.exp(-46) * 2
+    assert accounting.delta_slack(asked, 1000, epsilon=1.0, parties=2) == pytest.approx(50 * BLOCK_TAIL + draws + wraps)
+
+
+def test_delta_slack_pays_for_each_winner_of_a_selection():
+    one, three = (accounting.delta_slack(plan(replace(SELECT, winners=k)), 1000, epsilon=1.0) for k in (1, 3))
+    assert one == pytest.approx((1 + math.e) * math.exp(-46) * 2, rel=1e-12)
+    assert three == pytest.approx(3 * one, rel=1e-12)
+
+
+def test_selection_costs_its_level_for_each_winner_and_its_ledger_allows_no_other_number(tmp_path):
+    asked = replace(SELECT, winners=4)
+    cost = accounting.epsilon(plan(asked), 1e-5)
+    assert cost == pytest.approx(4 * 0.3 * 2) == 4 * accounting.epsilon(plan(SELECT), 1e-5)
+    with Ledger(tmp_path / "ledger.jsonl", "account", Budget(epsilon=cost, delta=1e-5)) as ledger:
+        ledger.reserve("run", "s", plan(asked), cost, 1e-5)
+        with pytest.raises(Refused, match=r"^outside-plan"):
+            ledger.charge("run", replace(asked, winners=5))
+        for _ in range(asked.count):
+            ledger.charge("run", asked)
+        with pytest.raises(Refused, match=r"^outside-plan: the plan allows 2 queries of this form"):
+            ledger.charge("run", asked)
+        assert ledger.spent() == (cost, 1e-5)
 
 
 def test_usable_delta_is_what_the_slack_leaves():

@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 import fedgenome
 from fedgenome.errors import SpecError
 from fedgenome.privacy import clipping
-from fedgenome.privacy.clipping import ClippedSum, sum_rows
+from fedgenome.privacy.clipping import ClippedSum, sum_rows, sum_scores
+from fedgenome.query import Question
 
 TINY = 1 + 1e-12
 
@@ -117,8 +118,58 @@ def test_arguments_that_do_not_fit_are_refused(change, rule):
         sum_rows(**fit | change)
 
 
+SCORES = st.sampled_from([(1.0, 1), (0.375, 8), (1000.0, 1)])  # Δs and the scale that makes it whole
+
+
+def scores_by_loop(rows, donor, mask, bound, scale, least):
+    total = np.zeros(rows.shape[1])
+    for each in np.unique(donor[mask]):
+        own = np.where(np.isfinite(rows).all(1, keepdims=True), rows, 0)[(donor == each) & mask].astype(float)
+        total += np.round(np.clip((own / len(own)).sum(0), least, bound) * scale) / scale
+    return total
+
+
+@given(cases(), SCORES, st.booleans())
+def test_scores_are_those_of_a_loop_exactly(case, bound_and_scale, monotone):
+    (rows, donor, mask, _), (bound, scale) = case, bound_and_scale
+    summed = sum_scores(rows, donor, mask, bound, monotone=monotone)
+    assert (summed.value == scores_by_loop(rows, donor, mask, bound, scale, 0.0 if monotone else -bound)).all()
+    assert (summed.value * scale == np.round(summed.value * scale)).all()
+
+
+@given(cases(), st.integers(0, 4), SCORES, st.booleans())
+def test_donor_moves_each_score_by_at_most_the_bound_and_monotone_ones_up(case, removed, bound_and_scale, monotone):
+    (rows, donor, mask, _), (bound, _) = case, bound_and_scale
+    here = sum_scores(rows, donor, mask, bound, monotone=monotone).value
+    there = sum_scores(rows, donor, mask & (donor != removed), bound, monotone=monotone).value
+    assert (np.abs(here - there) <= bound).all()
+    assert not monotone or (here >= there).all()
+
+
+def test_clipping_the_total_of_scores_fails_the_same_check():
+    rows = np.array([[9.0], [-1.0], [-1.0]])
+    broken = [np.clip(left.sum(), -len(left), len(left)) for left in (rows, rows[1:])]
+    assert abs(broken[0] - broken[1]) > 1
+
+
+def asked(**changes):
+    fields = {"payload": {}, "length": 2, "reply_length": 2, "bound": 1.0, "mechanism": None, "reduce": "select"}
+    return Question(**fields | changes)
+
+
+def test_answer_suits_questions_of_its_norm_bound_and_length_only():
+    given = np.ones((1, 2)), np.zeros(1, int), np.ones(1, bool), 1.0
+    rows, scores, rising = sum_rows(*given), sum_scores(*given), sum_scores(*given, monotone=True)
+    suits = {kind: [one.suits(asked(**kind_of)) for one in (rows, scores, rising)] for kind, kind_of in KINDS.items()}
+    assert suits == {"sum": [True, False, False], "scores": [False, True, True], "rising": [False, False, True]}
+    assert not any(one.suits(asked(**other)) for one in (scores, rising) for other in ({"bound": 2.0}, {"length": 3}))
+
+
+KINDS = {"sum": {"reduce": "sum"}, "scores": {}, "rising": {"monotone": True}}
+
+
 def test_clipped_sum_cannot_be_built_elsewhere_or_changed():
-    with pytest.raises(SpecError, match="expected a ClippedSum built by sum_rows or sum_gradients"):
+    with pytest.raises(SpecError, match="expected a ClippedSum built by sum_rows, sum_scores or"):
         ClippedSum(value=np.zeros(2), bound=1.0, token=object())
     built = sum_rows(np.ones((1, 2)), np.zeros(1, int), np.ones(1, bool), 1.0)
     with pytest.raises(ValueError, match="read-only"):

@@ -33,6 +33,16 @@ def a_query(step=0, terms=TERMS, mechanism=None, length=40, bound=1.0, **changes
     return Query(question=question, **(given | changes))
 
 
+def a_selection(step=0, winners=1, scores=40, level=1.0, terms=TERMS, **changes):
+    """Return a query for the largest of ``scores``, each moved by at most 1."""
+    mechanism = Mechanism(kind="exponential", level=level, winners=winners)
+    asked = {"length": scores, "reply_length": winners, "bound": 1.0, "reduce": "select", "mechanism": mechanism}
+    question = Question(payload={}, **(asked | changes))
+    scale = choose_scale(question, terms)
+    given = {"study": "s", "run": "r", "method": "m", "step": step, "attempt": 0, "scale": scale, "terms": terms}
+    return Query(question=question, **given)
+
+
 def a_party(folder, index=0, seed=None):
     """Return a party whose memory lies in ``folder``; it makes the key of KEYS when it is pinned."""
     once = Once(folder / f"party-{index}")

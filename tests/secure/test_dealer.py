@@ -18,9 +18,10 @@ import fedgenome
 from fedgenome.errors import SpecError, WireError
 from fedgenome.secure import dealer
 from fedgenome.secure.dealer import MOST, REQUEST, Dealer, Function, Tuples
+from fedgenome.secure.identity import Identity
 from fedgenome.secure.links import Kind
 from fedgenome.streams import Stream
-from tests.secure.crew import Crew, scene, wait_for
+from tests.secure.crew import Crew, private, scene, wait_for
 
 KEYS = [bytes([rank]) * 32 for rank in range(3)]
 sizes = st.one_of(st.integers(1, 40), st.sampled_from([dealer._BLOCK - 1, dealer._BLOCK, dealer._BLOCK + 1]))
@@ -163,7 +164,9 @@ def start(told, stderr=None):
     command = [sys.executable, "-W", "error", "-P", "-m", "fedgenome.secure.dealer"]
     env = os.environ | {"PYTHONPATH": str(Path(fedgenome.__file__).parent.parent)}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
-    config = {"meeting": told["meeting"], "identity": told["keys"][3], "timeout_seconds": told["timeout"]}
+    file = Path(told["folder"]) / "dealer.pem"
+    Identity._of(private(told["keys"][3])).save(file)
+    config = {"meeting": told["meeting"], "identity": str(file), "timeout_seconds": told["timeout"]}
     process.stdin.write(json.dumps(config).encode() + b"\n")
     process.stdin.flush()
     return process

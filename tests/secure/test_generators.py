@@ -136,7 +136,7 @@ from types import SimpleNamespace
 from fedgenome.secure import crypten_runtime, generators
 from fedgenome.streams import Stream
 
-crypten = crypten_runtime._load()
+crypten = crypten_runtime.load()
 import torch
 from crypten.mpc.provider import ttp_provider
 

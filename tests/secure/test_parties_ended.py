@@ -16,7 +16,8 @@ import pytest
 from fedgenome.errors import RoleError
 from fedgenome.query import PARTIES
 from fedgenome.secure import frames, ring
-from fedgenome.secure.parties import Parties, _Handle, _words
+from fedgenome.secure.handles import Handle
+from fedgenome.secure.parties import Parties, _words
 from fedgenome.secure.party import IDENTITY
 from tests.secure.trio import (
     NOISE,
@@ -142,7 +143,7 @@ def test_killed_party_is_named_rather_than_those_it_took_along(tmp_path):
         processes = [stack.enter_context(subprocess.Popen(["/bin/sh", "-c", command])) for command in commands]
         for process in processes:
             process.wait(10)
-        handles = [_Handle(index=i, path="", key=b"", process=process) for i, process in enumerate(processes)]
+        handles = [Handle(index=i, path="", key=b"", process=process) for i, process in enumerate(processes)]
         with pytest.raises(RoleError, match=r"^party 1 ended \(signal 9\)$"):
             Parties(handles, None, 1.0).check()
         with pytest.raises(RoleError, match=r"^party 0 ended \(exit code 1\)$"):

@@ -23,6 +23,7 @@ from tests.secure.roles import (
     ROSTER,
     TERMS,
     a_query,
+    a_selection,
     answer_of,
     begin,
     code_of,
@@ -179,6 +180,7 @@ def test_bad_terms_are_malformed(name, a_party):
 
 
 HEADER = a_query(mechanism=NOISE).header()
+SELECT = a_selection()
 ASKED = HEADER["question"]
 BAD_QUERIES = {
     "other study": (HEADER | {"study": "x"}, "other-study"),
@@ -195,11 +197,34 @@ BAD_QUERIES = {
     "length a float": (HEADER | {"question": ASKED | {"length": 40.0}}, "malformed"),
     "length beyond a frame": (a_query(length=10**9).header(), "unsupported"),
     "length beyond all": (HEADER | {"question": ASKED | {"length": 10**400}}, "malformed"),
-    "select": (HEADER | {"question": ASKED | {"reduce": "select"}}, "unsupported"),
-    "exponential": (
-        HEADER | {"question": ASKED | {"mechanism": ASKED["mechanism"] | {"kind": "exponential"}}},
-        "unsupported",
+    "a selection of Gaussian noise": (HEADER | {"question": ASKED | {"reduce": "select"}}, "malformed"),
+    "a selection without a dealer": (SELECT.header(), "unsupported"),
+    "a selection at another scale": (SELECT.header() | {"scale": 2.0}, "wrong-scale"),
+    "a selection of all scores at the price of one": (
+        SELECT.header() | {"question": SELECT.header()["question"] | {"reply_length": 40}},
+        "malformed",
     ),
+    "a selection of no scores": (
+        SELECT.header() | {"question": SELECT.header()["question"] | {"reply_length": 0}},
+        "malformed",
+    ),
+    "a selection noised at home": (
+        SELECT.header()
+        | {
+            "question": SELECT.header()["question"]
+            | {"mechanism": SELECT.header()["question"]["mechanism"] | {"where": "home"}}
+        },
+        "malformed",
+    ),
+    "a sum of exponential noise": (
+        HEADER | {"question": ASKED | {"mechanism": ASKED["mechanism"] | {"kind": "exponential"}}},
+        "malformed",
+    ),
+    "a sum of two winners": (
+        HEADER | {"question": ASKED | {"mechanism": ASKED["mechanism"] | {"winners": 2}}},
+        "malformed",
+    ),
+    "a monotone sum": (HEADER | {"question": ASKED | {"monotone": True}}, "malformed"),
     "mechanism a list": (HEADER | {"question": ASKED | {"mechanism": []}}, "malformed"),
     "mechanism's level a string": (
         HEADER | {"question": ASKED | {"mechanism": ASKED["mechanism"] | {"level": "1"}}},

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedgenome.errors import RoleError, SpecError
-from fedgenome.query import Mechanism, Query, Question, Terms
+from fedgenome.query import Mechanism, Query, Question, Terms, choose_scale
 from fedgenome.secure import select
 from fedgenome.secure.geometric import BITS, sampler
-from fedgenome.secure.select import Selection, draw_noise
+from fedgenome.secure.select import draw_noise
+from fedgenome.selection import Selection
 from fedgenome.streams import Stream
 
 
@@ -45,6 +46,9 @@ class Plain:
 
     def agree(self, digest):
         self.digest = digest
+
+    def tell(self, numbers):
+        return [numbers]
 
 
 def ordered(scores, winners):
@@ -241,39 +245,61 @@ def test_selection_keeps_its_rules(other, rule):
         selection(**other)
 
 
-def query(*, bound=1.0, scale=1024.0, epsilon=0.5, cap=1000, **other):
-    mechanism = other.pop("mechanism", Mechanism(kind="exponential", level=epsilon))
-    asked = {
-        "payload": {},
-        "length": 100,
-        "reply_length": 2,
-        "bound": bound,
-        "mechanism": mechanism,
-        "reduce": "select",
-    }
+def query(*, bound=1.0, scale=1024.0, epsilon=0.5, cap=1000, reply_length=2, **other):
+    """Return a query; ``scale`` None for the one that question and terms give."""
+    mechanism = Mechanism(kind="exponential", level=epsilon, winners=min(reply_length, 100))
+    asked = {"length": 100, "bound": bound, "mechanism": mechanism, "reduce": "select"}
+    question = Question(payload={}, **asked | {"reply_length": reply_length} | other)
     terms = Terms(caps=(("a", cap), ("b", cap)), colluders=1, quorum=1, roster="r", plan="p")
-    when = {"study": "s", "run": "r", "method": "m", "step": 0, "attempt": 0, "scale": scale}
-    return Query(question=Question(**asked | other), terms=terms, **when)
+    when = {"study": "s", "run": "r", "method": "m", "step": 0, "attempt": 0}
+    return Query(question=question, terms=terms, scale=scale or choose_scale(question, terms), **when)
 
 
 def test_selection_is_what_the_query_asks():
-    assert Selection.of(query()) == Selection(scores=100, winners=2, epsilon=0.5, sensitivity=1024, units=2000)
-    assert Selection.of(query(unit="site"), monotone=True) == Selection(
-        scores=100, winners=2, epsilon=0.5, sensitivity=1024, units=2, monotone=True
+    asked = {"scores": 100, "winners": 2, "epsilon": 0.5, "units": 2000}
+    assert query().selection == Selection(**asked, sensitivity=1024)
+    assert query(unit="site", monotone=True).selection == Selection(
+        **asked | {"units": 2}, sensitivity=1024, monotone=True
     )
+    assert query(mechanism=None).selection is None
+
+
+@given(m=st.integers(1, 10**5), epsilon=st.floats(0.01, 8), eighths=st.integers(1, 80), cap=st.integers(1, 10**5))
+def test_query_s_scale_width_and_limit_are_those_of_its_selection(m, epsilon, eighths, cap):
+    asked = query(length=m, reply_length=1, bound=eighths / 8, scale=None, epsilon=epsilon, cap=cap)
+    assert asked.sensitivity == asked.scale * asked.question.bound == asked.selection.sensitivity
+    assert asked.scale == min(s for s in (1, 2, 4, 8) if (s * eighths) % 8 == 0)
+    assert (asked.limit, asked.width, asked.sigma_ring) == (asked.selection.limit, asked.selection.width, 0)
+
+
+def test_every_word_of_a_selection_is_in_the_digest():
+    terms = {"bound": 2.0, "epsilon": 0.7, "scale": 2048.0, "monotone": True, "length": 101, "unit": "site"}
+    digests = {query(**{name: value}).digest for name, value in terms.items()} | {query().digest}
+    assert len(digests) == len(terms) + 1
+    assert query(reply_length=3).digest not in digests
 
 
 @pytest.mark.parametrize(
     ("asked", "rule"),
     [
-        ({"reduce": "sum"}, "expected a selection, got reduce='sum'"),
-        ({"mechanism": None}, "expected exponential noise by the parties"),
-        ({"mechanism": Mechanism(kind="exponential", level=1.0, where="home")}, "exponential noise by the parties"),
-        ({"mechanism": Mechanism(kind="gaussian", level=1.0)}, "exponential noise by the parties"),
+        ({"reduce": "sum"}, "expected exponential noise for a selection, Gaussian for a sum, got reduce='sum'"),
+        ({"mechanism": Mechanism(kind="gaussian", level=1.0)}, "expected exponential noise for a selection"),
+        ({"mechanism": None, "reduce": "sum", "monotone": True}, "expected monotone for selections only"),
+        ({"mechanism": Mechanism(kind="exponential", level=1.0, where="home", winners=2)}, "noised by the parties"),
+        ({"mechanism": Mechanism(kind="exponential", level=1.0)}, "priced for all its winners, got winners=2"),
+        ({"reply_length": 101}, "1 <= winners <= scores <= 1048576, got winners=101, scores=100"),
+        ({"bound": 0.3, "scale": None}, r"a bound of scores that is a multiple of 2\^-20, got bound=0.3"),
         ({"bound": 1.0001}, "expected scores of whole ring units, got sensitivity=1024.1024"),
-        ({"cap": 500_000, "epsilon": 0.005}, "expected a ring that holds scores and noise, got width=32"),
+        ({"bound": 2.0**45}, r"expected sums of scores up to 2\^53"),
+        ({"epsilon": 1e-15}, r"expected noised scores below 2\^62"),
     ],
 )
 def test_query_that_cannot_be_selected_from_is_refused(asked, rule):
     with pytest.raises(SpecError, match=rule):
-        Selection.of(query(**asked))
+        query(**asked)
+
+
+@pytest.mark.parametrize(("kind", "winners"), [("gaussian", 2), ("exponential", 0), ("exponential", 1.0)])
+def test_mechanism_has_winners_only_if_it_selects(kind, winners):
+    with pytest.raises(SpecError, match="1 <= winners <= "):
+        Mechanism(kind=kind, level=1.0, winners=winners)

@@ -65,7 +65,7 @@ WATCH = (
 import torch
 
 def play(links, machine, told):
-    crypten = crypten_runtime._load()
+    crypten = crypten_runtime.load()
     talk, opened = crypten.communicator.get(), []
     reduce = talk.all_reduce
     def watched(*args, **kwargs):
@@ -102,7 +102,7 @@ def refused(call, *args):
     return None
 
 def play(links, machine, told):
-    crypten = crypten_runtime._load()
+    crypten = crypten_runtime.load()
     talk, rank = crypten.communicator.get(), links.rank
     mine = torch.tensor([[1, 2], [3, 1 << 40]]) * (rank + 1)
     all_ = [(torch.tensor([[1, 2], [3, 1 << 40]]) * (r + 1)).tolist() for r in range(3)]
@@ -136,7 +136,7 @@ def play(links, machine, told):
 
 @pytest.fixture(scope="module")
 def crew():
-    with Crew("fedgenome.secure.crypten_runtime:_load") as crew:
+    with Crew("fedgenome.secure.crypten_runtime:load") as crew:
         yield crew
         assert psutil.Process(crew.process.pid).children(recursive=True) == []
 
