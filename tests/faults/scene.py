@@ -1,0 +1,184 @@
+"""One run under one schedule: processes started, one struck, what is left looked for, the rest of the run resumed."""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+
+from fedgenome.federation import agents
+from fedgenome.federation.wire import Call
+from tests.faults import study as scene
+from tests.secure.trio import gone_within, running
+
+TIMEOUT = 1.5  # seconds that the struck run waits for one answer
+PATIENT = 60.0  # the same for a run that nobody strikes
+START = 8.0  # the same for parties that have just been started
+WAITS = {"party": START / TIMEOUT, "site": 6, "coordinator": 6}  # answers that it may wait for in vain, one by one
+BUSY = 6.0  # seconds on top that a busy machine may take
+ENDED = 30.0  # within which a struck run has ended, or hangs
+PARTY_ENDS = 4.0  # with its driver
+ALL = dict.fromkeys(scene.LABELS, 1)  # queries answered by a whole run
+
+
+class Nursery:
+    """The process that forks all others. A context manager: what it forked ends with it."""
+
+    def __init__(self):
+        command = [sys.executable, "-W", "ignore", "-m", "tests.faults.roles"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def fork(self, role, told):
+        self._process.stdin.write(json.dumps({"role": role, "told": told}) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait(20)
+        self._process.stdout.close()
+
+
+class Scene:
+    """The processes of one run in one folder. A context manager: it leaves none behind."""
+
+    def __init__(self, nursery, folder, schedule):
+        self.folder, self.schedule = folder, schedule
+        self.study = scene.agreed(folder, schedule.trust, schedule.quorum)
+        self.mark = folder / "mark"
+        self._nursery, self._key, self._lives = nursery, secrets.token_hex(32), 0
+        self.sites, self.coordinator = {}, 0
+
+    def _told(self, name, role, armed, **more):
+        self._lives += 1
+        trap = self.schedule.trap(self.mark) if armed and self.schedule.kind == role else None
+        given = {"folder": str(self.folder), "study": self.study.model_dump(mode="json", by_alias=True)}
+        return given | {"key": self._key, "name": f"{self._lives}-{name}", "trap": trap} | more
+
+    def start_site(self, site, *, armed=False):
+        ready = self.folder / f"ready-{self._lives}"
+        armed = armed and self.schedule.role == f"site {site}"
+        self.sites[site] = self._nursery.fork("site", self._told(site, "site", armed, site=site, ready=str(ready)))
+        wait_until(ready.exists, 30, f"site {site} to start")
+
+    def conduct(self, timeout, *, armed=False):
+        """Start the coordinator, and the parties with it; return where it will tell how it ended."""
+        told = self._told("coordinator", "coordinator", armed, timeout=timeout, start=START if armed else None)
+        told["trap"] = self.schedule.trap(self.mark) if armed and self.schedule.kind != "site" else None
+        told["end"] = str(self.folder / f"end-{self._lives}.json")
+        self.coordinator = self._nursery.fork("coordinator", told)
+        return self.folder / f"end-{self._lives}.json"
+
+    @property
+    def struck(self):
+        """Process number of the struck role, once its trap has sprung; None of a party's, which are not told apart."""
+        return {"coordinator": self.coordinator, "site": self.sites.get(self.schedule.role[5:])}.get(self.schedule.kind)
+
+    def parties(self):
+        path = self.folder / "pids"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    def settled(self):
+        """Wait until no site is at work any more for a coordinator that has gone."""
+        for site in self.sites:
+            path = str(self.folder / "sites" / site / "agent.sock")
+            answer = agents.reach(path, bytes.fromhex(self._key), 0, PATIENT)("join", Call(header={}))
+            assert answer.refusal[0] == "malformed", answer.refusal
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        everyone = [self.coordinator, *self.sites.values(), *self.parties()]
+        for pid in running([pid for pid in everyone if pid]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert gone_within(5, everyone)
+
+
+def wait_until(happened, seconds, what):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
+        time.sleep(0.01)
+
+
+def play_out(nursery, folder, schedule):
+    """Run until the struck run has ended, mend what was struck and run the rest; return how both ended, and the scene."""
+    with Scene(nursery, folder, schedule) as play:
+        first = last = _strike(play)
+        _mend(play)
+        if first.get("answered") != ALL:
+            last = _ended(play, play.conduct(PATIENT), PATIENT)
+        play.settled()
+    return play, first, last
+
+
+def _strike(play):
+    """Run until the first coordinator has ended; return how, {} for one that was killed."""
+    for site in scene.SITES:
+        play.start_site(site, armed=True)
+    end = play.conduct(TIMEOUT, armed=True)
+    wait_until(lambda: play.mark.exists() or _over(play, end), ENDED, f"the trap of {play.schedule}")
+    assert play.mark.exists(), f"never reached: {play.schedule}, {end.read_text() if end.exists() else 'killed'}"
+    how, kind = play.schedule.how, play.schedule.kind
+    if how == "pause":
+        time.sleep(TIMEOUT / 4)
+        for pid in play.parties() if kind == "party" else [play.struck]:
+            os.kill(pid, signal.SIGCONT)
+    elif kind == "coordinator" and how != "kill":
+        time.sleep(TIMEOUT * 1.2)
+        os.kill(play.struck, signal.SIGCONT if how == "stop" else signal.SIGKILL)
+    return _ended(play, end, ENDED)
+
+
+def _mend(play):
+    """Continue a stopped site or kill it after all; restart a site that was killed."""
+    if play.schedule.kind == "site" and play.schedule.how == "stop":
+        os.kill(play.struck, signal.SIGCONT)
+    if play.schedule.kind == "site" and play.schedule.how in ("kill", "freeze"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(play.struck, signal.SIGKILL)
+        assert gone_within(5, [play.struck])
+        play.start_site(play.schedule.role.split()[1])
+
+
+def _over(play, end):
+    return end.exists() or not running([play.coordinator])
+
+
+def _ended(play, end, seconds):
+    """Wait for a coordinator's end, and its parties'; return how it ended, {} for one that was killed."""
+    wait_until(lambda: _over(play, end), seconds, f"the end of {play.schedule}")
+    assert gone_within(PARTY_ENDS, [play.coordinator, *play.parties()]), f"a process is left: {play.schedule}"
+    return json.loads(end.read_text()) if end.exists() else {}
+
+
+def ends_as_it_should(play, first):
+    """Whether the struck run went on without the role, or ended with one line that names it, in time."""
+    schedule = play.schedule
+    if schedule.kind == "coordinator" and schedule.how in ("kill", "freeze"):
+        return first == {}
+    if first["at"] - play.mark.stat().st_mtime > BUSY + TIMEOUT * WAITS[schedule.kind]:
+        return False
+    spared = schedule.how == "pause" or (schedule.kind == "site" and schedule.quorum < len(scene.SITES))
+    return first.get("answered") == ALL or (not spared and names_the_role(schedule, first["error"]))
+
+
+def names_the_role(schedule, error):
+    """Whether an error is the one line that this fault may end a run with."""
+    role = schedule.role.split()[-1]
+    silent = f"({TIMEOUT:g}|{START:g}) s"
+    expected = {
+        "site": rf"RoleError: .*(missing: |not ){role}",
+        "party": rf"RoleError: party {role} (ended \(signal 9\)|gave no answer for {silent})",
+        "coordinator": r"RoleError: .*",
+    }[schedule.kind]
+    return re.fullmatch(expected, error) is not None
