@@ -143,7 +143,9 @@ class Coordinator:
                 included.append(site)
         if len(included) < query.terms.quorum:
             silent = [site for site, _ in query.terms.caps if site not in included]
-            raise _AttemptFailed(f"{len(included)} sites answered, {query.terms.quorum} needed; not {', '.join(silent)}")
+            raise _AttemptFailed(
+                f"{len(included)} sites answered, {query.terms.quorum} needed; not {', '.join(silent)}"
+            )
         if job.parties is not None:
             try:
                 shares = job.parties.reveal(included)

@@ -107,7 +107,7 @@ def _parsed(line):
 
 
 def site_repeats(play, site):
-    """Asked its last attempt again, a restarted site gives the stored bytes for no charge, and refuses a changed one."""
+    """Asked its last attempt again, a new site gives the bytes first sent, uncharged, and refuses a changed one."""
     home = play.folder / "sites" / site
     records, body = told(home / ANSWERS)
     with Ledger(home / "ledger.jsonl", f"people of {site}") as ledger, Once(home / ANSWERS) as once:
@@ -117,20 +117,21 @@ def site_repeats(play, site):
         assert agent.handle("join", _join(play)).refusal is None
         if not records:
             return True
-        before, header = ledger.head, asked_at(play, scene.moment(records[-1][0])).header()
+        last = scene.moment(records[-1][0])
+        before, header = ledger.head, asked_at(play, last).header()
         again = agent.handle("ask", Call(header={"query": header}))
-        sent = b"".join(array.tobytes() for array in again.arrays.values())
+        sent = b"".join(array.tobytes() for _, array in sorted(again.arrays.items()))
         changed = agent.handle("ask", Call(header={"query": header | {"scale": header["scale"] / 2}}))
         refused = body is None and again.refusal[0] == "asked-before"
-        return (refused or sent == body[32:]) and changed.refusal[0] == "asked-before" and ledger.head == before
+        first = {entry["sha256"] for when, entry in events(play, "received") if (when, entry["site"]) == (last, site)}
+        same = refused or (sent == body[32:] and first <= {hashlib.sha256(sent).hexdigest()})
+        return same and changed.refusal[0] == "asked-before" and ledger.head == before
 
 
 def _join(play):
     plan = make_plan(play.study, scene.NOISE)
     given = (play.study.digest, scene.RUN, play.study.terms(plan))
-    made = [
-        RunKey.make(PartyKey.generate().public, one, *given, index) for index, one in enumerate(_identities(play))
-    ]
+    made = [RunKey.make(PartyKey.generate().public, one, *given, index) for index, one in enumerate(_identities(play))]
     records = {"study": play.study.model_dump(mode="json", by_alias=True), "plan": plan.model_dump(mode="json")}
     return Call(header={**records, "run": scene.RUN, "keys": [key.to_json() for key in made]})
 
@@ -167,6 +168,8 @@ def parties_repeat(play):
             reply = _say(party, Kind.REVEAL, query=query.digest, sites=last["sites"])
             other = _say(party, Kind.REVEAL, query=query.digest, sites=last["sites"][1:])
             anew = _say(party, Kind.BEGIN, query=query.header())
+        if reply.kind is not Kind.WORDS:
+            return False
         codes |= {other.header["code"], anew.header["code"]}
         words += np.frombuffer(reply.body, words.dtype)
     return words.tolist() == last["words"] and codes == {"other-set", "opened-before"}

@@ -5,6 +5,7 @@ number of a fork that plays it. Each fork ends with this process; parties, whose
 """
 
 import ctypes
+import hashlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from typing import ClassVar
 
 from fedgenome.errors import FedgenomeError
 from fedgenome.federation import agents, site_app
@@ -56,7 +58,7 @@ class Grid(LocalGrid):
 class Fork:
     """Stands in for ``subprocess.Popen`` of a party: the same process, but it need not import anything."""
 
-    told = {}  # what the scene says of parties
+    told: ClassVar = {}  # what the scene says of parties
 
     def __init__(self, command, **_):
         assert command[-1] == "fedgenome.secure.party"
@@ -144,9 +146,9 @@ def _reach(context, folder, told):
 
 
 def _record(folder):
-    """Note in a file what the coordinator asks, has opened and what comes of it."""
+    """Note in a file what the coordinator asks, is sent, has opened, and what comes of it."""
     log = os.open(folder / "log.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    begin, reveal = Parties.begin, Parties.reveal
+    begin, reveal, add = Parties.begin, Parties.reveal, Coordinator._add
 
     def note(event, query, **facts):
         when = [query.method, query.step, query.attempt]
@@ -163,7 +165,12 @@ def _record(folder):
         note("opened", query, sites=sorted(sites), words=sum(shares).tolist())
         return shares
 
-    Parties.begin, Parties.reveal = noted_begin, noted_reveal
+    def noted_add(self, query, site, answer, total):
+        sent = b"".join(array.tobytes() for _, array in sorted(answer.arrays.items()))
+        note("received", query, site=site, sha256=hashlib.sha256(sent).hexdigest())
+        return add(self, query, site, answer, total)
+
+    Parties.begin, Parties.reveal, Coordinator._add = noted_begin, noted_reveal, noted_add
 
 
 def _play(main, stdin, folder, name):
@@ -175,7 +182,7 @@ def _play(main, stdin, folder, name):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(error, 2)
         os.closerange(3, 1024)
-        sys.stdin = open(0, closefd=False)
+        sys.stdin = os.fdopen(0, closefd=False)
         main()
         code = 0
     finally:

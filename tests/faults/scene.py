@@ -1,6 +1,7 @@
 """One run under one schedule: processes started, one struck, what is left looked for, the rest of the run resumed."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import time
 
 from fedgenome.federation import agents
 from fedgenome.federation.wire import Call
+from fedgenome.secure.party import ANSWERS
 from tests.faults import study as scene
 from tests.secure.trio import gone_within, running
 
@@ -98,9 +100,14 @@ class Scene:
     def __exit__(self, *_):
         everyone = [self.coordinator, *self.sites.values(), *self.parties()]
         for pid in running([pid for pid in everyone if pid]):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _send(pid, signal.SIGKILL)
         assert gone_within(5, everyone)
+        wait_until(lambda: all(map(_free, (self.folder / "sites").iterdir())), 5, "the sites' files")
+
+
+def _send(pid, what):
+    with contextlib.suppress(ProcessLookupError):  # the run may have ended, and its parties with it
+        os.kill(pid, what)
 
 
 def wait_until(happened, seconds, what):
@@ -111,7 +118,7 @@ def wait_until(happened, seconds, what):
 
 
 def play_out(nursery, folder, schedule):
-    """Run until the struck run has ended, mend what was struck and run the rest; return how both ended, and the scene."""
+    """Run until the struck run has ended, mend what was struck, run the rest; return the scene and how both ended."""
     with Scene(nursery, folder, schedule) as play:
         first = last = _strike(play)
         _mend(play)
@@ -132,22 +139,22 @@ def _strike(play):
     if how == "pause":
         time.sleep(TIMEOUT / 4)
         for pid in play.parties() if kind == "party" else [play.struck]:
-            os.kill(pid, signal.SIGCONT)
+            _send(pid, signal.SIGCONT)
     elif kind == "coordinator" and how != "kill":
         time.sleep(TIMEOUT * 1.2)
-        os.kill(play.struck, signal.SIGCONT if how == "stop" else signal.SIGKILL)
+        _send(play.struck, signal.SIGCONT if how == "stop" else signal.SIGKILL)
     return _ended(play, end, ENDED)
 
 
 def _mend(play):
     """Continue a stopped site or kill it after all; restart a site that was killed."""
     if play.schedule.kind == "site" and play.schedule.how == "stop":
-        os.kill(play.struck, signal.SIGCONT)
+        _send(play.struck, signal.SIGCONT)
     if play.schedule.kind == "site" and play.schedule.how in ("kill", "freeze"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(play.struck, signal.SIGKILL)
-        assert gone_within(5, [play.struck])
-        play.start_site(play.schedule.role.split()[1])
+        _send(play.struck, signal.SIGKILL)
+        site = play.schedule.role.split()[1]
+        wait_until(lambda: _free(play.folder / "sites" / site), 5, f"{site} to be gone")
+        play.start_site(site)
 
 
 def _over(play, end):
@@ -158,7 +165,19 @@ def _ended(play, end, seconds):
     """Wait for a coordinator's end, and its parties'; return how it ended, {} for one that was killed."""
     wait_until(lambda: _over(play, end), seconds, f"the end of {play.schedule}")
     assert gone_within(PARTY_ENDS, [play.coordinator, *play.parties()]), f"a process is left: {play.schedule}"
+    wait_until(lambda: all(map(_free, (play.folder / "parties").iterdir())), 5, "the parties' files")
     return json.loads(end.read_text()) if end.exists() else {}
+
+
+def _free(home):
+    """Whether no process has a role's files any more: one with threads is a zombie before it has let go of them."""
+    for path in (home / "ledger.jsonl", home / ANSWERS):
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+    return True
 
 
 def ends_as_it_should(play, first):

@@ -47,7 +47,13 @@ def drawn(seed, number):
     role = one(ROLES)
     points = POINTS[role.split()[0]]
     point = one(sorted(points))
-    given = {"role": role, "point": point, "how": one(HOWS), "trust": one(("none", "distributed")), "quorum": one((2, 3))}
+    given = {
+        "role": role,
+        "point": point,
+        "how": one(HOWS),
+        "trust": one(("none", "distributed")),
+        "quorum": one((2, 3)),
+    }
     query, j = int(rng.integers(len(LABELS))), int(rng.integers(points[point].choices))
     return Schedule(**given, query=query * bool(points[point].every), j=j)
 

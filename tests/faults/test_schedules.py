@@ -6,18 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.faults import checks
-from tests.faults.scene import ALL, Nursery, ends_as_it_should, play_out
+from tests.faults.scene import ALL, ends_as_it_should, play_out
 from tests.faults.schedule import FIXED, drawn
 from tests.faults.study import SITES
 
 SEED = int(os.environ.get("FAULTS_SEED", "20261121"))
 DRAWN = 200
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    with Nursery() as forks:
-        yield forks
 
 
 def nothing_wrong(nursery, folder, schedule):
