@@ -17,13 +17,11 @@ from fedgenome.secure.party import ANSWERS
 from tests.faults import study as scene
 from tests.secure.trio import gone_within, running
 
-TIMEOUT = 1.5  # seconds that the struck run waits for one answer
-PATIENT = 60.0  # the same for a run that nobody strikes
-START = 8.0  # the same for parties that have just been started
-WAITS = {"party": START / TIMEOUT, "site": 6, "coordinator": 6}  # answers that it may wait for in vain, one by one
-BUSY = 6.0  # seconds on top that a busy machine may take
-ENDED = 30.0  # within which a struck run has ended, or hangs
-PARTY_ENDS = 4.0  # with its driver
+PATIENT = 60.0  # seconds that a run which nobody strikes waits for one answer
+START = 5.0  # timeouts that a struck run waits for parties to start
+WAITS = {"party": START, "site": 6, "coordinator": 6}  # timeouts that may pass in vain, one after the other
+BUSY = 10.0  # seconds on top that a busy machine may take
+PARTY_ENDS = 6.0  # seconds after its driver's end, or its stop
 ALL = dict.fromkeys(scene.LABELS, 1)  # queries answered by a whole run
 
 
@@ -51,8 +49,9 @@ class Nursery:
 class Scene:
     """The processes of one run in one folder. A context manager: it leaves none behind."""
 
-    def __init__(self, nursery, folder, schedule):
-        self.folder, self.schedule = folder, schedule
+    def __init__(self, nursery, folder, schedule, timeout):
+        self.folder, self.schedule, self.timeout = folder, schedule, timeout
+        self.patience = BUSY + 2 * timeout * WAITS[schedule.kind]  # seconds after which a struck run hangs
         self.study = scene.agreed(folder, schedule.trust, schedule.quorum)
         self.mark = folder / "mark"
         self._nursery, self._key, self._lives = nursery, secrets.token_hex(32), 0
@@ -72,7 +71,8 @@ class Scene:
 
     def conduct(self, timeout, *, armed=False):
         """Start the coordinator, and the parties with it; return where it will tell how it ended."""
-        told = self._told("coordinator", "coordinator", armed, timeout=timeout, start=START if armed else None)
+        start = START * timeout if armed else None
+        told = self._told("coordinator", "coordinator", armed, timeout=timeout, start=start)
         told["trap"] = self.schedule.trap(self.mark) if armed and self.schedule.kind != "site" else None
         told["end"] = str(self.folder / f"end-{self._lives}.json")
         self.coordinator = self._nursery.fork("coordinator", told)
@@ -117,10 +117,16 @@ def wait_until(happened, seconds, what):
         time.sleep(0.01)
 
 
-def play_out(nursery, folder, schedule):
-    """Run until the struck run has ended, mend what was struck, run the rest; return the scene and how both ended."""
-    with Scene(nursery, folder, schedule) as play:
+def play_out(nursery, folder, schedule, timeout):
+    """Run until the struck run has ended, mend what was struck, run the rest; return the scene and how both ended.
+
+    ``timeout`` is how long the struck run waits for one answer, seconds. Both ends are None if it ended before
+    the trap was reached: the machine was too busy for that timeout.
+    """
+    with Scene(nursery, folder, schedule, timeout) as play:
         first = last = _strike(play)
+        if first is None:
+            return play, None, None
         _mend(play)
         if first.get("answered") != ALL:
             last = _ended(play, play.conduct(PATIENT), PATIENT)
@@ -129,21 +135,22 @@ def play_out(nursery, folder, schedule):
 
 
 def _strike(play):
-    """Run until the first coordinator has ended; return how, {} for one that was killed."""
+    """Run until the first coordinator has ended; return how, {} for one that was killed, None if none was struck."""
     for site in scene.SITES:
         play.start_site(site, armed=True)
-    end = play.conduct(TIMEOUT, armed=True)
-    wait_until(lambda: play.mark.exists() or _over(play, end), ENDED, f"the trap of {play.schedule}")
-    assert play.mark.exists(), f"never reached: {play.schedule}, {end.read_text() if end.exists() else 'killed'}"
+    end = play.conduct(play.timeout, armed=True)
+    wait_until(lambda: play.mark.exists() or _over(play, end), play.patience, f"the trap of {play.schedule}")
+    if not play.mark.exists():
+        return None
     how, kind = play.schedule.how, play.schedule.kind
     if how == "pause":
-        time.sleep(TIMEOUT / 4)
+        time.sleep(play.timeout / 4)
         for pid in play.parties() if kind == "party" else [play.struck]:
             _send(pid, signal.SIGCONT)
     elif kind == "coordinator" and how != "kill":
-        time.sleep(TIMEOUT * 1.2)
+        time.sleep(play.timeout * 1.2)
         _send(play.struck, signal.SIGCONT if how == "stop" else signal.SIGKILL)
-    return _ended(play, end, ENDED)
+    return _ended(play, end, play.patience)
 
 
 def _mend(play):
@@ -185,19 +192,19 @@ def ends_as_it_should(play, first):
     schedule = play.schedule
     if schedule.kind == "coordinator" and schedule.how in ("kill", "freeze"):
         return first == {}
-    if first["at"] - play.mark.stat().st_mtime > BUSY + TIMEOUT * WAITS[schedule.kind]:
+    if first["at"] - play.mark.stat().st_mtime > play.patience:
         return False
     spared = schedule.how == "pause" or (schedule.kind == "site" and schedule.quorum < len(scene.SITES))
-    return first.get("answered") == ALL or (not spared and names_the_role(schedule, first["error"]))
+    return first.get("answered") == ALL or (not spared and names_the_role(play, first["error"]))
 
 
-def names_the_role(schedule, error):
+def names_the_role(play, error):
     """Whether an error is the one line that this fault may end a run with."""
-    role = schedule.role.split()[-1]
-    silent = f"({TIMEOUT:g}|{START:g}) s"
+    role = play.schedule.role.split()[-1]
+    silent = f"({play.timeout:g}|{START * play.timeout:g}) s"
     expected = {
         "site": rf"RoleError: .*(missing: |not ){role}",
         "party": rf"RoleError: party {role} (ended \(signal 9\)|gave no answer for {silent})",
         "coordinator": r"RoleError: .*",
-    }[schedule.kind]
+    }[play.schedule.kind]
     return re.fullmatch(expected, error) is not None

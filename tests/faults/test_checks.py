@@ -17,7 +17,7 @@ from tests.faults.study import RUN
 
 @pytest.fixture(scope="module")
 def played(nursery, tmp_path_factory):
-    return play_out(nursery, tmp_path_factory.mktemp("played"), FIXED[4])[0]
+    return play_out(nursery, tmp_path_factory.mktemp("played"), FIXED[4], 10.0)[0]
 
 
 @pytest.fixture
