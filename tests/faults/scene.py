@@ -190,8 +190,9 @@ def _free(home):
 def ends_as_it_should(play, first):
     """Whether the struck run went on without the role, or ended with one line that names it, in time."""
     schedule = play.schedule
-    if schedule.kind == "coordinator" and schedule.how in ("kill", "freeze"):
-        return first == {}
+    killed = schedule.kind == "coordinator" and schedule.how in ("kill", "freeze")
+    if killed or not first:
+        return killed and not first
     if first["at"] - play.mark.stat().st_mtime > play.patience:
         return False
     spared = schedule.how == "pause" or (schedule.kind == "site" and schedule.quorum < len(scene.SITES))
