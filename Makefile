@@ -22,10 +22,10 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-ray lint format bench clean
+.PHONY: help setup demo test test-ray test-faults lint format bench clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.runtime ## make .venv and install fedgenome into it
 
@@ -37,6 +37,9 @@ test: lint ## install what the tests need; style, types, layers, doctests, tests
 
 test-ray: $(VENV)/.test ## the same apps under Flower's Ray engine: same seed, same release
 	$(BIN)/python -m pytest -m ray $(RAY_LEAVES)
+
+test-faults: $(VENV)/.test ## kill and stop sites, parties and coordinator by 200 schedules drawn from a seed
+	$(BIN)/python -m pytest -m faults tests/faults
 
 lint: $(VENV)/.test ## format, style, types and layers, without the tests
 	$(BIN)/ruff format --check

@@ -1,8 +1,12 @@
 """Reaching site agents over a local socket: how a relay in another process finds its agent.
 
-The driver serves its agents on one Unix socket and passes its address and key by environment; a relay
-names the agent by its node's ``partition-id``. A message is one safetensors blob whose metadata hold the
-call's kind and header: no pickle.
+Whoever holds agents serves them on one Unix socket (:func:`listening`); a relay (:func:`reach`) knows the
+socket's path and key, and names the agent by a number. In a simulation the driver serves all agents, tells
+path and key by environment, and the number is the node's ``partition-id``. A message is one safetensors
+blob whose metadata hold the call's kind and header: no pickle.
+
+Either end may die or stop at any point. To a relay, an agent that does is ``unreachable``; to an agent, a
+relay that does is a call that nobody waits for.
 """
 
 from __future__ import annotations
@@ -10,9 +14,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 
@@ -25,57 +31,95 @@ from fedgenome.federation.wire import Call, refusal
 
 ADDRESS = "FEDGENOME_AGENTS"  # path of the socket
 KEY = "FEDGENOME_AGENTS_KEY"  # hex key both ends prove to hold
+SILENCE = 600.0  # seconds that a relay waits for an answer
 
 Handle = Callable[[str, Call], Call]
 
 
 def by_environment(context: Context) -> Handle:
     """Return the agent of this node, behind the socket that the environment names."""
-    partition = int(context.node_config["partition-id"])
+    return reach(os.environ[ADDRESS], bytes.fromhex(os.environ[KEY]), int(context.node_config["partition-id"]))
+
+
+def reach(path: str, key: bytes, agent: int, seconds: float = SILENCE) -> Handle:
+    """Return the agent of number ``agent`` behind the socket at ``path``; it raises nothing.
+
+    Args:
+        path: The socket's.
+        key: What both ends prove to hold.
+        agent: Index into what the other side serves.
+        seconds: How long one answer may take. Past that, or with nobody there, it is a refusal
+            ``unreachable``.
+    """
 
     def handle(kind: str, call: Call) -> Call:
-        with Client(os.environ[ADDRESS], "AF_UNIX", authkey=bytes.fromhex(os.environ[KEY])) as link:
-            link.send_bytes(_encode(kind, partition, call))
-            return _decode(link.recv_bytes())[2]
+        # A stopped agent takes the connection and never greets, which Client would await for ever.
+        answer: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        given = (path, key, _encode(kind, agent, call), answer)
+        threading.Thread(target=_exchange, args=given, daemon=True).start()
+        try:
+            return answer.get(timeout=seconds)
+        except queue.Empty:
+            return refusal("unreachable", f"the site's agent gave no answer for {seconds:g} s")
 
     return handle
+
+
+def _exchange(path: str, key: bytes, blob: bytes, answer: queue.SimpleQueue[Call]) -> None:
+    try:
+        with Client(path, "AF_UNIX", authkey=key) as link:
+            link.send_bytes(blob)
+            answer.put(_decode(link.recv_bytes())[2])
+    except (OSError, EOFError, AuthenticationError, WireError) as fault:
+        answer.put(refusal("unreachable", f"the site's agent cannot be reached: {type(fault).__name__}"))
 
 
 @contextlib.contextmanager
 def served(agents: Sequence[Handle], folder: Path) -> Iterator[None]:
     """Serve ``agents`` on a socket in ``folder`` (mode 0700) and name it in the environment."""
-    path, key = str(folder / "agents.sock"), secrets.token_bytes(32)
-    with Listener(path, "AF_UNIX", authkey=key) as listener:
-        threading.Thread(target=_serve, args=(listener, agents), daemon=True).start()
-        os.environ[ADDRESS], os.environ[KEY] = path, key.hex()
+    path, key = folder / "agents.sock", secrets.token_bytes(32)
+    with listening(agents, path, key):
+        os.environ[ADDRESS], os.environ[KEY] = str(path), key.hex()
         try:
             yield
         finally:
             del os.environ[ADDRESS], os.environ[KEY]
 
 
-def _serve(listener: Listener, agents: Sequence[Handle]) -> None:
-    while True:
+@contextlib.contextmanager
+def listening(agents: Sequence[Handle], path: Path, key: bytes) -> Iterator[None]:
+    """Serve ``agents`` on a socket at ``path``, whose folder is the caller's own, to whoever holds ``key``."""
+    path.unlink(missing_ok=True)  # a killed agent leaves its socket; ledger and memory are locked against a living one
+    with Listener(str(path), "AF_UNIX", backlog=len(agents), authkey=key) as listener:
+        closed = threading.Event()
+        threading.Thread(target=_serve, args=(listener, agents, closed), daemon=True).start()
         try:
+            yield
+        finally:
+            closed.set()
+
+
+def _serve(listener: Listener, agents: Sequence[Handle], closed: threading.Event) -> None:
+    while not closed.is_set():
+        # A caller that dies while it is greeted must not take the agents with it.
+        with contextlib.suppress(OSError, EOFError, AuthenticationError):
             link = listener.accept()
-        except OSError:  # the listener was closed: the run is over
-            return
-        threading.Thread(target=_answer, args=(link, agents), daemon=True).start()
+            threading.Thread(target=_answer, args=(link, agents), daemon=True).start()
 
 
 def _answer(link: Connection, agents: Sequence[Handle]) -> None:
-    with link:
+    with link, contextlib.suppress(OSError, EOFError):  # the caller has gone; what was answered is kept by its agent
         try:
-            kind, partition, call = _decode(link.recv_bytes())
-        except (WireError, EOFError) as fault:
+            kind, agent, call = _decode(link.recv_bytes())
+        except WireError as fault:
             link.send_bytes(_encode("", 0, refusal("malformed", type(fault).__name__)))
             return
-        known = 0 <= partition < len(agents)
-        link.send_bytes(_encode("", 0, agents[partition](kind, call) if known else refusal("unknown-site", "")))
+        known = 0 <= agent < len(agents)
+        link.send_bytes(_encode("", 0, agents[agent](kind, call) if known else refusal("unknown-site", "")))
 
 
-def _encode(kind: str, partition: int, call: Call) -> bytes:
-    header = json.dumps({"kind": kind, "partition": partition, "header": call.header}, allow_nan=False)
+def _encode(kind: str, agent: int, call: Call) -> bytes:
+    header = json.dumps({"kind": kind, "agent": agent, "header": call.header}, allow_nan=False)
     arrays = {name: np.asarray(array, order="C") for name, array in call.arrays.items()}
     return safetensors.numpy.save(arrays, {"call": header})
 
@@ -85,6 +129,6 @@ def _decode(blob: bytes) -> tuple[str, int, Call]:
         size = int.from_bytes(blob[:8], "little")
         head = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["call"])
         arrays = safetensors.numpy.load(blob)
-        return str(head["kind"]), int(head["partition"]), Call(header=head["header"], arrays=arrays)
+        return str(head["kind"]), int(head["agent"]), Call(header=head["header"], arrays=arrays)
     except (KeyError, ValueError, TypeError, safetensors.SafetensorError) as fault:
         raise WireError(f"call between relay and agent: {type(fault).__name__}") from None

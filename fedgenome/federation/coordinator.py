@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
 _REGISTER_SECONDS = 30.0
+_TRIES = 5  # attempts at one query before the run ends, to be resumed by someone who has looked
 _PLAIN = ("sum",)
 
 
@@ -101,15 +102,20 @@ class Coordinator:
         return progress.state
 
     def _total(self, label: str, step: int, question: Question) -> Array:
-        """Ask until an attempt succeeds or the plan's reserve is used up."""
-        while True:
+        """Ask until an attempt succeeds, or the plan's reserve or patience is used up."""
+        for _ in range(_TRIES):
             query = self._next(label, step, question)
             try:
                 return self._attempt(query)
             except _AttemptFailed as fault:
-                log.warning("%s, query %d, attempt %d failed: %s", label, step, query.attempt, fault)
-                if self._job.parties is not None:
-                    self._job.parties.abort()
+                last = f"{label}, query {step}, attempt {query.attempt} failed: {fault}"
+                log.warning("%s", last)
+            if self._job.parties is not None:
+                self._job.parties.abort()
+            # A restarted site has to join again; without a quorum no attempt of the reserve is spent in vain.
+            self._discover()
+            self._join()
+        raise RoleError(last)
 
     def _next(self, label: str, step: int, question: Question) -> Query:
         form = "none" if question.mechanism is None else digest_of("form", repr(question.mechanism.form))
@@ -136,7 +142,10 @@ class Coordinator:
                 self.uploaded += sum(array.nbytes for array in answer.arrays.values())
                 included.append(site)
         if len(included) < query.terms.quorum:
-            raise _AttemptFailed(f"{len(included)} of {query.terms.sites} sites answered, {query.terms.quorum} needed")
+            silent = [site for site, _ in query.terms.caps if site not in included]
+            raise _AttemptFailed(
+                f"{len(included)} sites answered, {query.terms.quorum} needed; not {', '.join(silent)}"
+            )
         try:
             if job.parties is not None:
                 if query.selection is not None:
@@ -198,7 +207,10 @@ class Coordinator:
         header = {"study": study, "plan": plan, "run": job.run, "keys": [key.to_json() for key in keys]}
         joined = [site for site, _ in self._ask("join", Call(header=header))]
         if len(joined) < self._terms.quorum:
-            raise RoleError(f"{len(joined)} of {self._terms.sites} sites joined, quorum is {self._terms.quorum}")
+            absent = ", ".join(site for site, _ in self._terms.caps if site not in joined)
+            raise RoleError(
+                f"{len(joined)} of {self._terms.sites} sites joined, quorum is {self._terms.quorum}; not {absent}"
+            )
 
     def _ask(self, kind: str, call: Call) -> Iterator[tuple[str, Call]]:
         """Send ``call`` to every site; yield (site, answer) as they come, refusals left out.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,17 +85,21 @@ class SiteAgent:
         self._pinned = pinned
         self._public = public
         self._run: _Run | None = None
+        self._turn = threading.Lock()
 
     def handle(self, kind: str, call: Call) -> Call:
-        """Answer one call; every fault becomes a refusal that carries no data."""
+        """Answer one call; every fault becomes a refusal that carries no data.
+
+        Calls may come from several threads: an earlier coordinator's may still be at work when the next
+        one's comes. ``join`` and ``ask`` take turns, or one attempt asked twice would be answered twice.
+        """
         try:
             match kind:
                 case "hello":
                     return self._reply()
-                case "join":
-                    return self._join(call)
-                case "ask":
-                    return self._ask(call)
+                case "join" | "ask":
+                    with self._turn:
+                        return self._join(call) if kind == "join" else self._ask(call)
                 case _:
                     return refusal("unknown-kind", "hello, join or ask")
         except Refused as fault:

@@ -1,5 +1,6 @@
 """The coordinator over Flower's apps: sums, retries, resumes and failures."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -112,6 +113,43 @@ def test_a_failed_attempt_is_repeated_from_the_reserve_and_the_next_one_is_refus
         job = make_job(study, running, noise=8.0, folder=tmp_path / "again")
         with pytest.raises(BudgetRefused, match="used up, retries included"):
             conduct(job, [north, Flaky(south, 2, 4)])
+
+
+class Gone(Flaky):
+    """An agent that ends at its n-th answer to ``ask``."""
+
+    def handle(self, kind, call):
+        return refusal("unreachable", "gone") if self.asked > self.drops[0] else super().handle(kind, call)
+
+
+def test_a_retry_without_a_quorum_ends_the_run_before_it_is_paid_for(agent, make_job):
+    study = make_study(kind="cvae", **PLAIN)
+    north, south = both(agent, study)
+    job = make_job(study)
+    with pytest.raises(RoleError, match=r"missing: south"):
+        conduct(job, [north, Gone(south, 2)])
+    asked = json.loads((job.folder / "asked.json").read_text())
+    assert (asked["step"], asked["attempt"], sum(asked["asked"].values())) == (2, 0, 3)
+
+
+def test_a_site_that_restarts_joins_again_at_the_retry(agent, make_job):
+    study = make_study(kind="cvae", **PLAIN)
+    north, south = both(agent, study)
+    lives = [south, agent(study, "south")]
+
+    def handle(kind, call):
+        if kind == "ask" and call.header["query"]["step"] == 2 and len(lives) > 1:
+            lives.pop(0)
+        return lives[0].handle(kind, call)
+
+    assert conduct(make_job(study), [north, handle]).answered["cvae"] == 5 and len(lives) == 1
+
+
+def test_a_site_that_is_there_and_never_answers_ends_the_run_by_name(agent, make_job):
+    study = make_study(**PLAIN)
+    north, south = both(agent, study)
+    with pytest.raises(RoleError, match=r"query 0, attempt 4 failed: 1 sites answered, 2 needed; not south"):
+        conduct(make_job(study), [north, Flaky(south, *range(100))])
 
 
 def test_a_resumed_run_continues_with_the_interrupted_query_as_a_new_attempt(agent, make_job):

@@ -1,5 +1,7 @@
 """A site answers what its pinned study and plan allow, once, and refuses the rest with a code."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -72,6 +74,24 @@ def test_a_repeated_question_gets_the_same_bytes_and_is_charged_once(agent):
     join(site, study)
     first, again = (ask(site, query_of(study)) for _ in range(2))
     assert all((first.arrays[part] == again.arrays[part]).all() for part in first.arrays)
+
+
+def test_a_question_asked_twice_at_once_is_answered_and_charged_once(agent):
+    study = make_study(trust="none")
+    site = agent(study)
+    join(site, study)
+    answer = site._contribution
+
+    def slowly(query, run):
+        time.sleep(0.2)  # the other call is there meanwhile
+        return answer(query, run)
+
+    site._contribution = slowly
+    before = site._ledger._lines
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: ask(site, query_of(study)), range(2))
+    assert all((first.arrays[part] == second.arrays[part]).all() for part in first.arrays)
+    assert site._ledger._lines == before + 1
 
 
 def test_a_changed_question_at_the_same_attempt_is_refused(agent):
