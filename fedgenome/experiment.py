@@ -61,6 +61,8 @@ class Experiment(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         labels = [method.label for method in self.methods]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"methods: expected a name of its own for every method, got {', '.join(labels)}")
         if self.release.generator is not None and self.release.generator not in labels:
             raise ValueError(f"release.generator: expected one of {labels}, got {self.release.generator!r}")
         if self.engine.secure == "off" and self.privacy.trust != "none":
@@ -93,8 +95,9 @@ def load(path: Path) -> Experiment:
 
 
 def _first(fault: pydantic.ValidationError) -> str:
-    """Say the first of pydantic's findings in one line, misspelt keys with the nearest known one."""
-    found = fault.errors()[0]
+    """Say one of pydantic's findings in one line: a misspelt key, with the nearest known one, or else the first."""
+    every = fault.errors()  # a misspelt key that must be there is also told as missing, which hides why
+    found = next((one for one in every if one["type"] == "extra_forbidden"), every[0])
     where = ".".join(str(part) for part in found["loc"])
     more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
     if found["type"] == "extra_forbidden":

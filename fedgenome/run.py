@@ -88,6 +88,8 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
     with _interruptible() as check, federate.parties(spec.seed, secure=spec.engine.secure == "on") as parties:
         with clock.step("prepare"):
             prepared = prepare.prepare(spec, root.stream("split").generator())
+        if spec.engine.ledgers is not None:
+            folders.made(spec.engine.ledgers, "engine.ledgers")
         folder = folder or folders.create(out, spec.name, dump, run_id, deal)
         with clock.step("federate"):
             watch = _Watch(prepared, clock.reporter, check)

@@ -70,7 +70,7 @@ def test_upload_is_one_vector_3711_bytes_and_16_a_chunk(length, width):
     parts = bundle.seal(asked, "site-0", 0, np.zeros(length, ring.dtype_of(width)), PUBLICS)
     vector = length * width // 8
     sent = sum(map(len, parts)) + len(bundle.sign(asked, "site-0", parts, identity))
-    assert sent == vector + 3711 + 16 * -(-vector // 2**20)
+    assert sent == bundle.upload_bytes(asked) == vector + 3711 + 16 * -(-vector // 2**20)
 
 
 @pytest.mark.parametrize("index", range(4))
