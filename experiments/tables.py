@@ -19,12 +19,16 @@ BEGIN, END = "<!-- results -->\n", "<!-- /results -->\n"
 def main() -> None:
     """Replace what stands between the marks, or fail if it is out of date."""
     text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    new = before + BEGIN + tables() + END + after
+    new = filled(text)
     if "--check" in sys.argv:
         sys.exit(0 if new == text else "README.md: tables are out of date; run python -m experiments.tables")
     README.write_text(new, encoding="utf-8")
+
+
+def filled(page: str) -> str:
+    """Return ``page`` with today's tables between its marks."""
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + tables() + END + rest.split(END)[1]
 
 
 def tables() -> str:
@@ -52,13 +56,9 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _cell(value: Any) -> str:
     if value is None:
         return "none"
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 1e4
-        else f"{value:,}"
-        if isinstance(value, int | float)
-        else str(value)
-    )
+    if isinstance(value, float) and abs(value) < 1e4:
+        return f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 def _target(target: Mapping[str, Any]) -> str:

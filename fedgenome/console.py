@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fedgenome.card import epsilon_text
 from fedgenome.prepare import Prices
 from fedgenome.run import Reporter
 
@@ -56,12 +57,20 @@ def reporter(*, silent: bool) -> Iterator[Reporter]:
 def table(prices: Prices) -> str:
     """Return the price table of a plan as text."""
     grid = Table(title=f"{prices.study}: {prices.sites} sites, trust model {prices.trust}", title_justify="left")
-    for name in ("method", "queries", "noise multiplier", "sampling", "elements", "ring", "upload per site"):
+    for name in (
+        "method",
+        "queries, retries included",
+        "noise multiplier",
+        "sampling",
+        "elements",
+        "ring",
+        "upload per site",
+    ):
         grid.add_column(name, justify="left" if name == "method" else "right")
     for part in prices.parts:
         level = "none" if part.noise_multiplier is None else f"{part.noise_multiplier:.4g}"
         level = level if part.epsilon is None else f"ε = {part.epsilon:.4g}"
-        size = f"{part.site_bytes / 1e6:.2f} MB"
+        size = f"{part.site_bytes / 1e6:.2f} MB" if part.site_bytes >= 1e5 else f"{part.site_bytes / 1e3:.1f} kB"
         row = (
             part.method,
             str(part.queries),
@@ -82,11 +91,11 @@ def table(prices: Prices) -> str:
 def _epsilon_line(prices: Prices) -> str:
     if prices.epsilon is None or prices.epsilon_colluding is None:
         return "No ε: trust model 'none' protects nobody."
-    parts = ", ".join(f"{method} alone {epsilon:.3f}" for method, epsilon in prices.by_method.items())
+    parts = ", ".join(f"{method} alone {epsilon_text(epsilon)}" for method, epsilon in prices.by_method.items())
     return (
-        f"ε = {prices.epsilon:.3f} at δ = {prices.delta:g} for one {_unit(prices.unit)} added or removed, "
+        f"ε = {epsilon_text(prices.epsilon)} at δ = {prices.delta:g} for one {_unit(prices.unit)} added or removed, "
         f"retries included ({parts}).\nHolds with up to {prices.colluders} colluding parties; "
-        f"with two colluding, ε = {prices.epsilon_colluding:.3f}."
+        f"with two colluding, ε = {epsilon_text(prices.epsilon_colluding)}."
     )
 
 

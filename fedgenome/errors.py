@@ -8,6 +8,9 @@ FedgenomeError
 └── BudgetRefused        the plan costs more than a ledger has left             (exit 5)
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class FedgenomeError(Exception):
     """Base of everything fedgenome raises."""
@@ -66,3 +69,16 @@ def require(ok: bool, rule: str, /, **seen: object) -> None:
     if not ok:
         what = ", got " + ", ".join(f"{name}={value!r}" for name, value in seen.items()) if seen else ""
         raise SpecError(f"expected {rule}{what}")
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Return the known name most like ``name``, case aside, as a question; ``otherwise`` if none is like it.
+
+    >>> did_you_mean("Epsilom", ["delta", "epsilon"], "known are delta and epsilon")
+    "did you mean 'epsilon'?"
+    >>> did_you_mean("x", ["delta", "epsilon"], "known are delta and epsilon")
+    'known are delta and epsilon'
+    """
+    folded = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return f"did you mean {folded[close[0]]!r}?" if close else otherwise

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from fedgenome.audit.gate import Policy
 from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.split import SplitSpec
-from fedgenome.errors import SpecError
+from fedgenome.errors import SpecError, did_you_mean
 from fedgenome.study import MethodSpec, Name, Privacy, Strict
 
 
@@ -61,6 +61,8 @@ class Experiment(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         labels = [method.label for method in self.methods]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"methods: expected a name of its own for every method, got {', '.join(labels)}")
         if self.release.generator is not None and self.release.generator not in labels:
             raise ValueError(f"release.generator: expected one of {labels}, got {self.release.generator!r}")
         if self.engine.secure == "off" and self.privacy.trust != "none":
@@ -93,25 +95,23 @@ def load(path: Path) -> Experiment:
 
 
 def _first(fault: pydantic.ValidationError) -> str:
-    """Say the first of pydantic's findings in one line, misspelt keys with the nearest known one."""
-    found = fault.errors()[0]
+    """Say one of pydantic's findings in one line: a misspelt key, with the nearest known one, or else the first."""
+    every = fault.errors()  # a misspelt key that must be there is also told as missing, which hides why
+    found = next((one for one in every if one["type"] == "extra_forbidden"), every[0])
     where = ".".join(str(part) for part in found["loc"])
     more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
     if found["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_nearest(found['loc'])}{more}"
+        return f"{where}: unknown key; {_nearest(found['loc'])}{more}"
     text = found["msg"].removeprefix("Value error, ")
     seen = "" if found["type"] in ("missing", "value_error") else f", got {found['input']!r}"
     return (f"{where}: " if where else "") + f"{text}{seen}{more}"
 
 
 def _nearest(loc: tuple[int | str, ...]) -> str:
-    import difflib
-
     model: type[pydantic.BaseModel] = Experiment
     for part in loc[:-1]:
         field = model.model_fields.get(str(part)) if isinstance(part, str) else None
         inner = getattr(field, "annotation", None)
         candidates = [inner, *getattr(inner, "__args__", ())]
         model = next((c for c in candidates if isinstance(c, type) and issubclass(c, pydantic.BaseModel)), model)
-    close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known keys are {', '.join(model.model_fields)}"
+    return did_you_mean(str(loc[-1]), model.model_fields, f"known keys are {', '.join(model.model_fields)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 
@@ -11,6 +12,26 @@ def replace(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name}.new")
     write(beside, data)
     beside.replace(path)
+
+
+def create(path: Path, data: bytes, mode: int) -> None:
+    """Put ``data`` in a new file of exactly ``mode``: whole or not there, and never in the place of another.
+
+    Raises:
+        FileExistsError: something is there already, be it a link that leads nowhere.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # for its owner alone
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(beside, path)  # unlike a renaming, it replaces nothing
+    finally:
+        beside.unlink()
+    sync(path.parent)
 
 
 def write(path: Path, data: bytes) -> None:

@@ -7,7 +7,9 @@ unfinished run.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,9 +67,24 @@ def reserve(seed: int | None) -> tuple[str, str]:
     return secrets.token_hex(16), Root.of(seed, "driver").derive("deal").hex()
 
 
+def made(folder: Path, field: str) -> Path:
+    """Return ``folder``, made if it is absent.
+
+    Raises:
+        SpecError: it cannot be made or written to; names the experiment's ``field``.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as fault:
+        raise SpecError(f"{field}: expected a folder to write to, got {folder} ({fault.strerror})") from None
+    return folder
+
+
 def create(out: Path, name: str, experiment: dict[str, Any], run: str, deal: str) -> RunFolder:
     """Make the next free folder ``name``, ``name-2``, … under ``out``. Earlier runs are left alone."""
-    out.mkdir(parents=True, exist_ok=True)
+    made(out, "out")
     for path in _names(out, name):
         try:
             path.mkdir()

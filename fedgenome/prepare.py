@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pydantic
 
 from fedgenome.cohort import expression
 from fedgenome.cohort.expression import Cohort
@@ -17,6 +18,7 @@ from fedgenome.methods import registry
 from fedgenome.methods.base import Method
 from fedgenome.privacy import accounting
 from fedgenome.query import PARTIES, Mechanism, Query, Question, choose_scale
+from fedgenome.secure import bundle
 from fedgenome.study import Plan, SiteEntry, Study
 
 
@@ -105,18 +107,29 @@ def _study(spec: Experiment, cohort: Cohort, dealt: Split) -> Study:
                 f"caps.site_cap: expected at least the {shard.n_donors} donors that {site} trains on, "
                 f"got {spec.caps.site_cap}; raise the cap or deal out more sites"
             )
-    return Study.model_validate(
-        {
-            "name": spec.name,
-            "schema": expression.schema_of(cohort, spec.cohort).model_dump(),
-            "methods": [method.model_dump() for method in spec.methods],
-            "privacy": spec.privacy.model_dump(),
-            "donors_bound": spec.caps.donors_bound,
-            "quorum": spec.caps.quorum or len(dealt.sites),
-            "roster": [SiteEntry(name=site, cap=spec.caps.site_cap).model_dump() for site in dealt.sites],
-            "secure": spec.engine.secure,
-        }
-    )
+    trained = sum(shard.n_donors for shard in dealt.sites.values())
+    if trained > spec.caps.donors_bound:
+        raise SpecError(
+            f"caps.donors_bound: expected at least the {trained} donors that all sites train on, "
+            f"got {spec.caps.donors_bound}; δ and means rest on it"
+        )
+    try:
+        return Study.model_validate(_fields(spec, cohort, dealt))
+    except pydantic.ValidationError as fault:
+        raise SpecError(f"{spec.name}: {fault.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+
+
+def _fields(spec: Experiment, cohort: Cohort, dealt: Split) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "schema": expression.schema_of(cohort, spec.cohort).model_dump(),
+        "methods": [method.model_dump() for method in spec.methods],
+        "privacy": spec.privacy.model_dump(),
+        "donors_bound": spec.caps.donors_bound,
+        "quorum": spec.caps.quorum or len(dealt.sites),
+        "roster": [SiteEntry(name=site, cap=spec.caps.site_cap).model_dump() for site in dealt.sites],
+        "secure": spec.engine.secure,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +142,7 @@ class Part:
         epsilon: Cost of one query that selects, all its winners; None of any other.
         elements: Numbers in a site's answer.
         bits: Ring width.
-        site_bytes: Bytes of vector that one site uploads for all of them.
+        site_bytes: Bytes that one site uploads for all of them.
     """
 
     method: str
@@ -200,6 +213,7 @@ def _part(prepared: Prepared, label: str, question: Question, queries: int) -> P
     scale = choose_scale(question, terms)
     query = Query(question=question, study="", run="", method=label, step=0, attempt=0, scale=scale, terms=terms)
     mechanism: Mechanism | None = question.mechanism
+    secure = prepared.study.secure == "on"
     return Part(
         method=label,
         queries=queries,
@@ -208,5 +222,5 @@ def _part(prepared: Prepared, label: str, question: Question, queries: int) -> P
         sampling=mechanism.sampling if mechanism else 1.0,
         elements=question.length,
         bits=query.width,
-        site_bytes=queries * question.length * query.width // 8,
+        site_bytes=queries * (bundle.upload_bytes(query) if secure else question.length * query.width // 8),
     )

@@ -51,4 +51,4 @@ def test_roster_is_written_checked_and_printed_with_its_digest(publics, tmp_path
 
 def test_wrong_roster_is_refused_and_leaves_no_file(publics, tmp_path):
     made = keys("roster", tmp_path / "r.toml", "--site", f"berlin={publics[0]}", "--party", publics[0])
-    assert made.exit_code == 2 and "3 parties" in made.output and not (tmp_path / "r.toml").exists()
+    assert made.exit_code == 2 and "3 party keys" in made.output and not (tmp_path / "r.toml").exists()

@@ -141,6 +141,8 @@ def test_trust_none_with_plain_sums_runs_and_says_that_nobody_is_protected(tmp_p
         (('"Dendritic",', ""), "Dendritic"),
         (('panel = "blood_markers"', 'panel = ["NOSUCHGENE"]'), "NOSUCHGENE"),
         (("site_cap = 400", "site_cap = 20"), "caps.site_cap"),
+        (("donors_bound = 700", "donors_bound = 524"), "caps.donors_bound: expected at least the 525 donors"),
+        (("site_cap = 400 ", "quorum = 6\nsite_cap = 400 "), "expected quorum <= sites, got quorum=6, sites=5"),
         (("rounds = 100", "round = 60"), "round"),
         (('kind = "cvae"', 'kind = "vae"'), "cvae"),
         (("epsilon = 10.0", "epsilom = 10.0"), "did you mean 'epsilon'"),
@@ -150,6 +152,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, change, message):
     ended = fedgenome("run", write(tmp_path, change), "--quiet", cwd=tmp_path)
     assert ended.returncode == 2 and message in ended.stderr, ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1 and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("field", ["out", "engine.ledgers"])
+def test_a_folder_that_cannot_be_written_is_one_line_and_leaves_no_run(tmp_path, field):
+    (tmp_path / "taken").write_text("a file")
+    ledgers = ("[release]", '[engine]\nledgers = "taken"\n\n[release]')
+    path, more = (write(tmp_path, ledgers), ()) if field == "engine.ledgers" else (write(tmp_path), ("--out", "taken"))
+    ended = fedgenome("run", path, "--quiet", *more, cwd=tmp_path)
+    assert ended.returncode == 2 and not (tmp_path / "runs").exists()
+    assert ended.stderr == f"error: {field}: expected a folder to write to, got taken (File exists)\n"
 
 
 def test_a_budget_kept_over_runs_refuses_the_second_run(tmp_path):

@@ -27,7 +27,6 @@ import contextlib
 import functools
 import itertools
 import math
-import os
 import secrets
 import statistics
 import tempfile
@@ -42,6 +41,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from experiments import harness
+from experiments.benchmarks import _processes as processes
 from experiments.benchmarks import _rivals as rivals
 from experiments.benchmarks._rivals import Floats
 from experiments.harness import Result, Target
@@ -212,12 +212,12 @@ class Watch:
     """Memory of the processes that are started while it is entered, from ``/proc``."""
 
     def __init__(self) -> None:
-        self._before = _children()
+        self._before = processes.children()
         self._rest: dict[int, int] = {}
 
     def rest(self) -> None:
         """Take the size that each process has now as its size at rest."""
-        self._rest = {pid: _memory(pid, "VmRSS") for pid in _children() - self._before}
+        self._rest = {pid: processes.memory(pid, "VmRSS") for pid in processes.children() - self._before}
 
     def restart(self) -> None:
         """Let the peak begin again at the present size."""
@@ -226,17 +226,7 @@ class Watch:
 
     def peak(self) -> int:
         """Return the largest growth of a process since rest, in bytes."""
-        return max(_memory(pid, "VmHWM") - rest for pid, rest in self._rest.items())
-
-
-def _children() -> set[int]:
-    main_thread = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")  # it starts all of them
-    return set(map(int, main_thread.read_text(encoding="ascii").split()))
-
-
-def _memory(pid: int, field: str) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+        return max(processes.memory(pid, "VmHWM") - rest for pid, rest in self._rest.items())
 
 
 def _allocated(work: Callable[[], object]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections import Counter
@@ -17,7 +16,7 @@ from fedgenome.cohort.datasets import DATASETS, Matrix, Table, dense, open_h5ad
 from fedgenome.cohort.panel import panel
 from fedgenome.cohort.shard import Array, repeated
 from fedgenome.cohort.shard import Cohort as Cohort
-from fedgenome.errors import SpecError
+from fedgenome.errors import SpecError, did_you_mean
 from fedgenome.study import Schema, Strict
 
 COUNTS_TOTAL = 1e4  # what a row's counts are scaled to before log1p; a public constant
@@ -181,7 +180,7 @@ def _labels(table: Table, spec: CohortSpec) -> tuple[Array, Array]:
     code = {label: i for i, label in enumerate(spec.labels)}
     for name, count in Counter(names).items():
         if name and name not in code:
-            near = _near(name, spec.labels) or f"labels = {_some(spec.labels)}"
+            near = did_you_mean(name, spec.labels, f"labels = {_some(spec.labels)}")
             raise SpecError(f"{field}: expected only classes listed in labels, got {name!r} ({count} rows; {near})")
     kept = np.flatnonzero([bool(name) for name in names])
     return np.array([code[names[i]] for i in kept], np.int64), kept
@@ -201,7 +200,7 @@ def _owners(table: Table, column: str | None, kept: Array, what: str) -> tuple[s
 
 def _obs(table: Table, column: str) -> list[str]:
     if column not in table.columns:
-        near = _near(column, table.columns) or f"the file has {_some(table.columns) or 'none'}"
+        near = did_you_mean(column, table.columns, f"the file has {_some(table.columns) or 'none'}")
         raise SpecError(f"{table.source}: expected an obs column {column!r}, got none of that name ({near})")
     return [_text(value) for value in table.columns[column]]
 
@@ -269,12 +268,6 @@ def _clip(x: Array, low: float, high: float) -> tuple[Array, float]:
     """Return the values within [low, high] and the share that was not."""
     outside = np.count_nonzero((x < low) | (x > high))
     return np.clip(x, low, high), outside / max(x.size, 1)
-
-
-def _near(name: str, options: Iterable[str]) -> str:
-    folded = {option.casefold(): option for option in options}
-    close = difflib.get_close_matches(name.casefold(), list(folded), n=3, cutoff=0.5)
-    return f"near: {_some([folded[option] for option in close])}" if close else ""
 
 
 def _some(names: Iterable[str], most: int = 8) -> str:

@@ -48,11 +48,6 @@ class Split:
     unit_text: str
 
     @property
-    def site_sizes(self) -> dict[str, int]:
-        """Donors of each site: private numbers, for the operator and for caps with slack."""
-        return {name: shard.n_donors for name, shard in self.sites.items()}
-
-    @property
     def members(self) -> Shard:
         """All sites' rows in one shard, in roster order."""
         shards = tuple(self.sites.values())

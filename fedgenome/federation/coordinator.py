@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,10 +239,11 @@ class Coordinator:
             self._grid.create_message(records[id(call)], f"query.{kind}", node, "", self._job.timeout)
             for node, call in calls.items()
         ]
-        waiting = dict(zip(self._grid.push_messages(messages), calls, strict=True))
+        # Ordered: the first key of a plain dict is ever further to find as keys before it are removed.
+        waiting = OrderedDict(zip(self._grid.push_messages(messages), calls, strict=True))
         deadline = time.monotonic() + self._job.timeout
         while waiting and time.monotonic() < deadline:
-            replies = list(self._grid.pull_messages(list(waiting)))
+            replies = list(self._grid.pull_messages(waiting.keys()))
             for reply in replies:
                 node = waiting.pop(reply.metadata.reply_to_message_id)
                 if (answer := _answer(node, reply)) is not None:

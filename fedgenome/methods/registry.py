@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
 import pydantic
 
-from fedgenome.errors import SpecError, require
+from fedgenome.errors import SpecError, did_you_mean, require
 from fedgenome.methods.base import Method
 from fedgenome.study import MethodSpec, Schema, Strict
 
@@ -66,7 +65,6 @@ def _first(fault: pydantic.ValidationError, model: type[Strict]) -> str:
     found = fault.errors()[0]
     where = ".".join(str(part) for part in found["loc"])
     if found["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(where, model.model_fields, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known options are {', '.join(model.model_fields)}"
+        hint = did_you_mean(where, model.model_fields, f"known options are {', '.join(model.model_fields)}")
         return f"{where}: unknown option; {hint}"
     return f"{where}: {found['msg']}, got {found['input']!r}"

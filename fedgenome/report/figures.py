@@ -63,7 +63,7 @@ def training(name: str, curves: Sequence[Curve]) -> Figure:
     return Figure(
         name=name,
         data=data,
-        layout=_axes(first.x_title, first.y_title),
+        layout=_axes(first.x_title, first.y_title) | {"showlegend": len(curves) > 1},
         caption=caption,
         alternative=f"{caption} {ends}",
     )

@@ -82,6 +82,12 @@ def seal(
     return first, second, third
 
 
+def upload_bytes(query: Query) -> int:
+    """Return what a site sends for one answer: three parts and the stamp."""
+    vector = vector_bytes(query.question.length * query.width // 8)
+    return PARTIES * HEADER.size + vector + (PARTIES - 1) * SMALL_BYTES + STAMP.size
+
+
 def sign(query: Query, site: str, parts: Sequence[bytes], identity: Identity) -> bytes:
     """Return the stamp (165 bytes) by which the site vouches for the three ``parts`` of its answer."""
     require(len(parts) == PARTIES, f"{PARTIES} parts", parts=len(parts))

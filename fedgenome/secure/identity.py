@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from fedgenome import files
 from fedgenome.errors import SpecError, WireError
 
 SIGNATURE_BYTES = 64
@@ -58,19 +58,15 @@ class Identity:
         Raises:
             SpecError: something is there already (keys are never replaced), or it cannot be written.
         """
+        pem = self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            files.create(path, pem, 0o600)
         except FileExistsError:
             raise SpecError(f"{path}: expected no file there yet; an identity is never overwritten") from None
         except OSError as fault:
             raise SpecError(f"{path}: expected a place for a new key file, {fault.strerror}") from None
-        pem = self.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        with os.fdopen(file, "wb") as out:
-            out.write(pem)
-            out.flush()
-            os.fsync(out.fileno())
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from fedgenome import files
 from fedgenome.errors import SpecError, require
-from fedgenome.query import PARTIES, digest_of
+from fedgenome.query import PARTIES, Roster, digest_of
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_KEY = re.compile(r"[0-9a-f]{64}")
 _FIELDS = ["key", "name", "role"]
 
 
@@ -42,13 +42,12 @@ class RosterFile:
     dealer: str = ""
 
     def __post_init__(self) -> None:
-        names, keys = [name for name, _ in self.sites], [key for _, _, key in self.roles]
+        names = [name for name, _ in self.sites]
         require(bool(names), "at least one site")
         require(len(set(names)) == len(names), "every site once", sites=names)
         require(all(_NAME.fullmatch(name) for name in names), "site names of a-z, 0-9, _ and -", sites=names)
-        require(len(self.parties) == PARTIES, f"{PARTIES} parties", parties=len(self.parties))
-        require(all(_KEY.fullmatch(key) for key in keys), "public keys of 64 hex digits")
-        require(len(set(keys)) == len(keys), "another key for every role")
+        capped = tuple((name, 1, key) for name, key in self.sites)  # a roster file says no caps
+        Roster(sites=capped, parties=self.parties, dealer=self.dealer).check()
 
     @property
     def roles(self) -> tuple[tuple[str, str, str], ...]:
@@ -70,8 +69,7 @@ class RosterFile:
         """
         tables = [f'[[role]]\nrole = "{role}"\nname = "{name}"\nkey = "{key}"\n' for role, name, key in self.roles]
         try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write("\n".join(tables))
+            files.create(path, "\n".join(tables).encode(), 0o644)
         except OSError as fault:
             raise SpecError(f"{path}: expected a place for a new roster, {fault.strerror}") from None
 

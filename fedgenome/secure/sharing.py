@@ -103,11 +103,6 @@ def add_mask(accumulator: Words, seed: bytes, context: bytes) -> None:
     Mask(seed, context).add_to(accumulator)
 
 
-def subtract_mask(accumulator: Words, seed: bytes, context: bytes) -> None:
-    """Subtract the whole mask of ``seed`` from ``accumulator`` (n,), in place."""
-    Mask(seed, context).subtract_from(accumulator)
-
-
 def share(words: Words, contexts: Sequence[bytes], holder: int) -> tuple[bytes | Masked, ...]:
     """Split ``words`` into one share per party, in party order.
 

@@ -180,7 +180,7 @@ def test_matrix_that_is_not_numbers_is_refused(write, spec):
 
 def test_missing_obs_column_names_near_matches(write, spec):
     path = write(obs={"kind": KIND, "patient": list("aabbcc")})
-    assert "expected an obs column 'Patients', got none of that name (near: 'patient')" in refusal(
+    assert "expected an obs column 'Patients', got none of that name (did you mean 'patient'?)" in refusal(
         spec(path, donor="Patients")
     )
     assert "obs column 'hospital', got none of that name (the file has 'kind', 'patient')" in refusal(
@@ -190,7 +190,7 @@ def test_missing_obs_column_names_near_matches(write, spec):
 
 def test_class_not_in_the_public_list_is_refused(write, spec):
     text = refusal(spec(write(obs={"kind": ["T", "B", "b", "NK", "NK", "T"]})))
-    assert text.endswith("obs['kind']: expected only classes listed in labels, got 'b' (1 rows; near: 'B')")
+    assert text.endswith("obs['kind']: expected only classes listed in labels, got 'b' (1 rows; did you mean 'B'?)")
     text = refusal(spec(write(obs={"kind": ["T", "B", "NK", "NK", "T", "T"]})))
     assert "got 'NK' (2 rows; labels = 'T', 'B')" in text
 

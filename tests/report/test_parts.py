@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedgenome.errors import SpecError
-from fedgenome.report.figures import gene_means, principal_components, projection
+from fedgenome.report.figures import gene_means, principal_components, projection, training
 from fedgenome.report.html import asset, data_block, tag
 from fedgenome.report.inputs import Comparison, Curve
 from fedgenome.report.meaning import meaning, most_hits
@@ -135,3 +135,11 @@ def test_text_and_marks_can_be_told_from_their_ground(scheme: int) -> None:
     for pairs_of, least in ((pairs, 4.5), (marks, 3.0)):  # WCAG 2.2: 1.4.3 for text, 1.4.11 for graphics
         for front, back in pairs_of:
             assert contrast(colours[front], colours[back]) >= least, (front, back)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_curves_of_one_plot_are_told_apart_by_a_legend(count):
+    names = ["members", "controls"][:count]
+    x = np.arange(3.0)
+    figure = training("t", [Curve(name=name, x=x, y=x, x_title="query", y_title="loss") for name in names])
+    assert figure.layout["showlegend"] == (count > 1) and [trace["name"] for trace in figure.data] == names

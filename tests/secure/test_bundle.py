@@ -12,6 +12,7 @@ from fedgenome.errors import SpecError, WireError
 from fedgenome.query import PARTIES, Query, Question, Terms, choose_scale
 from fedgenome.secure import bundle, envelope, ring
 from fedgenome.secure.envelope import PartyKey
+from fedgenome.secure.identity import Identity
 
 KEYS = tuple(PartyKey.generate() for _ in range(PARTIES))
 PUBLICS = tuple(key.public for key in KEYS)
@@ -63,12 +64,13 @@ def test_words_are_left_alone():
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_upload_is_one_vector_and_under_five_kilobytes(width):
-    n = 1_000_000
-    parts = bundle.seal(query(n, width), "site-0", 0, np.zeros(n, ring.dtype_of(width)), PUBLICS)
-    chunks = -(-n * width // 8 // envelope.CHUNK_BYTES)
-    assert sum(map(len, parts)) == n * width // 8 + 3 * (bundle.HEADER.size + 1168) + 16 * chunks
-    assert sum(map(len, parts)) < n * width // 8 + 5000
+@pytest.mark.parametrize("length", [1, 2**18, 2**18 + 1, 300_000])
+def test_upload_is_one_vector_3711_bytes_and_16_a_chunk(length, width):
+    asked, identity = query(length, width), Identity.generate()
+    parts = bundle.seal(asked, "site-0", 0, np.zeros(length, ring.dtype_of(width)), PUBLICS)
+    vector = length * width // 8
+    sent = sum(map(len, parts)) + len(bundle.sign(asked, "site-0", parts, identity))
+    assert sent == bundle.upload_bytes(asked) == vector + 3711 + 16 * -(-vector // 2**20)
 
 
 @pytest.mark.parametrize("index", range(4))

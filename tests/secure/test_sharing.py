@@ -14,7 +14,7 @@ from scipy import stats
 from fedgenome.errors import SpecError
 from fedgenome.query import Query, Question, Terms
 from fedgenome.secure import sharing
-from fedgenome.secure.sharing import Mask, Masked, add_mask, carrier, context, share, subtract_mask
+from fedgenome.secure.sharing import Mask, Masked, add_mask, carrier, context, share
 
 dtypes = st.sampled_from([np.uint32, np.uint64])
 sizes = st.sampled_from([1, 2, 7, sharing._BLOCK_BYTES // 8, sharing._BLOCK_BYTES // 4 + 1])
@@ -96,7 +96,7 @@ def test_mask_is_the_keystream_of_its_definition(dtype, size):
 @given(dtypes, st.lists(st.integers(0, 30), min_size=1, max_size=6))
 def test_mask_taken_in_pieces_is_the_mask_taken_whole(dtype, pieces):
     whole_, parts = np.zeros(sum(pieces), dtype), np.zeros(sum(pieces), dtype)
-    subtract_mask(whole_, SEED, b"c")
+    Mask(SEED, b"c").subtract_from(whole_)
     mask = Mask(SEED, b"c")
     for block in np.split(parts, np.cumsum(pieces)[:-1]):
         mask.subtract_from(block)
@@ -107,7 +107,7 @@ def test_mask_taken_in_pieces_is_the_mask_taken_whole(dtype, pieces):
 def test_subtracting_a_mask_undoes_adding_it(words):
     before = words.copy()
     add_mask(words, SEED, b"c")
-    subtract_mask(words, SEED, b"c")
+    Mask(SEED, b"c").subtract_from(words)
     assert np.array_equal(words, before)
 
 
