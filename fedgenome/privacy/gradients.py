@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from fedgenome.errors import SpecError, require
 from fedgenome.privacy.clipping import _TOKEN, ClippedSum, check_slots
 from fedgenome.privacy.recording import Recorder
-from fedgenome.privacy.rules import Use
+from fedgenome.privacy.rules import Use, squared_norms
 from fedgenome.query import MICRO_BATCH
 
 Inputs = tuple[Tensor, ...]
@@ -34,8 +34,7 @@ Loss = Callable[[Model, Inputs], Tensor]
 Page = list[tuple[Use, Tensor]]  # every layer's use and the gradients of its outputs
 
 _MOST_ROWS = 64  # of one donor
-_INSIDE = 1 - 2.0**-19  # donors are clipped this far inside the bound, for what float32 norms and factors miss
-_GROUP = 16  # squares that a norm adds in float32
+_INSIDE = 1 - 2.0**-22  # donors are clipped this far inside the bound, as factors of dense gradients are in float32
 _HEIGHTS = {"flat": 16 * MICRO_BATCH, "recurrent": 4 * MICRO_BATCH, "other": MICRO_BATCH}
 
 
@@ -68,42 +67,55 @@ def sum_gradients(
     require(mask.dtype == torch.bool, "a mask of bool", dtype=mask.dtype)
     shapes = [tuple(tensor.shape) for tensor in inputs]
     require(all(shape[:1] == donor.shape for shape in shapes), "inputs of (slots, ...)", shapes=shapes)
-    _check(model)
-    flat = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
-    totals = _views(model, flat)
+    named = _parameters(model)
+    # NumPy's zeros are not written before they are used, which torch's are.
+    flat = torch.from_numpy(np.zeros(sum(p.numel() for p in named.values())))
+    totals = dict(zip(named, flat.split([p.numel() for p in named.values()]), strict=True))
+    task = _Task(model=model, loss=loss, inputs=inputs, named=named)
+    blocks = list(_blocks(donor, mask, _height(model, inputs)))
     with torch.enable_grad():
-        blocks = list(_blocks(donor, mask, _height(model, inputs)))
         for k, block in enumerate(blocks):
-            page = _page(model, loss, inputs, block, sure=k > 0)
+            page = _page(task, block, sure=k > 0)
             if page is None:
-                _add_each(model, loss, inputs, blocks, bound, totals)
+                _add_each(task, blocks, bound, totals)
                 break
             _add_clipped(page, block.donors, bound, totals)
     return ClippedSum(value=flat.numpy(), bound=bound, token=_TOKEN)
 
 
-def _check(model: nn.Module) -> None:
-    """Refuse what mixes donors or draws by position, and parameters that are not trained."""
-    parameters = list(model.parameters())
-    require(bool(parameters), "a model with parameters", model=type(model).__name__)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Task:
+    """What is differentiated, and by what."""
+
+    model: Any
+    loss: Loss[Any]
+    inputs: Inputs
+    named: dict[str, nn.Parameter]
+
+    def losses(self, inputs: Inputs) -> Tensor:
+        """Return one loss a row of ``inputs``."""
+        losses, rows = self.loss(self.model, inputs), len(inputs[0])
+        require(losses.shape == (rows,), "one loss a row", shape=tuple(losses.shape), rows=rows)
+        return losses
+
+
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters by name; refuse what mixes donors or draws by position, and what is not trained."""
+    named = dict(model.named_parameters())
+    require(bool(named), "a model with parameters", model=type(model).__name__)
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm):
             raise SpecError(f"layer {name!r}: BatchNorm mixes donors; use GroupNorm or none")
         if isinstance(module, _DropoutNd) and module.training and module.p > 0:
             raise SpecError(f"layer {name!r}: Dropout draws by position in the batch; take draws as an input instead")
-    frozen = [name for name, p in model.named_parameters() if not p.requires_grad or p.dtype != torch.float32]
-    require(not frozen, "parameters that are all trained, in float32", others=frozen)
-
-
-def _views(model: nn.Module, flat: Tensor) -> dict[str, Tensor]:
-    """Return each parameter's part of ``flat``, by name."""
-    named = dict(model.named_parameters())
-    return dict(zip(named, flat.split([p.numel() for p in named.values()]), strict=True))
+    others = [name for name, p in named.items() if not p.requires_grad or p.dtype != torch.float32]
+    require(not others, "parameters that are all trained, in float32", others=others)
+    return named
 
 
 def _height(model: nn.Module, inputs: Inputs) -> int:
     """Return how many rows a block has at most: fewer where a row takes more memory."""
-    kinds = {type(m) for m in model.modules() if next(m.parameters(recurse=False), None) is not None}
+    kinds = {type(module) for module in model.modules() if module._parameters}
     if kinds == {nn.Linear} and all(tensor.dim() <= 2 for tensor in inputs):
         return _HEIGHTS["flat"]
     return _HEIGHTS["recurrent" if nn.LSTM in kinds else "other"]
@@ -127,9 +139,8 @@ class _Block:
 
     def rows(self, tensor: Tensor) -> Tensor:
         """Return the rows of ``tensor``, zeros where a slot does not count: what it holds is never computed with."""
-        picked = tensor.detach()[self.slots.flatten()]
-        picked[~self.live.flatten()] = 0
-        return picked
+        picked = tensor.detach().index_select(0, self.slots.flatten())
+        return picked if self.live.all() else _blank(picked, ~self.live.flatten())
 
 
 def _blocks(donor: Tensor, mask: Tensor, height: int) -> Iterator[_Block]:
@@ -138,59 +149,54 @@ def _blocks(donor: Tensor, mask: Tensor, height: int) -> Iterator[_Block]:
     The layout depends on ``donor`` alone, so that masking a slot moves no other, and on the order of donors.
     """
     order = np.argsort(donor.numpy(), kind="stable")
-    sizes = np.unique(donor.numpy(), return_counts=True)[1]
+    starts = np.flatnonzero(np.diff(donor.numpy()[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
     # Raised on how rows are dealt to donors: check it where a shard is made, not where questions are answered.
     if sizes.size and sizes.max() > _MOST_ROWS:
         raise SpecError(f"expected at most {_MOST_ROWS} rows a donor, as a block holds whole donors; keep fewer")
-    starts = np.cumsum(sizes) - sizes
-    rows = 2 ** np.ceil(np.log2(sizes)).astype(np.int64)  # so that few heights occur
-    for each in np.unique(rows).tolist():
-        mine = np.flatnonzero(rows == each)
-        for first in range(0, len(mine), max(1, height // each)):
-            some = mine[first : first + max(1, height // each)]
-            least = max(1, MICRO_BATCH // each)
-            slots = np.full((-(-len(some) // least) * least, each), -1)
-            for k, d in enumerate(some):
-                slots[k, : sizes[d]] = order[starts[d] : starts[d] + sizes[d]]
-            there = torch.from_numpy(slots)
-            yield _Block(slots=there.clamp(min=0), live=mask[there.clamp(min=0)] & (there >= 0))
+    width = 1
+    while width < 2 * _MOST_ROWS:
+        mine, position = np.flatnonzero((sizes > width // 2) & (sizes <= width)), np.arange(width)
+        most, least = max(1, height // width), max(1, MICRO_BATCH // width)
+        for first in range(0, len(mine), most):
+            some = mine[first : first + most, None]
+            slots = np.zeros((len(some) + -len(some) % least, width), np.int64)
+            there = np.zeros(slots.shape, np.bool_)
+            slots[: len(some)] = order[np.minimum(starts[some] + position, len(order) - 1)]
+            there[: len(some)] = position < sizes[some]
+            kept = torch.from_numpy(slots)
+            yield _Block(slots=kept, live=mask[kept] & torch.from_numpy(there))
+        width *= 2
 
 
-def _page(model: Model, loss: Loss[Model], inputs: Inputs, block: _Block, *, sure: bool) -> Page | None:
+def _page(task: _Task, block: _Block, *, sure: bool) -> Page | None:
     """Return the layers' inputs and output gradients, or None if a parameter is used without a rule.
 
     Args:
         sure: Rows are known to come first in every layer's input.
     """
-    recorder = Recorder(model, block.live.numel(), block.donors)
-    losses = _recorded(recorder, model, loss, tuple(map(block.rows, inputs)))
+    recorder = Recorder(task.named, block.live.numel(), block.donors)
+    with recorder:
+        losses = task.losses(tuple(map(block.rows, task.inputs)))
     if not losses.requires_grad:
         return []
+    uses = [noted.use for noted in recorder.uses]
     for noted in recorder.uses:
         if noted.use.a._version != noted.version:
             layer = noted.use.names[0].rpartition(".")[0]
             raise SpecError(f"layer {layer!r}: expected an input that stays unchanged; do not write over it")
-    if not sure and not _rows_first(recorder, model, loss, inputs):
+    if not sure and not _rows_first(task, recorder):
         return None
-    shares = block.shares
-    wanted = [noted.edge for noted in recorder.uses]
-    gradients = torch.autograd.grad(losses, [*wanted, *model.parameters()], shares, allow_unused=True)
-    if any(g is not None for g in gradients[len(wanted) :]):
+    wanted, shares = [noted.edge for noted in recorder.uses], block.shares
+    found = torch.autograd.grad(losses, [*wanted, *task.named.values()], shares, allow_unused=True)
+    if any(g is not None for g in found[len(uses) :]):
         return None
-    uses = [noted.use for noted in recorder.uses]
-    used = [(use, g) for use, g in zip(uses, gradients, strict=False) if g is not None]
+    page = [(use, g) for use, g in zip(uses, found, strict=False) if g is not None]
     idle = shares == 0
-    return [(_blanked(use, idle), _blank(g, idle)) for use, g in used] if idle.any() else used
+    return [(_blanked(use, idle), _blank(g, idle)) for use, g in page] if idle.any() else page
 
 
-def _recorded(recorder: Recorder, model: Model, loss: Loss[Model], inputs: Inputs) -> Tensor:
-    with recorder:
-        losses = loss(model, inputs)
-    require(losses.shape == (recorder.rows,), "one loss a row", shape=tuple(losses.shape), rows=recorder.rows)
-    return losses
-
-
-def _rows_first(recorder: Recorder, model: Model, loss: Loss[Model], inputs: Inputs) -> bool:
+def _rows_first(task: _Task, recorder: Recorder) -> bool:
     """Return whether rows come first wherever a rule takes them to.
 
     Where inputs happen to be as long as the block is high, zeros of another height tell.
@@ -198,8 +204,9 @@ def _rows_first(recorder: Recorder, model: Model, loss: Loss[Model], inputs: Inp
     if recorder.rows not in recorder.lengths:
         return True
     rows = next(h for h in range(MICRO_BATCH, 1 << 30, MICRO_BATCH) if h not in recorder.lengths)
-    other = Recorder(model, rows, rows)
-    _recorded(other, model, loss, tuple(t.new_zeros(rows, *t.shape[1:]) for t in inputs))
+    other = Recorder(task.named, rows, rows)
+    with other:
+        task.losses(tuple(t.new_zeros(rows, *t.shape[1:]) for t in task.inputs))
     here, there = ([noted.use.names for noted in r.uses] for r in (recorder, other))
     return here == there
 
@@ -226,7 +233,7 @@ def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor
         some = slice(first, min(first + MICRO_BATCH, donors))
         written = _written(dense, some)
         for gradients in written.values():
-            squared[some] += _squared_norms(gradients)
+            squared[some] += squared_norms(gradients)
         factors = _factors(squared[some], bound)
         for name, gradients in written.items():
             if not factors.all():
@@ -250,35 +257,22 @@ def _written(dense: Page, some: slice) -> dict[str, Tensor]:
     return written
 
 
-def _squared_norms(gradients: Tensor) -> Tensor:
-    """Return the donors' squared norms, (donors,) float64; NaN or infinity tell of those to leave out."""
-    most = gradients.shape[1] // _GROUP * _GROUP
-    groups = torch.linalg.vector_norm(gradients[:, :most].unflatten(1, (-1, _GROUP)), dim=2)
-    rest = torch.linalg.vector_norm(gradients[:, most:], dim=1, dtype=torch.float64)
-    squared: Tensor = torch.linalg.vector_norm(groups, dim=1, dtype=torch.float64).square() + rest.square()
-    return squared
-
-
 def _factors(squared: Tensor, bound: float) -> Tensor:
     """Return by how much donors are scaled, (donors,) float64: zero where their gradient is not finite."""
     factors = bound * _INSIDE / squared.sqrt().clamp(min=bound * _INSIDE)
     return factors.masked_fill(~squared.isfinite(), 0)
 
 
-def _add_each(
-    model: Model, loss: Loss[Model], inputs: Inputs, blocks: list[_Block], bound: float, totals: dict[str, Tensor]
-) -> None:
+def _add_each(task: _Task, blocks: list[_Block], bound: float, totals: dict[str, Tensor]) -> None:
     """Add clipped donors to the totals, one backward each."""
-    parameters = dict(model.named_parameters())
     for slots in (slots[live] for block in blocks for slots, live in zip(block.slots, block.live, strict=True)):
         if not len(slots):
             continue
-        losses = loss(model, tuple(tensor.detach()[slots] for tensor in inputs))
-        require(losses.shape == slots.shape, "one loss a row", shape=tuple(losses.shape), rows=len(slots))
-        found = torch.autograd.grad(losses.mean(), list(parameters.values()), allow_unused=True)
-        gradients = {name: g.flatten() for name, g in zip(parameters, found, strict=True) if g is not None}
-        norms = [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradients.values()]
-        factor = float(_factors(torch.stack(norms).square().sum(), bound))
+        losses = task.losses(tuple(tensor.detach()[slots] for tensor in task.inputs))
+        found = torch.autograd.grad(losses.mean(), list(task.named.values()), allow_unused=True)
+        gradients = {name: g.flatten() for name, g in zip(task.named, found, strict=True) if g is not None}
+        squared = torch.stack([squared_norms(g) for g in gradients.values()]).sum()
+        factor = float(_factors(squared, bound))
         if factor:
             for name, g in gradients.items():
                 totals[name].add_(g, alpha=factor)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
@@ -39,7 +39,7 @@ class Recorder(TorchFunctionMode):
     """Notes the uses of a model's parameters in one block of rows.
 
     Args:
-        model: Whose parameters.
+        named: The parameters by name.
         rows: Rows of the block; a layer's inputs have them first.
         donors: Donors of the block, of equally many rows each.
 
@@ -49,12 +49,12 @@ class Recorder(TorchFunctionMode):
             not certain that rows come first.
     """
 
-    def __init__(self, model: nn.Module, rows: int, donors: int) -> None:
+    def __init__(self, named: Mapping[str, Tensor], rows: int, donors: int) -> None:
         super().__init__()
         self.rows, self.donors = rows, donors
         self.uses: list[Noted] = []
         self.lengths: set[int] = set()
-        self._names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._names = {id(parameter): name for name, parameter in named.items()}
 
     def __torch_function__(
         self, func: Function, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

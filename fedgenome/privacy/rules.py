@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 _CANCELLED = 2.0**-40  # share of the positions' own norms added to a donor's: what rounding can hide in their sum
 _GHOST_COST = 2  # ghost sums are in float64, which costs about twice as much
+_CHUNK = 64  # positions that are in float64 at a time: they stay in cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,7 +44,7 @@ class Use:
 
     def part(self, rows: Tensor, first: int, last: int) -> Tensor:
         """Return the rows of some donors, (donors, rows a donor, ...)."""
-        return rows.unflatten(0, (self.donors, -1))[first:last]
+        return rows.reshape(self.donors, -1, *rows.shape[1:])[first:last]
 
     def dense(self, g: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
         """Return the gradients of donors ``first`` to ``last``, (donors, numbers) float32 for each name."""
@@ -63,13 +65,12 @@ class Linear(Use):
 
     outputs: int
 
-    def inputs(self, first: int, last: int) -> Tensor:
-        """Return what the weight is multiplied with, (donors, positions, in)."""
-        return self.part(self.a, first, last).flatten(1, -2)
-
-    def outer(self, g: Tensor, first: int, last: int) -> Tensor:
-        """Return g as it meets :meth:`inputs`, (donors, positions, out)."""
-        return self.part(g, first, last).flatten(1, -2)
+    def pair(self, g: Tensor, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Return what the weight was multiplied with (rows, ..., in), and g of the result (rows, ..., out)."""
+        if last - first == self.donors:
+            return self.a, g
+        each = len(self.a) // self.donors
+        return self.a[first * each : last * each], g[first * each : last * each]
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -85,34 +86,38 @@ class Linear(Use):
 
     def dense(self, g: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
         """One matrix product a donor."""
-        a, g = self.inputs(first, last), self.outer(g, first, last)
+        a, g = (t.reshape(last - first, -1, t.shape[-1]) for t in self.pair(g, first, last))
         return (torch.bmm(g.transpose(1, 2), a).flatten(1), g.sum(1))[: len(self.names)]
 
     def squared_norms(self, g: Tensor) -> Tensor:
         """Σ over pairs of positions of (gₛ·gₜ)(aₛ·aₜ + 1); one position has one pair."""
-        a, g = self.inputs(0, self.donors), self.outer(g, 0, self.donors)
+        a, g = self.pair(g, 0, self.donors)
         bias = float(len(self.names) > 1)
-        lengths = _norms(g) * (_norms(a).square() + bias).sqrt()  # of each position's own gradient
-        most = lengths.sum(1).square()
-        if a.shape[1] == 1:
-            return most
-        a, g = a.double(), g.double()
+        squares = (squared_norms(g) * (squared_norms(a) + bias)).view(self.donors, -1)  # of a position's own gradient
+        if squares.shape[1] == 1:
+            return squares[:, 0]
+        a, g = (t.reshape(self.donors, -1, t.shape[-1]).double() for t in (a, g))
         pairs = torch.bmm(g, g.transpose(1, 2)) * (torch.bmm(a, a.transpose(1, 2)) + bias)
-        return pairs.sum((1, 2)).clamp(min=0) + most * _CANCELLED
+        return pairs.sum((1, 2)).clamp(min=0) + squares.sqrt().sum(1).square() * _CANCELLED
 
     def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
         """(c∘g)ᵀ a over all donors and positions."""
-        a = self.inputs(0, self.donors).flatten(0, 1)
-        scaled = (self.outer(g, 0, self.donors) * factors[:, None, None]).flatten(0, 1)
-        totals[0].view(self.outputs, -1).addmm_(scaled.T, a.double())
-        if len(self.names) > 1:
-            totals[1].add_(scaled.sum(0))
+        a, g = (t.reshape(-1, t.shape[-1]) for t in self.pair(g, 0, self.donors))
+        weights = factors.repeat_interleave(len(a) // self.donors)[:, None]
+        total = totals[0].view(self.outputs, -1)
+        for first in range(0, len(a), _CHUNK):
+            some = slice(first, first + _CHUNK)
+            scaled = g[some] * weights[some]
+            total.addmm_(scaled.t(), a[some].double())
+            if len(self.names) > 1:
+                totals[1].add_(scaled.sum(0))
 
 
-def _norms(rows: Tensor) -> Tensor:
-    # float64: it cannot overflow, so NaN or infinity tell all.
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
-    return norms
+def squared_norms(rows: Tensor) -> Tensor:
+    """Return the squared norms of (..., numbers) float32, in float64: none overflows, so NaN or infinity tell all."""
+    array = rows.numpy()
+    # NumPy converts a buffer at a time, which is several times faster than torch's norms in float64.
+    return torch.as_tensor(np.einsum("...i,...i->...", array, array, dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,22 +129,13 @@ class Convolution(Linear):
     padding: tuple[int, int]
     dilation: int
 
-    def inputs(self, first: int, last: int) -> Tensor:
-        """Return the windows, (donors, places, in · kernel)."""
-        rows = functional.pad(self.part(self.a, first, last).flatten(0, 1), self.padding)
+    def pair(self, g: Tensor, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Return windows (rows, places, in · kernel) and g (rows, places, out)."""
+        a, g = Linear.pair(self, g, first, last)
         reach = (self.kernel - 1) * self.dilation + 1
-        windows = rows.unfold(2, reach, self.stride)[..., :: self.dilation]  # (rows, in, places, kernel)
-        columns = windows.transpose(2, 3).flatten(1, 2)  # copies: (rows, in · kernel, places)
-        return self._by_donor(columns, last - first)
-
-    def outer(self, g: Tensor, first: int, last: int) -> Tensor:
-        """Return (donors, places, out)."""
-        return self._by_donor(self.part(g, first, last).flatten(0, 1), last - first)
-
-    @staticmethod
-    def _by_donor(columns: Tensor, donors: int) -> Tensor:
-        turned = columns.transpose(1, 2)
-        return turned if len(columns) == donors else turned.unflatten(0, (donors, -1)).flatten(1, 2)
+        windows = functional.pad(a, self.padding).unfold(2, reach, self.stride)[..., :: self.dilation]
+        columns = windows.transpose(2, 3).flatten(1, 2)  # from (rows, in, kernel, places), which copies
+        return columns.transpose(1, 2), g.transpose(1, 2)
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -182,7 +178,7 @@ class Lookup(Use):
     def _entries(self, g: Tensor, first: int, last: int) -> tuple[Tensor, Tensor]:
         """Return donor · entries + entry of every place, and its gradient, (places, features)."""
         code = self.part(self.a, first, last).flatten(1)
-        g = g.unflatten(0, (self.donors, -1))[first:last].reshape(code.numel(), -1)
+        g = self.part(g, first, last).reshape(code.numel(), -1)
         if self.skipped is not None:
             g = g.masked_fill((code == self.skipped).reshape(-1, 1), 0)
         return (code + self.entries * torch.arange(last - first)[:, None]).flatten(), g
