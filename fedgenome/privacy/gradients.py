@@ -1,37 +1,41 @@
 """Per-donor clipped gradient sums at about the cost of plain ones: book-keeping (Bu et al. 2022).
 
-One forward and one backward to the pre-activations give, for a Linear layer with inputs a and
-pre-activation gradients g, row i's weight gradient g_i a_iᵀ without writing it down: inner products of
-row gradients are (g_i·g_j)(a_i·a_j + 1), from which come the donors' norms, and the clipped sum is
-(c∘g)ᵀa. Rows run in blocks of 16, 32 or 64: a matrix product of few rows may round a row differently
-(seen at heights 1 and 2, not from 5 to 64), so that removing a donor would move the others' answers. Sums over
-rows are in float64, so that what DESIGN §6 charges for adding micro-batches in float32 is not used up.
+One forward and one backward to the layers' outputs; what donors' gradients are, and how large, then follows
+from every layer's inputs and output gradients (:mod:`fedgenome.privacy.rules`). A model with a parameter
+that no rule covers is differentiated once a donor instead: slower where rows are small, right for everything.
+
+Rows run in blocks whose height is a multiple of 16: a matrix product of few rows may round a row differently
+(seen at heights 1 and 2, at no multiple of 16 up to 4096), so that removing a donor would move the others'
+gradients. Donors' own gradients may be in float32, and so may the sum of 16 of them, which the sensitivity
+charges (DESIGN §6); all other sums over donors are in float64.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from fedgenome.errors import SpecError, require
 from fedgenome.privacy.clipping import _TOKEN, ClippedSum, check_slots
+from fedgenome.privacy.recording import Recorder
+from fedgenome.privacy.rules import Use, squared_norms
 from fedgenome.query import MICRO_BATCH
 
 Inputs = tuple[Tensor, ...]
 Model = TypeVar("Model", bound=nn.Module)
 Loss = Callable[[Model, Inputs], Tensor]
+Page = list[tuple[Use, Tensor]]  # every layer's use and the gradients of its outputs
 
-_BLOCK = 4 * MICRO_BATCH  # rows of every matrix product; a few tens of rows cost hardly less than 64
-_CANCELLED = 2.0**-40  # share of the rows' own norms added to a donor's: what rounding can hide in a sum of them
+_MOST_ROWS = 64  # of one donor
+_INSIDE = 1 - 2.0**-22  # donors are clipped this far inside the bound, as factors of dense gradients are in float32
+_HEIGHTS = {"flat": 16 * MICRO_BATCH, "recurrent": 4 * MICRO_BATCH, "other": MICRO_BATCH}
 
 
 def sum_gradients(
@@ -42,196 +46,233 @@ def sum_gradients(
     The value is the flattened gradient in the order of ``model.parameters()``, (P,) float64. A donor
     whose gradient holds NaN or infinity contributes zero and never raises; no rows give zeros.
 
+    There are rules for Linear, Conv1d of one group, Embedding, LayerNorm over the features, GroupNorm, LSTM and
+    self-attention (``nn.MultiheadAttention``, ``nn.TransformerEncoderLayer``) whose inputs are (rows, ...),
+    or batch-first as these layers call it. A parameter used in another way costs one backward a donor: for
+    one that positions share, look up ``nn.Embedding`` with indices of (rows, positions) instead.
+
     Args:
-        model: Its parameters all belong to Linear layers, each used once in ``loss``, on (rows, features).
-        loss: Gives one loss a row, (rows,), entry i of which depends on row i alone.
+        model: All of its parameters are trained, on the CPU, float32.
+        loss: Gives one loss a row, (rows,), entry i of which depends on row i alone, by operations that do not
+            depend on what rows hold.
         inputs: Tensors of (slots, ...) each.
         donor: (slots,) int64, whose row it is; at most 64 slots a donor.
         mask: (slots,) bool; a False slot contributes exactly nothing, whatever it holds.
         bound: C.
 
     Raises:
-        SpecError: a layer without a rule, a donor of too many rows, or shapes that do not agree.
+        SpecError: a layer that mixes donors, a donor of too many rows, or shapes that do not agree.
     """
     check_slots(len(donor), tuple(donor.shape), tuple(mask.shape), bound)
     require(mask.dtype == torch.bool, "a mask of bool", dtype=mask.dtype)
     shapes = [tuple(tensor.shape) for tensor in inputs]
     require(all(shape[:1] == donor.shape for shape in shapes), "inputs of (slots, ...)", shapes=shapes)
-    layers = _linear_layers(model)
-    total = torch.zeros(sum(p.numel() for p in model.parameters()), dtype=torch.float64)
-    views = _views(model, total)
-    with torch.enable_grad(), _tapped(layers) as taps:
-        for slots in _blocks(donor):
-            live = mask[slots.clamp(min=0)] & (slots >= 0)
-            owner = torch.where(slots >= 0, donor[slots.clamp(min=0)], -1)
-            losses = _losses(model, loss, tuple(_rows(t, slots, live) for t in inputs), taps)
-            rows = _kept(losses, layers, taps)
-            _add_clipped(rows, owner, live, bound, [views[name] for name in layers])
-    return ClippedSum(value=total.numpy(), bound=bound, token=_TOKEN)
+    named = _parameters(model)
+    # NumPy's zeros are not written before they are used, which torch's are.
+    flat = torch.from_numpy(np.zeros(sum(p.numel() for p in named.values())))
+    totals = dict(zip(named, flat.split([p.numel() for p in named.values()]), strict=True))
+    task = _Task(model=model, loss=loss, inputs=inputs, named=named)
+    blocks = list(_blocks(donor, mask, _height(model, inputs)))
+    with torch.enable_grad():
+        for k, block in enumerate(blocks):
+            page = _page(task, block, sure=k > 0)
+            if page is None:
+                _add_each(task, blocks, bound, totals)
+                break
+            _add_clipped(page, block.donors, bound, totals)
+    return ClippedSum(value=flat.numpy(), bound=bound, token=_TOKEN)
 
 
-_View = tuple[Tensor, Tensor | None]  # a layer's weight and bias within the flat sum
-_Rows = tuple[Tensor, Tensor, float]  # a layer's inputs a (m, in), pre-activation gradients g (m, out); 1: biased
-_Tap = tuple[Tensor, int, GradientEdge]  # a layer's input, its version then, and where its gradient comes by
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Task:
+    """What is differentiated, and by what."""
+
+    model: Any
+    loss: Loss[Any]
+    inputs: Inputs
+    named: dict[str, nn.Parameter]
+
+    def losses(self, inputs: Inputs) -> Tensor:
+        """Return one loss a row of ``inputs``."""
+        losses, rows = self.loss(self.model, inputs), len(inputs[0])
+        require(losses.shape == (rows,), "one loss a row", shape=tuple(losses.shape), rows=rows)
+        return losses
 
 
-def _linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """Return the Linear layers by name; refuse whatever mixes donors or has no rule."""
-    layers: dict[str, nn.Linear] = {}
-    seen: set[nn.Parameter] = set()
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters by name; refuse what mixes donors or draws by position, and what is not trained."""
+    named = dict(model.named_parameters())
+    require(bool(named), "a model with parameters", model=type(model).__name__)
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm):
-            raise SpecError(f"layer {name!r}: BatchNorm mixes donors; use GroupNorm(affine=False) or none")
+            raise SpecError(f"layer {name!r}: BatchNorm mixes donors; use GroupNorm or none")
         if isinstance(module, _DropoutNd) and module.training and module.p > 0:
             raise SpecError(f"layer {name!r}: Dropout draws by position in the batch; take draws as an input instead")
-        own = list(module.parameters(recurse=False))
-        if own and type(module) is not nn.Linear:
-            kind = type(module).__name__
-            raise SpecError(f"layer {name!r}: no clipping rule for the parameters of {kind}; use nn.Linear")
-        if not seen.isdisjoint(own) or not all(p.requires_grad for p in own):
-            raise SpecError(f"layer {name!r}: expected parameters of its own, none shared, all trained")
-        if isinstance(module, nn.Linear):
-            layers[name] = module
-            seen.update(own)
-    require(bool(layers), "a model with a Linear layer", model=type(model).__name__)
-    return layers
+    others = [name for name, p in named.items() if not p.requires_grad or p.dtype != torch.float32]
+    require(not others, "parameters that are all trained, in float32", others=others)
+    return named
 
 
-def _views(model: nn.Module, total: Tensor) -> dict[str, _View]:
-    """Return each Linear's weight and bias as views into ``total``, by layer name."""
-    parts: dict[str, Tensor] = {}
-    start = 0
-    for name, parameter in model.named_parameters():
-        parts[name] = total[start : start + parameter.numel()].view(parameter.shape)
-        start += parameter.numel()
-    layers = [name.removesuffix("weight") for name in parts if name.endswith("weight")]
-    return {layer.removesuffix("."): (parts[f"{layer}weight"], parts.get(f"{layer}bias")) for layer in layers}
+def _height(model: nn.Module, inputs: Inputs) -> int:
+    """Return how many rows a block has at most: fewer where a row takes more memory."""
+    kinds = {type(module) for module in model.modules() if module._parameters}
+    if kinds == {nn.Linear} and all(tensor.dim() <= 2 for tensor in inputs):
+        return _HEIGHTS["flat"]
+    return _HEIGHTS["recurrent" if nn.LSTM in kinds else "other"]
 
 
-@contextlib.contextmanager
-def _tapped(layers: dict[str, nn.Linear]) -> Iterator[dict[str, list[_Tap]]]:
-    """Note every use of each layer while the context lasts."""
-    taps: dict[str, list[_Tap]] = {name: [] for name in layers}
-    with contextlib.ExitStack() as hooks:
-        for name, layer in layers.items():
-            hooks.callback(layer.register_forward_hook(functools.partial(_note, taps[name])).remove)
-        yield taps
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Block:
+    """Slots of (donors, rows a donor), and which of them count."""
+
+    slots: Tensor
+    live: Tensor
+
+    @property
+    def donors(self) -> int:
+        return len(self.slots)
+
+    @property
+    def shares(self) -> Tensor:
+        """Of a row in its donor's mean, (rows,) float32."""
+        return (self.live / self.live.sum(1, keepdim=True).clamp(min=1)).flatten()
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """Return the rows of ``tensor``, zeros where a slot does not count: what it holds is never computed with."""
+        picked = tensor.detach().index_select(0, self.slots.flatten())
+        return picked if self.live.all() else _blank(picked, ~self.live.flatten())
 
 
-def _note(taps: list[_Tap], _: nn.Module, inputs: Inputs, output: Tensor) -> None:
-    # The edge, not the output: an in-place activation after the layer would put its own gradient there.
-    taps.append((inputs[0].detach(), inputs[0]._version, get_gradient_edge(output)))
+def _blocks(donor: Tensor, mask: Tensor, height: int) -> Iterator[_Block]:
+    """Yield blocks of whole donors, of about equally many rows each.
 
-
-def _blocks(donor: Tensor) -> Iterator[Tensor]:
-    """Yield slots in blocks of whole donors, filled up with -1.
-
-    The layout depends on ``donor`` alone, so that masking a slot moves no other.
+    The layout depends on ``donor`` alone, so that masking a slot moves no other, and on the order of donors.
     """
     order = np.argsort(donor.numpy(), kind="stable")
-    sizes = np.unique(donor.numpy(), return_counts=True)[1]
+    starts = np.flatnonzero(np.diff(donor.numpy()[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
     # Raised on how rows are dealt to donors: check it where a shard is made, not where questions are answered.
-    if sizes.size and sizes.max() > _BLOCK:
-        raise SpecError(f"expected at most {_BLOCK} rows a donor, as a block holds whole donors; keep fewer")
-    start = stop = 0
-    for size in sizes.tolist():
-        if stop + size - start > _BLOCK:
-            yield _filled(order[start:stop])
-            start = stop
-        stop += size
-    if stop > start:
-        yield _filled(order[start:stop])
+    if sizes.size and sizes.max() > _MOST_ROWS:
+        raise SpecError(f"expected at most {_MOST_ROWS} rows a donor, as a block holds whole donors; keep fewer")
+    width = 1
+    while width < 2 * _MOST_ROWS:
+        mine, position = np.flatnonzero((sizes > width // 2) & (sizes <= width)), np.arange(width)
+        most, least = max(1, height // width), max(1, MICRO_BATCH // width)
+        for first in range(0, len(mine), most):
+            some = mine[first : first + most, None]
+            slots = np.zeros((len(some) + -len(some) % least, width), np.int64)
+            there = np.zeros(slots.shape, np.bool_)
+            slots[: len(some)] = order[np.minimum(starts[some] + position, len(order) - 1)]
+            there[: len(some)] = position < sizes[some]
+            kept = torch.from_numpy(slots)
+            yield _Block(slots=kept, live=mask[kept] & torch.from_numpy(there))
+        width *= 2
 
 
-def _filled(slots: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
-    """Fill up to 16, 32 or 64 rows: heights at which a row's own results were seen to stay the same."""
-    height = next(h for h in (MICRO_BATCH, 2 * MICRO_BATCH, _BLOCK) if h >= len(slots))
-    return torch.from_numpy(np.pad(slots, (0, height - len(slots)), constant_values=-1))
-
-
-def _rows(tensor: Tensor, slots: Tensor, live: Tensor) -> Tensor:
-    """Return the rows of ``slots``, zeros where a slot is not live: what it holds is never computed with."""
-    picked = tensor.detach()[slots.clamp(min=0)]
-    picked[~live] = 0
-    return picked
-
-
-def _losses(model: Model, loss: Loss[Model], inputs: Inputs, taps: dict[str, list[_Tap]]) -> Tensor:
-    """Return one block's losses, (m,), with every layer's use noted in ``taps``."""
-    for used in taps.values():
-        used.clear()
-    losses = loss(model, inputs)
-    rows = len(inputs[0])
-    require(losses.shape == (rows,), "one loss a row", shape=tuple(losses.shape), rows=rows)
-    for name, used in taps.items():
-        if len(used) != 1 or used[0][0].shape[:-1] != (rows,) or used[0][0]._version != used[0][1]:
-            raise SpecError(
-                f"layer {name!r}: expected one use, on (rows, features) that stay unchanged, got {len(used)} uses on "
-                f"{[tuple(a.shape) for a, _, _ in used]}; split the layer or flatten its input"
-            )
-    return losses
-
-
-def _kept(losses: Tensor, layers: dict[str, nn.Linear], taps: dict[str, list[_Tap]]) -> list[_Rows]:
-    """Return each layer's inputs and pre-activation gradients: the books."""
-    edges = [used[0][2] for used in taps.values()]
-    gradients: tuple[Tensor | None, ...] = torch.autograd.grad(losses.sum(), edges, allow_unused=True)
-    rows: list[_Rows] = []
-    for layer, used, g in zip(layers.values(), taps.values(), gradients, strict=True):
-        if g is None:  # the loss does not use the layer's output
-            g = torch.zeros(len(losses), layer.out_features)
-        rows.append((used[0][0], g, float(layer.bias is not None)))
-    return rows
-
-
-def _add_clipped(rows: list[_Rows], owner: Tensor, live: Tensor, bound: float, views: list[_View]) -> None:
-    """Add a block's clipped donors to the views."""
-    same = (owner[:, None] == owner) & live
-    squared = _squared_norms(rows)
-    finite = squared.isfinite()
-    if not finite.all():
-        live = live & ~(same & ~finite).any(1)
-        dead = ~live[:, None]
-        rows = [(a.masked_fill(dead, 0), g.masked_fill(dead, 0), one) for a, g, one in rows]
-        squared = squared.masked_fill(~live, 0)
-    share = live.double() / same.sum(1).clamp(min=1)  # of a row in its donor's mean
-    weight = share * _factors(rows, squared, same * share, bound)
-    for (a, g, _), (matrix, bias) in zip(rows, views, strict=True):
-        scaled = g * weight[:, None]
-        matrix.addmm_(scaled.T, a.double())
-        if bias is not None:
-            bias.add_(scaled.sum(0))
-
-
-def _squared_norms(rows: list[_Rows]) -> Tensor:
-    """Return the squared norm of each row's gradient, (m,) float64: it cannot overflow, so NaN or inf tell all."""
-    a = torch.stack([_norms(a) for a, _, _ in rows])
-    g = torch.stack([_norms(g) for _, g, _ in rows])
-    ones = torch.tensor([[one] for _, _, one in rows])
-    return (g.square() * (a.square() + ones)).sum(0)
-
-
-def _norms(rows: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
-    return norms
-
-
-def _factors(rows: list[_Rows], squared: Tensor, shares: Tensor, bound: float) -> Tensor:
-    """Return by how much each row's donor is scaled, (m,).
+def _page(task: _Task, block: _Block, *, sure: bool) -> Page | None:
+    """Return the layers' inputs and output gradients, or None if a parameter is used without a rule.
 
     Args:
-        squared: Squared norms of the rows' gradients, (m,).
-        shares: Entry ij: the share of row j in the mean of row i's donor, (m, m).
+        sure: Rows are known to come first in every layer's input.
     """
-    norms2 = (shares @ squared.sqrt()).square()  # that of a donor with one row; of several, if they agreed
-    hidden = norms2 * _CANCELLED
-    if bool(((shares > 0).sum(1) > 1).any()):
-        products = sum((_products(*layer) for layer in rows), torch.zeros_like(shares))
-        norms2 = ((shares @ products) * shares).sum(1).clamp(min=0)
-    return bound / (norms2 + hidden).sqrt().clamp(min=bound)
+    recorder = Recorder(task.named, block.live.numel(), block.donors)
+    with recorder:
+        losses = task.losses(tuple(map(block.rows, task.inputs)))
+    if not losses.requires_grad:
+        return []
+    uses = [noted.use for noted in recorder.uses]
+    for noted in recorder.uses:
+        if noted.use.a._version != noted.version:
+            layer = noted.use.names[0].rpartition(".")[0]
+            raise SpecError(f"layer {layer!r}: expected an input that stays unchanged; do not write over it")
+    if not sure and not _rows_first(task, recorder):
+        return None
+    wanted, shares = [noted.edge for noted in recorder.uses], block.shares
+    found = torch.autograd.grad(losses, [*wanted, *task.named.values()], shares, allow_unused=True)
+    if any(g is not None for g in found[len(uses) :]):
+        return None
+    page = [(use, g) for use, g in zip(uses, found, strict=False) if g is not None]
+    idle = shares == 0
+    return [(_blanked(use, idle), _blank(g, idle)) for use, g in page] if idle.any() else page
 
 
-def _products(a: Tensor, g: Tensor, one: float) -> Tensor:
-    """Return the inner products of the rows' gradients in one layer, (m, m) float64."""
-    a, g = a.double(), g.double()
-    return (g @ g.T) * (a @ a.T + one)
+def _rows_first(task: _Task, recorder: Recorder) -> bool:
+    """Return whether rows come first wherever a rule takes them to.
+
+    Where inputs happen to be as long as the block is high, zeros of another height tell.
+    """
+    if recorder.rows not in recorder.lengths:
+        return True
+    rows = next(h for h in range(MICRO_BATCH, 1 << 30, MICRO_BATCH) if h not in recorder.lengths)
+    other = Recorder(task.named, rows, rows)
+    with other:
+        task.losses(tuple(t.new_zeros(rows, *t.shape[1:]) for t in task.inputs))
+    here, there = ([noted.use.names for noted in r.uses] for r in (recorder, other))
+    return here == there
+
+
+def _blanked(use: Use, idle: Tensor) -> Use:
+    """Return ``use`` without what rows of zeros made of themselves, if that is not finite."""
+    odd = use.a.is_floating_point() and not use.a[idle].isfinite().all()
+    return replace(use, a=_blank(use.a, idle)) if odd else use
+
+
+def _blank(rows: Tensor, idle: Tensor) -> Tensor:
+    return rows.masked_fill(idle.view(-1, *[1] * (rows.dim() - 1)), 0)
+
+
+def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor]) -> None:
+    """Add a block's clipped donors to the totals."""
+    names = [name for use, _ in page for name in use.names]
+    ghosts = [(use, g) for use, g in page if use.ghost and all(names.count(name) == 1 for name in use.names)]
+    dense = [entry for entry in page if entry not in ghosts]
+    squared = torch.zeros(donors, dtype=torch.float64)
+    for use, g in ghosts:
+        squared += use.squared_norms(g)
+    for first in range(0, donors if dense else 0, MICRO_BATCH):
+        some = slice(first, min(first + MICRO_BATCH, donors))
+        written = _written(dense, some)
+        for gradients in written.values():
+            squared[some] += squared_norms(gradients)
+        factors = _factors(squared[some], bound)
+        for name, gradients in written.items():
+            if not factors.all():
+                gradients = gradients.masked_fill(factors[:, None] == 0, 0)
+            totals[name].add_(factors.float() @ gradients)
+    factors = _factors(squared, bound)
+    lost = factors == 0
+    for use, g in ghosts:
+        if lost.any():
+            rows = lost.repeat_interleave(len(g) // donors)
+            use, g = _blanked(use, rows), _blank(g, rows)
+        use.add(g, factors, [totals[name] for name in use.names])
+
+
+def _written(dense: Page, some: slice) -> dict[str, Tensor]:
+    """Return some donors' gradients by parameter, (donors, numbers): over all uses of each."""
+    written: dict[str, Tensor] = {}
+    for use, g in dense:
+        for name, gradients in zip(use.names, use.dense(g, some.start, some.stop), strict=True):
+            written[name] = written[name] + gradients if name in written else gradients
+    return written
+
+
+def _factors(squared: Tensor, bound: float) -> Tensor:
+    """Return by how much donors are scaled, (donors,) float64: zero where their gradient is not finite."""
+    factors = bound * _INSIDE / squared.sqrt().clamp(min=bound * _INSIDE)
+    return factors.masked_fill(~squared.isfinite(), 0)
+
+
+def _add_each(task: _Task, blocks: list[_Block], bound: float, totals: dict[str, Tensor]) -> None:
+    """Add clipped donors to the totals, one backward each."""
+    for slots in (slots[live] for block in blocks for slots, live in zip(block.slots, block.live, strict=True)):
+        if not len(slots):
+            continue
+        losses = task.losses(tuple(tensor.detach()[slots] for tensor in task.inputs))
+        found = torch.autograd.grad(losses.mean(), list(task.named.values()), allow_unused=True)
+        gradients = {name: g.flatten() for name, g in zip(task.named, found, strict=True) if g is not None}
+        squared = torch.stack([squared_norms(g) for g in gradients.values()]).sum()
+        factor = float(_factors(squared, bound))
+        if factor:
+            for name, g in gradients.items():
+                totals[name].add_(g, alpha=factor)

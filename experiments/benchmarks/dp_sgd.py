@@ -1,0 +1,242 @@
+"""DP-SGD: a step of per-donor clipping over a step of plain SGD, ours and others', for four kinds of model.
+
+All candidates of a model take turns in one run, with one thread each; a step is forward, backward, clipping and
+update, without noise. Every row has one donor. Ratios are of medians.
+
+- ``fedgenome``: ``sum_gradients``. ``+ noise``: encoded on the integers, with exact discrete Gaussian noise that a
+  second thread draws ahead, as under trust ``local``.
+- ``plain SGD``: ``torch.optim.SGD`` on the mean loss.
+- ``Opacus`` in each mode (hooks, ghost, functorch, expanded weights), and ``torch.func.vmap``: none draws noise here.
+  What cannot run a model says so in its row. Its LSTM replaces torch's.
+
+Wall-clock and the calling thread's CPU time are in the rows. Memory is how far one step grows the process, whose
+allocator has given back all it can, and the weights, which it holds already. Accounting is the ε of 1,000 sampled
+rounds at each of 40 sites, no price taken from another's.
+Run: ``python -m experiments.benchmarks.dp_sgd`` (``--quick``: the CVAE only).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import gc
+import secrets
+import statistics
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments import harness
+from experiments.benchmarks import _dp_models as models
+from experiments.benchmarks import _dp_rivals as rivals
+from experiments.benchmarks._dp_models import Case
+from experiments.benchmarks._dp_rivals import BOUND, RATE, Step
+from experiments.harness import Result, Target
+from fedgenome.privacy import accounting
+from fedgenome.privacy.gradients import sum_gradients
+from fedgenome.query import Mechanism, Query, Question, Terms, choose_scale
+from fedgenome.secure import noise, ring
+from fedgenome.secure.ahead import Ahead
+from fedgenome.streams import Stream
+from fedgenome.study import Plan
+
+OURS, NOISY, PLAIN = "fedgenome", "fedgenome + noise", "plain SGD"
+SITES, ROUNDS = 40, 1000
+_WARM = 2  # steps before any is timed
+_TOO_SLOW = 15.0  # times plain SGD, from which on fewer repetitions do
+
+
+# ── ours ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Ours:
+    """Steps of book-keeping, with or without noise."""
+
+    def __init__(self, case: Case) -> None:
+        self._case, self._model = case, case.model()
+        rows = len(case.inputs[0])
+        self._donor, self._mask = torch.arange(rows), torch.ones(rows, dtype=torch.bool)
+        self.parameters = sum(p.numel() for p in self._model.parameters())
+
+    def sum(self) -> torch.Tensor:
+        """Return the clipped sum, (P,) float64."""
+        case = self._case
+        clipped = sum_gradients(self._model, case.loss, case.inputs, self._donor, self._mask, BOUND)
+        return torch.from_numpy(clipped.value)
+
+    def step(self) -> None:
+        """Take one step without noise."""
+        self._update(self.sum())
+
+    def noisy(self, query: Query, ahead: Ahead) -> None:
+        """Take one step on integers, with noise."""
+        words = ring.encode(self.sum().numpy(), query.scale, query.width)
+        words += ahead.take()
+        self._update(torch.from_numpy(ring.decode(words, query.scale, query.width)))
+
+    def _update(self, total: torch.Tensor) -> None:
+        parameters, start = list(self._model.parameters()), 0
+        with torch.no_grad():
+            for parameter in parameters:
+                part = total[start : start + parameter.numel()].view(parameter.shape)
+                parameter.add_(part, alpha=-RATE / len(self._donor))
+                start += parameter.numel()
+
+
+def _query(parameters: int) -> Query:
+    """Return what a site with noise of its own would be asked: z = 1, every tenth of 10,000 donors."""
+    mechanism = Mechanism(kind="gaussian", level=1.0, sampling=0.1)
+    question = Question(
+        payload={}, length=parameters, reply_length=parameters, bound=BOUND, mechanism=mechanism, precision="float32"
+    )
+    terms = Terms(caps=(("site", 10_000),), colluders=0, quorum=1, roster="", plan="")
+    when: dict[str, Any] = {"study": "", "run": "benchmark", "method": "sgd", "step": 0, "attempt": 0}
+    return Query(question=question, terms=terms, scale=choose_scale(question, terms), **when)
+
+
+# ── measuring ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _growth(step: Step) -> int:
+    """Return by how many bytes one step grows this process."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins again
+    before = _status("VmRSS")
+    step()
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+class Race:
+    """Candidates that take turns, and what each took."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.wall: defaultdict[str, list[float]] = defaultdict(list)
+        self.cpu: defaultdict[str, list[float]] = defaultdict(list)
+        self.memory: dict[str, int] = {}
+        self.failed: dict[str, str] = {}
+        self._steps: dict[str, Step] = {}
+
+    def enter(self, name: str, make: Callable[[], Step]) -> None:
+        """Make a candidate and warm it up; one that cannot run the model is noted."""
+        try:
+            step = make()
+            for _ in range(_WARM):
+                step()
+        except (RuntimeError, NotImplementedError, AttributeError, TypeError, ValueError) as fault:
+            self.failed[name] = f"{type(fault).__name__}: {str(fault).splitlines()[0][:80] if str(fault) else ''}"
+            return
+        self._steps[name] = step
+
+    def run(self, rounds: int) -> None:
+        """Let all take turns; a very slow one sits out most of them."""
+        for turn in range(rounds):
+            for name, step in self._steps.items():
+                slow = turn >= 3 and self.over(name) > _TOO_SLOW
+                if not slow:
+                    self._time(name, step)
+        self.memory = {name: _growth(step) for name, step in self._steps.items()}
+
+    def _time(self, name: str, step: Step) -> None:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        step()
+        self.wall[name].append(time.perf_counter() - wall)
+        self.cpu[name].append(time.thread_time() - cpu)
+
+    def over(self, name: str) -> float:
+        """Return a candidate's median wall-clock over plain SGD's."""
+        return statistics.median(self.wall[name]) / statistics.median(self.wall[PLAIN])
+
+    def rows(self, parameters: int) -> Iterator[dict[str, Any]]:
+        """Return a row for each candidate."""
+        for name in self._steps:
+            cpu = {n: statistics.median(self.cpu[n]) for n in (name, PLAIN)}
+            yield {
+                "model": self.case.name,
+                "parameters": parameters,
+                "candidate": name,
+                "ms, median": statistics.median(self.wall[name]) * 1e3,
+                "over plain SGD": self.over(name),
+                "CPU ms, median": cpu[name] * 1e3,
+                "CPU over plain SGD": cpu[name] / cpu[PLAIN],
+                "MB a step": self.memory[name] / 1e6,
+            }
+        for name, why in self.failed.items():
+            yield {"model": self.case.name, "parameters": parameters, "candidate": name, "cannot": why}
+
+
+def _race(case: Case, rounds: int) -> tuple[Race, int]:
+    race, ours = Race(case), Ours(case)
+    query = _query(ours.parameters)
+    race.enter(PLAIN, functools.partial(rivals.plain, case))
+    race.enter(OURS, lambda: ours.step)
+    for name, make in rivals.RIVALS.items():
+        race.enter(name, functools.partial(make, case))
+    race.run(rounds)
+    sampler = noise.sampler(query.sigma_party)
+    with Ahead(sampler, ours.parameters, query.width, Stream(secrets.token_bytes(32))) as ahead:
+        alone = Race(case)  # its thread would take a core from the others
+        alone.enter(PLAIN, functools.partial(rivals.plain, case))
+        alone.enter(NOISY, lambda: functools.partial(ours.noisy, query, ahead))
+        alone.run(rounds)
+    noisy, plain = alone.over(NOISY), statistics.median(race.wall[PLAIN])
+    race.wall[NOISY] = [noisy * plain]
+    return race, ours.parameters
+
+
+def _targets(race: Race, parameters: int) -> Iterator[Target]:
+    case = race.case
+    yield Target(name=f"{case.name}: over plain SGD", value=race.over(OURS), target=case.slack, sense="at most")
+    others = [race.over(name) for name in rivals.RIVALS if name.startswith("Opacus") and name not in race.failed]
+    if others:
+        name = f"{case.name}: over the fastest mode of Opacus"
+        yield Target(name=name, value=race.over(OURS) / min(others), target=1.0, sense="at most")
+    held = [4 * parameters + race.memory[n] for n in (OURS, PLAIN)]
+    yield Target(name=f"{case.name}: peak memory over plain SGD's", value=held[0] / held[1], target=1.5, sense="at most")
+    if case.name == "CVAE, B = 64":
+        name = f"{case.name}: with noise, over plain SGD"
+        yield Target(name=name, value=race.over(NOISY), target=2.5, sense="at most")
+
+
+def _account() -> float:
+    """Return the seconds that pricing all sites takes."""
+    begin = time.perf_counter()
+    for site in range(SITES):
+        form = Mechanism(kind="gaussian", level=1.0 + site / SITES, sampling=0.02, count=ROUNDS, where="home")
+        accounting.epsilon(Plan(mechanisms=(form,)), 1e-5)
+    return time.perf_counter() - begin
+
+
+def measure(quick: bool, say: Callable[[str], None]) -> Result:
+    """Time every candidate on every model."""
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = []
+    targets: list[Target] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Opacus' hooks and torch's expanded weights warn at every step
+        for case in models.cases()[: 2 if quick else None]:
+            say(case.name)
+            race, parameters = _race(case, max(3, case.steps // 4) if quick else case.steps)
+            rows += race.rows(parameters)
+            rows.append({"model": case.name, "candidate": NOISY, "over plain SGD": race.over(NOISY)})
+            targets += _targets(race, parameters)
+    seconds = _account()
+    rows.append({"sites": SITES, "rounds": ROUNDS, "seconds of accounting": seconds})
+    name = f"seconds of accounting, {SITES} sites of {ROUNDS} rounds"
+    targets.append(Target(name=name, value=seconds, target=2.0, sense="at most"))
+    return Result(rows=rows, targets=targets)
+
+
+if __name__ == "__main__":
+    harness.main(__file__, __doc__ or "", measure)

@@ -1,0 +1,81 @@
+"""One direction of one LSTM layer, written out so that the gradients of its gates can be had.
+
+The gates of all steps are a sequence like any other: gₜ, the gradient at step t, belongs to the weights of
+both the input xₜ and the state hₜ₋₁ (Hochreiter & Schmidhuber 1997, with forget gates). Neither product is
+differentiated here: the book-keeping does that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class Recurrence(torch.autograd.Function):
+    """Gates' inputs in, states out; steps run in Python, whole blocks of rows at a time.
+
+    ``apply(gates, weight, hidden, cell)`` takes W x + b of all steps (rows, steps, 4 · features), in the
+    order input, forget, candidate, output; the state's weight (4 · features, features), not differentiated;
+    and the first state, (rows, features) each. It returns the states after each step and the states before,
+    (rows, steps, features) each, of which only the first has a gradient, and the last cell.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
+        """Run the steps."""
+        rows, steps, width = gates.shape
+        features = width // 4
+        active = gates.transpose(0, 1).clone(memory_format=torch.contiguous_format).view(steps, rows, 4, features)
+        states = torch.empty(steps + 1, rows, features)
+        cells = torch.empty(steps + 1, rows, features)
+        states[0], cells[0], turned = hidden, cell, weight.t()
+        for t in range(steps):
+            now, after = active[t], cells[t + 1]
+            now.view(rows, width).addmm_(states[t], turned)
+            now[:, :2].sigmoid_()
+            now[:, 2].tanh_()
+            now[:, 3].sigmoid_()
+            torch.mul(now[:, 1], cells[t], out=after).addcmul_(now[:, 0], now[:, 2])
+            torch.mul(now[:, 3], after.tanh(), out=states[t + 1])
+        ctx.save_for_backward(active, cells, weight)
+        before = states[:-1].transpose(0, 1)
+        ctx.mark_non_differentiable(before)
+        return states[1:].transpose(0, 1), before, cells[-1].clone()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, after: Tensor, _: Tensor, cell: Tensor) -> tuple[Tensor | None, ...]:
+        """Run the steps backwards: what does not depend on later steps is computed for all at once."""
+        active, cells, weight = ctx.saved_tensors
+        steps, rows, _, features = active.shape
+        squashed = cells[1:].tanh()
+        into_cell, of_output = _slopes(active, cells[:-1], squashed)
+        grads = torch.empty(steps, rows, 4, features)
+        hidden, cell = torch.zeros(rows, features), cell.clone()
+        outer = after.transpose(0, 1)
+        through = active[:, :, 3] * (1 - squashed.square())
+        for t in reversed(range(steps)):
+            hidden += outer[t]
+            cell.addcmul_(hidden, through[t])
+            torch.mul(into_cell[t], cell[:, None], out=grads[t, :, :3])
+            torch.mul(of_output[t], hidden, out=grads[t, :, 3])
+            cell *= active[t, :, 1]
+            torch.mm(grads[t].view(rows, -1), weight, out=hidden)
+        return grads.view(steps, rows, -1).transpose(0, 1), None, hidden, cell
+
+
+def _slopes(active: Tensor, before: Tensor, squashed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return by what a cell's gradient reaches the first three gates, and an output's the last."""
+    enter, forget, candidate, leave = active.unbind(2)
+    into_cell = torch.stack(
+        [
+            candidate * enter * (1 - enter),
+            before * forget * (1 - forget),
+            enter * (1 - candidate.square()),
+        ],
+        dim=2,
+    )
+    return into_cell, squashed * leave * (1 - leave)

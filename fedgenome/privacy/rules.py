@@ -1,0 +1,207 @@
+"""Donors' gradients in one layer, from its inputs a and the gradients g of its outputs.
+
+A :class:`Use` is one call of a layer within a loss. It can write down each donor's gradient (*dense*), or,
+where that would take more room than a and g themselves, give norms and sums without it (*ghost*: Li et al.
+2022; the choice by layer: Bu et al. 2022). Ghost norms and sums are in float64, because they cancel where a
+donor's gradient does; dense ones need not be, because what is measured is what is added.
+
+Rows lie donor by donor, equally many of each: a donor of several rows is one longer sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_CANCELLED = 2.0**-40  # share of the positions' own norms added to a donor's: what rounding can hide in their sum
+_GHOST_COST = 2  # ghost sums are in float64, which costs about twice as much
+_CHUNK = 64  # positions that are in float64 at a time: they stay in cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Use:
+    """One use of a layer whose donors' gradients are written down.
+
+    Attributes:
+        names: Of its parameters, weight first.
+        donors: How many the rows belong to.
+        a: (rows, ...) its inputs.
+    """
+
+    names: tuple[str, ...]
+    donors: int
+    a: Tensor
+
+    @property
+    def ghost(self) -> bool:
+        """Whether norms and sums cost less room than donors' gradients."""
+        return False
+
+    def part(self, rows: Tensor, first: int, last: int) -> Tensor:
+        """Return the rows of some donors, (donors, rows a donor, ...)."""
+        return rows.reshape(self.donors, -1, *rows.shape[1:])[first:last]
+
+    def dense(self, g: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
+        """Return the gradients of donors ``first`` to ``last``, (donors, numbers) float32 for each name."""
+        raise NotImplementedError
+
+    def squared_norms(self, g: Tensor) -> Tensor:
+        """Return the squared norms of the donors' gradients, (donors,) float64, for a ghost."""
+        raise NotImplementedError
+
+    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
+        """Add donors' gradients times ``factors`` (donors,) to ``totals``, (numbers,) float64 a name, for a ghost."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Linear(Use):
+    """Weight (out, in) and bias (out,) over a (rows, ..., in) and g (rows, ..., out): Σ g aᵀ and Σ g."""
+
+    outputs: int
+
+    def pair(self, g: Tensor, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Return what the weight was multiplied with (rows, ..., in), and g of the result (rows, ..., out)."""
+        if last - first == self.donors:
+            return self.a, g
+        each = len(self.a) // self.donors
+        return self.a[first * each : last * each], g[first * each : last * each]
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        """Positions a donor, and inputs of each."""
+        width = self.a.shape[-1]
+        return self.a.numel() // (self.donors * width), width
+
+    @property
+    def ghost(self) -> bool:
+        """Unless in·out < 2·T·(in + out) for T > 1 positions."""
+        length, width = self.positions
+        return length == 1 or width * self.outputs >= _GHOST_COST * length * (width + self.outputs)
+
+    def dense(self, g: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
+        """One matrix product a donor."""
+        a, g = (t.reshape(last - first, -1, t.shape[-1]) for t in self.pair(g, first, last))
+        return (torch.bmm(g.transpose(1, 2), a).flatten(1), g.sum(1))[: len(self.names)]
+
+    def squared_norms(self, g: Tensor) -> Tensor:
+        """Σ over pairs of positions of (gₛ·gₜ)(aₛ·aₜ + 1); one position has one pair."""
+        a, g = self.pair(g, 0, self.donors)
+        bias = float(len(self.names) > 1)
+        squares = (squared_norms(g) * (squared_norms(a) + bias)).view(self.donors, -1)  # of a position's own gradient
+        if squares.shape[1] == 1:
+            return squares[:, 0]
+        a, g = (t.reshape(self.donors, -1, t.shape[-1]).double() for t in (a, g))
+        pairs = torch.bmm(g, g.transpose(1, 2)) * (torch.bmm(a, a.transpose(1, 2)) + bias)
+        return pairs.sum((1, 2)).clamp(min=0) + squares.sqrt().sum(1).square() * _CANCELLED
+
+    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
+        """(c∘g)ᵀ a over all donors and positions."""
+        a, g = (t.reshape(-1, t.shape[-1]) for t in self.pair(g, 0, self.donors))
+        weights = factors.repeat_interleave(len(a) // self.donors)[:, None]
+        total = totals[0].view(self.outputs, -1)
+        for first in range(0, len(a), _CHUNK):
+            some = slice(first, first + _CHUNK)
+            scaled = g[some] * weights[some]
+            total.addmm_(scaled.t(), a[some].double())
+            if len(self.names) > 1:
+                totals[1].add_(scaled.sum(0))
+
+
+def squared_norms(rows: Tensor) -> Tensor:
+    """Return the squared norms of (..., numbers) float32, in float64: none overflows, so NaN or infinity tell all."""
+    array = rows.numpy()
+    # NumPy converts a buffer at a time, which is several times faster than torch's norms in float64.
+    return torch.as_tensor(np.einsum("...i,...i->...", array, array, dtype=np.float64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Convolution(Linear):
+    """A Conv1d of one group: a Linear of windows. a (rows, in, length), g (rows, out, places)."""
+
+    kernel: int
+    stride: int
+    padding: tuple[int, int]
+    dilation: int
+
+    def pair(self, g: Tensor, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Return windows (rows, places, in · kernel) and g (rows, places, out)."""
+        a, g = Linear.pair(self, g, first, last)
+        reach = (self.kernel - 1) * self.dilation + 1
+        windows = functional.pad(a, self.padding).unfold(2, reach, self.stride)[..., :: self.dilation]
+        columns = windows.transpose(2, 3).flatten(1, 2)  # from (rows, in, kernel, places), which copies
+        return columns.transpose(1, 2), g.transpose(1, 2)
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        """Places a donor, and inputs of each window."""
+        places = (self.a.shape[2] + sum(self.padding) - (self.kernel - 1) * self.dilation - 1) // self.stride + 1
+        return len(self.a) // self.donors * places, self.a.shape[1] * self.kernel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scale(Use):
+    """Weight and bias (features,) after a normalisation: Σ g∘a and Σ g; a and g (rows, ..., features).
+
+    Attributes:
+        channels: The dimension of the features.
+    """
+
+    channels: int
+
+    def dense(self, g: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
+        """Products summed over positions."""
+        a, g = (self.part(t.movedim(self.channels, -1), first, last).flatten(1, -2) for t in (self.a, g))
+        return ((g * a).sum(1), g.sum(1))[: len(self.names)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lookup(Use):
+    """Weight (entries, features): g of the positions that looked an entry up. a (rows, ...) int64.
+
+    A ghost unless the weight is read elsewhere too: a donor's gradient has few entries.
+    """
+
+    entries: int
+    skipped: int | None
+
+    @property
+    def ghost(self) -> bool:
+        """Always: entries that nobody looked up are never written."""
+        return True
+
+    def _entries(self, g: Tensor, first: int, last: int) -> tuple[Tensor, Tensor]:
+        """Return donor · entries + entry of every place, and its gradient, (places, features)."""
+        code = self.part(self.a, first, last).flatten(1)
+        g = self.part(g, first, last).reshape(code.numel(), -1)
+        if self.skipped is not None:
+            g = g.masked_fill((code == self.skipped).reshape(-1, 1), 0)
+        return (code + self.entries * torch.arange(last - first)[:, None]).flatten(), g
+
+    def dense(self, g: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
+        """Gradients laid where they were looked up."""
+        where, g = self._entries(g, first, last)
+        rows = g.new_zeros((last - first) * self.entries, g.shape[1]).index_add_(0, where, g)
+        return (rows.view(last - first, -1),)
+
+    def _sums(self, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradient of each (donor, entry) that occurs, its donor and its entry."""
+        where, g = self._entries(g, 0, self.donors)
+        found, place = torch.unique(where, return_inverse=True)
+        sums = torch.zeros(len(found), g.shape[1], dtype=torch.float64).index_add_(0, place, g.double())
+        return sums, found // self.entries, found % self.entries
+
+    def squared_norms(self, g: Tensor) -> Tensor:
+        """Over the entries that a donor looked up."""
+        sums, donor, _ = self._sums(g)
+        return torch.zeros(self.donors, dtype=torch.float64).index_add_(0, donor, sums.square().sum(1))
+
+    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
+        """Entry by entry."""
+        sums, donor, entry = self._sums(g)
+        totals[0].view(self.entries, -1).index_add_(0, entry, sums * factors[donor, None])
