@@ -63,7 +63,7 @@ def table(prices: Prices) -> str:
         size = f"{part.site_bytes / 1e6:.2f} MB"
         row = (
             part.method,
-            str(part.queries),
+            str(part.queries) if part.steps == 1 else f"{part.queries} × {part.steps} steps",
             level,
             f"{part.sampling:g}",
             f"{part.elements:,}",
@@ -75,6 +75,9 @@ def table(prices: Prices) -> str:
     console = Console(file=out, width=110, highlight=False)
     console.print(grid)
     console.print(_epsilon_line(prices))
+    console.print(prices.protects[0].upper() + prices.protects[1:] + ".")
+    for line in prices.warnings:
+        console.print(f"Warning: {line}.")
     return out.getvalue().rstrip()
 
 
@@ -82,12 +85,17 @@ def _epsilon_line(prices: Prices) -> str:
     if prices.epsilon is None or prices.epsilon_colluding is None:
         return "No ε: trust model 'none' protects nobody."
     parts = ", ".join(f"{method} alone {epsilon:.3f}" for method, epsilon in prices.by_method.items())
+    line = (
+        f"ε = {prices.epsilon:.3f} at δ = {prices.delta:g} for {_neighbours(prices.unit)}, retries included ({parts})."
+    )
+    if prices.trust == "local":
+        return f"{line}\nHolds whichever parties collude: each site adds all of its noise at home."
     return (
-        f"ε = {prices.epsilon:.3f} at δ = {prices.delta:g} for one {_unit(prices.unit)} added or removed, "
-        f"retries included ({parts}).\nHolds with up to {prices.colluders} colluding parties; "
+        f"{line}\nHolds with up to {prices.colluders} colluding parties; "
         f"with two colluding, ε = {prices.epsilon_colluding:.3f}."
     )
 
 
-def _unit(unit: str) -> str:
-    return "donor" if unit == "donor" else "row (not a person)"
+def _neighbours(unit: str) -> str:
+    words = {"donor": "one donor added or removed", "row": "one row (not a person) added or removed"}
+    return words.get(unit, "all data of one site replaced by none")

@@ -110,7 +110,7 @@ def price(spec: Experiment) -> Prices:
     """Price an experiment without running it. The cohort is read for its gene names and sites."""
     root = Root.of(spec.seed, "driver")
     prepared = prepare.prepare(spec, root.stream("split").generator())
-    return prepare.prices(prepared, root.stream("prices").generator())
+    return prepare.prices(prepared)
 
 
 def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, reporter: Reporter | None = None) -> Outcome:
@@ -224,14 +224,14 @@ class _Watch:
     """
 
     def __init__(self, prepared: Prepared, reporter: Reporter, check: Callable[[], None]) -> None:
-        self._totals = {m: sum(x.count for x in prepared.base if x.scope == m) or None for m in prepared.methods}
+        self._totals = prepared.queries
         self._reporter = reporter
         self._check = check
         self.seen: dict[str, dict[int, State]] = {m: {} for m in prepared.methods}
 
     def __call__(self, label: str, progress: Progress) -> None:
         self._check()
-        total = self._totals[label]
+        total = self._totals.get(label)
         self._reporter.queries(label, progress.step, total)
         if progress.step % max(1, (total or _CURVE * 4) // _CURVE) == 0:
             self.seen[label][progress.step] = progress.state

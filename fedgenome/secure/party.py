@@ -308,9 +308,9 @@ def _query(header: Mapping[str, Any], pinned: _Pinned) -> Query:
     question, mechanism = query.question, query.question.mechanism
     if (query.study, query.run) != (pinned.study, pinned.run):
         raise Refused("other-study", "the query names another study or run")
-    noised = mechanism is None or (mechanism.kind, mechanism.where) == ("gaussian", "parties")
+    noised = mechanism is None or mechanism.kind == "gaussian"  # at home: each vector has its noise, none is added here
     if question.reduce != "sum" or not noised or question.length * query.width // 8 > frames.MAX_FRAME:
-        raise Refused("unsupported", "sums that fit a frame, with Gaussian noise of the parties or none")
+        raise Refused("unsupported", "sums that fit a frame, with Gaussian noise or none")
     if query.scale != scale:
         raise Refused("wrong-scale", "the scale is not the one that the terms give")
     return query

@@ -101,9 +101,10 @@ def test_more_queries_than_the_plan_holds_are_refused(agent):
         ({"mechanism": None}, "outside-plan"),
         ({"mechanism": Mechanism(kind="gaussian", level=3.9, scope="marginals")}, "outside-plan"),
         ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="other")}, "outside-plan"),
-        ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="marginals", where="home")}, "outside-plan"),
+        ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="marginals", where="home")}, "other-trust"),
+        ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="marginals", count=2)}, "outside-plan"),
         ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="marginals", sampling=0.5)}, "outside-plan"),
-        ({"unit": "site"}, "unsupported"),
+        ({"unit": "site"}, "other-trust"),
     ],
 )
 def test_a_query_the_site_did_not_agree_to_is_refused(agent, change, code):
