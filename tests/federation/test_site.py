@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedgenome import trust
 from fedgenome.federation.wire import Call
 from fedgenome.methods import registry
 from fedgenome.privacy.ledger import Budget
@@ -36,10 +37,8 @@ def join(agent, study, plan=None, run="run-1", keys=None):
 
 
 def query_of(agreed, step=0, attempt=0, noise=4.0, **changes):
-    method = registry.build(agreed.methods[0], agreed.schema_, agreed.donors_bound, agreed.privacy.trust != "none").at(
-        noise
-    )
-    question = method.ask(method.start(np.random.default_rng(0)))
+    method = next(iter(registry.build_all(agreed).values())).at(noise)
+    question = trust.asked(method.ask(method.start(np.random.default_rng(0))), agreed.privacy.trust)
     question = replace(question, **{k: changes.pop(k) for k in list(changes) if k in Question.__dataclass_fields__})
     terms = agreed.terms(make_plan(agreed, noise))
     given = {"study": agreed.digest, "run": "run-1", "method": method.name, "scale": choose_scale(question, terms)}
@@ -150,9 +149,9 @@ def test_a_plan_over_the_sites_budget_is_refused(agent):
     assert join(agent(study, budget=Budget(epsilon=4.9, delta=0.1)), study).refusal[0] == "budget"
 
 
-@pytest.mark.parametrize(("trust", "seed"), [("distributed", 7), ("none", None)])
-def test_simulations_and_trust_none_need_a_public_cohort(agent, trust, seed):
-    study = make_study(trust)
+@pytest.mark.parametrize(("model", "seed"), [("distributed", 7), ("none", None)])
+def test_simulations_and_trust_none_need_a_public_cohort(agent, model, seed):
+    study = make_study(model)
     assert join(agent(study, seed=seed, public=False), study).refusal[0] == "not-public"
     assert join(agent(study, seed=seed, public=True), study).refusal is None
 
