@@ -135,3 +135,11 @@ def test_text_and_marks_can_be_told_from_their_ground(scheme: int) -> None:
     for pairs_of, least in ((pairs, 4.5), (marks, 3.0)):  # WCAG 2.2: 1.4.3 for text, 1.4.11 for graphics
         for front, back in pairs_of:
             assert contrast(colours[front], colours[back]) >= least, (front, back)
+
+
+def test_meaning_follows_the_trust_model(card):
+    local, site = meaning(card("local")), meaning(card("site"))
+    assert "whichever computing parties collude" in local and "if two do" not in local
+    assert "replacing all data of one site by none" in site and "one site's data were used" in site.replace(
+        "&#x27;", "'"
+    )
