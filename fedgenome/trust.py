@@ -77,11 +77,11 @@ def adjacency(study: Study) -> str:
 
 def protects(study: Study) -> str:
     """Return in one line where the noise is and from whom it hides a unit."""
-    t = study.privacy.colluders
+    t, who = study.privacy.colluders, unit(study)
     others = f"the coordinator, {t} of {PARTIES} parties and all other sites together"
     return {
-        "distributed": f"noise once, inside the secure sum: protects a donor from recipients, {others}",
-        "local": "noise by every site at home, before anything leaves: protects a donor from everybody outside the "
+        "distributed": f"noise once, inside the secure sum: protects a {who} from recipients, {others}",
+        "local": f"noise by every site at home, before anything leaves: protects a {who} from everybody outside the "
         "own site, the coordinator and all parties together included",
         "site": f"noise once, inside the secure sum of clipped site vectors: protects a site's data from recipients, "
         f"{others}; it does not hide that the site took part",

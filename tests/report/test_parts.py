@@ -137,7 +137,7 @@ def test_text_and_marks_can_be_told_from_their_ground(scheme: int) -> None:
             assert contrast(colours[front], colours[back]) >= least, (front, back)
 
 
-def test_meaning_follows_the_trust_model(card):
+def test_meaning_follows_the_trust_model(card: Card) -> None:
     local, site = meaning(card("local")), meaning(card("site"))
     assert "whichever computing parties collude" in local and "if two do" not in local
     assert "replacing all data of one site by none" in site and "one site's data were used" in site.replace(
