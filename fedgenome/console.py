@@ -27,6 +27,10 @@ class Bars(Reporter):
         self.finish()
         self._step = self._progress.add_task(text, total=1)
 
+    def warn(self, text: str) -> None:
+        """Print a warning above the bars."""
+        self._progress.console.print(f"Warning: {text}.")
+
     def queries(self, method: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` queries of a method are answered (None: unknown)."""
         if method not in self._bars:

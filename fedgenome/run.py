@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome import card, federate, folders, prepare, release
+from fedgenome import card, federate, folders, prepare, release, trust
 from fedgenome.audit import gate
 from fedgenome.audit.gate import Verdict
 from fedgenome.audit.results import Audit, merge
@@ -48,6 +48,9 @@ class Reporter:
 
     def step(self, text: str) -> None:
         """Begin a named step."""
+
+    def warn(self, text: str) -> None:
+        """Say what the operator should know before anything is spent."""
 
     def queries(self, method: str, done: int, total: int | None) -> None:
         """Tell that ``done`` of ``total`` queries (None: unknown) are answered."""
@@ -217,7 +220,7 @@ def _place(spec: Experiment, folder: RunFolder) -> federate.Place:
 
 
 class _Watch:
-    """Tells the reporter of every query and keeps some states for the training curve.
+    """Tells the reporter what to warn of and of every query, and keeps some states for the training curve.
 
     Attributes:
         seen: Method → queries answered → state, about ``_CURVE`` of each method.
@@ -225,6 +228,8 @@ class _Watch:
 
     def __init__(self, prepared: Prepared, reporter: Reporter, check: Callable[[], None]) -> None:
         self._totals = prepared.queries
+        for line in trust.warnings(prepared.study, sum(prepared.queries.values())):
+            reporter.warn(line)
         self._reporter = reporter
         self._check = check
         self.seen: dict[str, dict[int, State]] = {m: {} for m in prepared.methods}

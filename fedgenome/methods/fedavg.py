@@ -117,10 +117,11 @@ class FedAvg(FedSgd):
             raise SpecError(f"methods.{self.name}: expected a question to a whole site, with local steps")
         start = question.payload.get("weights", np.zeros(0, np.float32))
         weights = start.astype(np.float64)
-        for _ in range(self.local_steps):
-            gradient = self._gradient(rng, {**question.payload, "weights": weights.astype(start.dtype)})
-            weights = weights - self.options.local_rate * gradient / self._expected
-        move = (weights - start)[None]
+        with np.errstate(over="ignore", invalid="ignore"):  # crafted weights may overflow: such a move counts as zero
+            for _ in range(self.local_steps):
+                gradient = self._gradient(rng, {**question.payload, "weights": weights.astype(start.dtype)})
+                weights = weights - self.options.local_rate * gradient / self._expected
+            move = (weights - start)[None]
         return sum_rows(move, np.zeros(1, np.int64), np.ones(1, np.bool_), question.bound)
 
     def _gradient(self, rng: HomeSteps, payload: Mapping[str, Array]) -> Array:

@@ -136,6 +136,16 @@ def test_under_site_emptying_a_site_moves_every_answer_by_at_most_the_sensitivit
     assert max(zeroed(method, "site", SHARDS[name])) <= 1
 
 
+@pytest.mark.parametrize("model", ["local", "site"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, -1e4, 0.0])
+def test_move_from_any_crafted_weights_is_finite_and_within_its_bound(model, value):
+    method = build(*AVERAGED[0], model)
+    question = move_question(method, model)
+    crafted = replace(question, payload={"weights": np.full_like(question.payload["weights"], value)})
+    move = method.answer(crafted, *site(query_of(crafted, SHARD, 1), SHARD)).value
+    assert np.isfinite(move).all() and np.linalg.norm(move) <= question.bound
+
+
 class CountsDonors(FedAvg):
     """Label counts of donors where a site's shares are asked."""
 
