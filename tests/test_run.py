@@ -14,6 +14,7 @@ import pytest
 from fedgenome import folders
 from fedgenome import run as run_module
 from fedgenome.card import NOISED_AT_HOME
+from tests.test_prepare import prepared
 
 QUICKSTART = (Path(__file__).parents[1] / "experiments" / "quickstart.toml").read_text()
 SMALL = (
@@ -132,6 +133,20 @@ def test_trust_none_with_plain_sums_runs_and_says_that_nobody_is_protected(tmp_p
     card = json.loads((tmp_path / outcome["path"] / "card.json").read_text())
     assert any("no privacy" in alert for alert in card["alerts"])
     assert any("secure aggregation off" in alert for alert in card["alerts"])
+
+
+class Told(run_module.Reporter):
+    def __init__(self):
+        self.lines = []
+
+    def warn(self, text):
+        self.lines.append(text)
+
+
+def test_a_run_under_site_warns_of_few_sites_before_anything_is_asked():
+    told = Told()
+    run_module._Watch(prepared(kind="cvae", trust="site"), told, lambda: None)
+    assert len(told.lines) == 1 and "trust 'site' with 5 sites and 51 queries" in told.lines[0]
 
 
 def test_local_with_plain_sums_claims_epsilon_and_its_ledgers_count_local_steps(tmp_path):
