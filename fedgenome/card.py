@@ -13,18 +13,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from fedgenome import trust
 from fedgenome.errors import require
 from fedgenome.query import PARTIES, Mechanism
 from fedgenome.study import Plan, Study
 
 FORMAT = "fedgenome card 1"
-UNITS = {"row": "row (cell), not a person", "donor": "donor (person)"}
+UNITS = {"row": "row (cell), not a person", "donor": "donor (person)", "site": "site (all data of a hospital)"}
 DECISION = "ε covers the model, not the decision to publish it"
 SIMULATION = "simulation: no privacy guarantee"
 NO_PRIVACY = "no privacy: trust model none releases exact sums"
 SIMULATED_ROLES = "simulated roles: ε holds for recipients of the release, not against the operator"
 SECURE_OFF = "secure aggregation off: the coordinator saw every site's vector in the clear"
 DEALT = "in select the dealer plus any one party learns everything: it is a fourth operator who colludes with nobody"
+NOISED_AT_HOME = "secure aggregation off: the coordinator saw every site's vector, noised at home"
 SIGNED = "keys and answers are signed and given once only: it can spoil or stop a run, not look inside a sum"
 _LIBRARIES = ("fedgenome", "numpy", "torch", "crypten", "cryptography", "dp-accounting", "flwr", "safetensors", "h5py")
 
@@ -130,7 +132,12 @@ def build_card(facts: Facts) -> dict[str, Any]:
         "study": _study(facts),
         "about": _about(facts),
         "guarantee": _guarantee(facts),
-        "trust": {"model": facts.study.privacy.trust, "secure": facts.study.secure, "actors": _actors(facts)},
+        "trust": {
+            "model": facts.study.privacy.trust,
+            "protects": trust.protects(facts.study) if facts.claims else "nobody",
+            "secure": facts.study.secure,
+            "actors": _actors(facts),
+        },
         "mechanisms": [_mechanism(m, facts.claims) for m in facts.plan.mechanisms],
         "composition": _composition(facts),
         "not_covered": [{"what": what, "covered": covered, "why": why} for what, covered, why in _not_covered(facts)],
@@ -147,10 +154,15 @@ def guarantee_line(card: Mapping[str, Any]) -> str:
     guarantee = card["guarantee"]
     if guarantee["epsilon"] is None:
         return str(guarantee["absent"])
+    collude = (
+        f"with at most {guarantee['colluders']} of {PARTIES} parties colluding; "
+        f"ε = {epsilon_text(guarantee['epsilon_two_colluders'])} if two collude"
+    )
+    if card["trust"]["model"] == "local":
+        collude = "whichever parties collude: every site adds all of its noise at home"
     line = (
         f"ε = {epsilon_text(guarantee['epsilon'])}, δ = {guarantee['delta']:g} per {guarantee['unit']} "
-        f"({guarantee['adjacency']}), with at most {guarantee['colluders']} of {PARTIES} parties colluding; "
-        f"ε = {epsilon_text(guarantee['epsilon_two_colluders'])} if two collude"
+        f"({guarantee['adjacency']}), {collude}"
     )
     return f"{line}; {DECISION}" if card["risk"]["gate_reads_people"] else line
 
@@ -180,7 +192,10 @@ def odds_text(epsilon: float) -> str:
 
 def _alerts(facts: Facts) -> list[str]:
     """What must be read first: printed in red on every page."""
-    lines = _absent(facts) + [SECURE_OFF] * (facts.study.secure == "off")
+    plain = facts.study.secure == "off"
+    noised = facts.study.privacy.trust == "local" and not facts.seeded
+    lines = _absent(facts) + [NOISED_AT_HOME if noised else SECURE_OFF] * plain
+    lines += trust.warnings(facts.study, sum(facts.queries.values()))
     lines += [SIMULATED_ROLES] * (facts.claims and facts.engine != "deployment")
     lines += [DEALT] * (facts.claims and facts.plan.selects)
     return lines + [DECISION] * (facts.claims and facts.gate_reads_people)
@@ -210,7 +225,7 @@ def _about(facts: Facts) -> dict[str, Any]:
 
 
 def _guarantee(facts: Facts) -> dict[str, Any]:
-    privacy, claims, unit = facts.study.privacy, facts.claims, facts.study.schema_.unit
+    privacy, claims = facts.study.privacy, facts.claims
     return {
         "variant": "approximate differential privacy" if claims else "none",
         "absent": "; ".join(_absent(facts)),
@@ -219,9 +234,9 @@ def _guarantee(facts: Facts) -> dict[str, Any]:
         "epsilon_two_colluders": facts.epsilon_two if claims else None,
         "odds": odds_text(facts.epsilon) if claims and facts.epsilon is not None else None,
         "justification": facts.texts.justification if claims else "",
-        "unit": UNITS[unit],
+        "unit": UNITS[trust.unit(facts.study)],
         "unit_note": facts.unit_note,
-        "adjacency": f"add or remove one {unit}",
+        "adjacency": trust.adjacency(facts.study),
         "colluders": privacy.colluders,
         "donors_bound": facts.study.donors_bound,
     }
@@ -255,6 +270,12 @@ def _composition(facts: Facts) -> dict[str, Any]:
         "arithmetic": "noise on integers (discrete Gaussian, AES-256-CTR); rounding is part of the sensitivity",
         "sampling": "Poisson by donor, with coins that only the site knows",
     }
+    if facts.study.privacy.trust == "local":
+        texts["sites"] = (
+            "every site has the same plan and rates; a donor is at one site, so the whole costs what a site's part does"
+        )
+    if facts.study.privacy.trust == "site":
+        texts["sampling"] = "none: every site takes part in every query"
     if not facts.claims:
         return texts
     return texts | {
@@ -271,6 +292,7 @@ def _composition(facts: Facts) -> dict[str, Any]:
 def _actors(facts: Facts) -> list[dict[str, str]]:
     """Who takes part, for what each is trusted, and why."""
     t, private = facts.study.privacy.colluders, facts.study.privacy.trust != "none"
+    local = facts.study.privacy.trust == "local"
     rows = [
         ("site", "with its own donors' data only", "it holds them already; it sees the same sums as the coordinator")
     ]
@@ -278,13 +300,18 @@ def _actors(facts: Facts) -> list[dict[str, str]]:
         collude = (
             f"at most {t} of {PARTIES} may collude: each adds its own noise, and the rest is enough without theirs"
         )
+        if local or not private:
+            collude = "one honest party of three hides single sites" + "; none is needed for ε" * local
         rows += [
-            ("party", "to follow the protocol", collude if private else "one honest party of three hides single sites"),
+            ("party", "to follow the protocol", collude),
             *([("dealer", "to collude with nobody", DEALT)] if facts.plan.selects else []),
             ("network", "with nothing but delivery", "seeds travel sealed (HPKE), vectors encrypted (AES-GCM)"),
         ]
-    if private:
+    if private and facts.study.secure == "on":
         rows.append(("coordinator", "for the result, not for privacy", f"sees noisy sums only; {SIGNED}"))
+    elif private:
+        seen = "sees every site's vector, each noised at home in full"
+        rows.append(("coordinator", "for the result, not for privacy", seen))
     else:
         seen = "every exact sum" if facts.study.secure == "on" else "every site's exact vector"
         rows.append(("coordinator", "fully", f"sees {seen}; crafted weights could single out one person"))
@@ -298,7 +325,6 @@ def _actors(facts: Facts) -> list[dict[str, str]]:
 
 def _not_covered(facts: Facts) -> list[tuple[str, str, str]]:
     """(what, covered: no | not assessed, why)."""
-    unit = facts.study.schema_.unit
     rows = [
         ("names of sites, public caps, genes, labels and ranges", "no", "declared public by the operator"),
         ("which sites took part, and when they answered", "no", "a sum hides who sent what, not who sent"),
@@ -309,17 +335,31 @@ def _not_covered(facts: Facts) -> list[tuple[str, str, str]]:
     ]
     if not facts.claims:
         return [("everybody", "no", "; ".join(_absent(facts))), *rows]
-    rows += [
-        ("relatives", "no", f"the unit is one {unit}; a relative's data stay in when that one is removed"),
-        (f"one person behind several {unit}s or at several sites", "no", "ε is multiplied by their number"),
-        ("later releases from the same data", "no", "their ε is added to this one"),
-        ("three colluding parties", "no", "together they can open every site's vector"),
-    ]
+    rows += [*_not_covered_by(facts), ("later releases from the same data", "no", "their ε is added to this one")]
     if facts.plan.selects:
         rows.append(("the dealer and a party together", "no", DEALT))
     if facts.gate_reads_people:
         rows.append(("the decision to publish", "no", "it was taken by looking at real members and controls"))
     return rows
+
+
+def _not_covered_by(facts: Facts) -> list[tuple[str, str, str]]:
+    """What the unit and the trust model leave out."""
+    unit, model = facts.study.schema_.unit, facts.study.privacy.trust
+    opened = ("three colluding parties", "no", "together they can open every site's vector")
+    if model == "site":
+        return [
+            ("the presence of a site", "no", "ε is about a site's data: that it took part is not hidden"),
+            (f"a single {unit}", "no", f"no ε for a {unit} is stated; other data of a site are two replacements away"),
+            ("a person at several sites", "no", "ε is multiplied by their number"),
+            opened,
+        ]
+    own = ("the own site", "no", "it holds its donors' data, and adds the noise that hides them")
+    return [
+        ("relatives", "no", f"the unit is one {unit}; a relative's data stay in when that one is removed"),
+        (f"one person behind several {unit}s or at several sites", "no", "ε is multiplied by their number"),
+        own if model == "local" else opened,
+    ]
 
 
 def _absent(facts: Facts) -> list[str]:

@@ -28,6 +28,10 @@ class Bars(Reporter):
         self.finish()
         self._step = self._progress.add_task(text, total=1)
 
+    def warn(self, text: str) -> None:
+        """Print a warning above the bars."""
+        self._progress.console.print(f"Warning: {text}.")
+
     def queries(self, method: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` queries of a method are answered (None: unknown)."""
         if method not in self._bars:
@@ -73,7 +77,7 @@ def table(prices: Prices) -> str:
         size = f"{part.site_bytes / 1e6:.2f} MB" if part.site_bytes >= 1e5 else f"{part.site_bytes / 1e3:.1f} kB"
         row = (
             part.method,
-            str(part.queries),
+            str(part.queries) if part.steps == 1 else f"{part.queries} × {part.steps} steps",
             level,
             f"{part.sampling:g}",
             f"{part.elements:,}",
@@ -85,6 +89,9 @@ def table(prices: Prices) -> str:
     console = Console(file=out, width=110, highlight=False)
     console.print(grid)
     console.print(_epsilon_line(prices))
+    console.print(prices.protects[0].upper() + prices.protects[1:] + ".")
+    for line in prices.warnings:
+        console.print(f"Warning: {line}.")
     return out.getvalue().rstrip()
 
 
@@ -92,12 +99,18 @@ def _epsilon_line(prices: Prices) -> str:
     if prices.epsilon is None or prices.epsilon_colluding is None:
         return "No ε: trust model 'none' protects nobody."
     parts = ", ".join(f"{method} alone {epsilon_text(epsilon)}" for method, epsilon in prices.by_method.items())
+    line = (
+        f"ε = {epsilon_text(prices.epsilon)} at δ = {prices.delta:g} for {_neighbours(prices.unit)}, "
+        f"retries included ({parts})."
+    )
+    if prices.trust == "local":
+        return f"{line}\nHolds whichever parties collude: each site adds all of its noise at home."
     return (
-        f"ε = {epsilon_text(prices.epsilon)} at δ = {prices.delta:g} for one {_unit(prices.unit)} added or removed, "
-        f"retries included ({parts}).\nHolds with up to {prices.colluders} colluding parties; "
+        f"{line}\nHolds with up to {prices.colluders} colluding parties; "
         f"with two colluding, ε = {epsilon_text(prices.epsilon_colluding)}."
     )
 
 
-def _unit(unit: str) -> str:
-    return "donor" if unit == "donor" else "row (not a person)"
+def _neighbours(unit: str) -> str:
+    words = {"donor": "one donor added or removed", "row": "one row (not a person) added or removed"}
+    return words.get(unit, "all data of one site replaced by none")

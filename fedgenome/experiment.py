@@ -13,7 +13,7 @@ from fedgenome.audit.gate import Policy
 from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.split import SplitSpec
 from fedgenome.errors import SpecError, did_you_mean
-from fedgenome.study import MethodSpec, Name, Privacy, Strict
+from fedgenome.study import PLAIN, MethodSpec, Name, Privacy, Strict
 
 
 class Caps(Strict):
@@ -28,7 +28,7 @@ class EngineSpec(Strict):
     """Where it runs."""
 
     kind: Literal["local", "ray"] = Field(default="local", description="this process, or Flower's simulation engine")
-    secure: Literal["on", "off"] = Field(default="on", description="off: plain sums, only under trust none")
+    secure: Literal["on", "off"] = Field(default="on", description="off: plain sums, only under trust local or none")
     timeout_seconds: float = Field(default=600.0, gt=0, description="what a site may take for one answer")
     ledgers: Path | None = Field(default=None, description="folder of site ledgers kept over runs; default: in the run")
     budget_epsilon: float | None = Field(default=None, gt=0, description="most ε that a site's ledger may ever hold")
@@ -65,8 +65,10 @@ class Experiment(Strict):
             raise ValueError(f"methods: expected a name of its own for every method, got {', '.join(labels)}")
         if self.release.generator is not None and self.release.generator not in labels:
             raise ValueError(f"release.generator: expected one of {labels}, got {self.release.generator!r}")
-        if self.engine.secure == "off" and self.privacy.trust != "none":
-            raise ValueError("engine.secure: expected 'on' with trust 'distributed'; 'off' is for trust 'none'")
+        if self.engine.secure == "off" and self.privacy.trust not in PLAIN:
+            raise ValueError(
+                "engine.secure: expected 'on' with trust 'distributed' or 'site'; 'off' is for 'local', 'none'"
+            )
         if self.privacy.delta is not None and self.privacy.delta > 1 / (10 * self.caps.donors_bound):
             limit = 1 / (10 * self.caps.donors_bound)
             raise ValueError(f"privacy.delta: expected at most 1 / (10 · donors_bound) = {limit:.3g}")

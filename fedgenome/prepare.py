@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import pydantic
 
+from fedgenome import trust
 from fedgenome.cohort import expression
 from fedgenome.cohort.expression import Cohort
 from fedgenome.cohort.split import Split, split
@@ -19,7 +20,7 @@ from fedgenome.methods.base import Method
 from fedgenome.privacy import accounting
 from fedgenome.query import PARTIES, Mechanism, Query, Question, choose_scale
 from fedgenome.secure import bundle
-from fedgenome.study import Plan, SiteEntry, Study
+from fedgenome.study import Plan, SiteEntry, Study, TrustModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,6 +32,7 @@ class Prepared:
         epsilon: ε of the whole plan at the study's δ; None under trust none.
         epsilon_colluding: ε if two parties collude; None under trust none.
         by_method: ε of each method's part alone.
+        queries: Queries that each method will ask, retries not counted; without a plan, not known.
     """
 
     experiment: Experiment
@@ -43,6 +45,7 @@ class Prepared:
     epsilon: float | None
     epsilon_colluding: float | None
     by_method: Mapping[str, float]
+    queries: Mapping[str, int]
 
 
 def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
@@ -57,8 +60,7 @@ def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
     cohort = expression.read(spec.cohort)
     dealt = split(cohort, spec.split, rng)
     study = _study(spec, cohort, dealt)
-    private = spec.privacy.trust != "none"
-    methods = {m.label: registry.build(m, study.schema_, study.donors_bound, private) for m in spec.methods}
+    methods = registry.build_all(study)
     decided = _Decided(methods=methods) if spec.privacy.epsilon is None else _decide(study, methods)
     return Prepared(experiment=spec, cohort=cohort, split=dealt, study=study, **vars(decided))
 
@@ -73,31 +75,55 @@ class _Decided:
     epsilon: float | None = None
     epsilon_colluding: float | None = None
     by_method: Mapping[str, float] = field(default_factory=dict)
+    queries: Mapping[str, int] = field(default_factory=dict)
 
 
 def _decide(study: Study, methods: Mapping[str, Method]) -> _Decided:
     """Set the least noise at which the plan, retries included, costs the study's ε."""
     privacy = study.privacy
     if privacy.epsilon is None or privacy.delta is None:
-        raise SpecError("privacy: expected epsilon and delta with trust 'distributed'")
+        raise SpecError(f"privacy: expected epsilon and delta with trust {privacy.trust!r}")
 
     def base_at(noise: float) -> tuple[Mechanism, ...]:
-        return tuple(m for method in methods.values() for m in method.plan(noise))
+        return tuple(trust.placed(m, privacy.trust) for method in methods.values() for m in method.plan(noise))
 
     def plan_at(noise: float) -> Plan:
         return Plan.with_reserve(base_at(noise), privacy.retries)
 
     delta = accounting.usable(plan_at(1.0), privacy.epsilon, privacy.delta)
     noise = accounting.calibrate(plan_at, privacy.epsilon, delta)
-    plan = plan_at(noise)
+    plan, ready = plan_at(noise), {label: method.at(noise) for label, method in methods.items()}
     return _Decided(
-        methods={label: method.at(noise) for label, method in methods.items()},
+        methods=ready,
+        queries={label: _queries(method, base_at(noise), privacy.trust) for label, method in ready.items()},
         plan=plan,
         base=base_at(noise),
         epsilon=accounting.epsilon(plan, delta),
         epsilon_colluding=accounting.collusion(plan, delta, privacy.colluders, PARTIES - 1),
         by_method=accounting.by_scope(plan, delta),
     )
+
+
+def _queries(method: Method, base: tuple[Mechanism, ...], where: TrustModel) -> int:
+    """Return how many queries ``method`` asks for its part of ``base``: one may answer for several of its steps."""
+    own = Plan(mechanisms=tuple(m for m in base if m.scope == method.name))
+    steps = {q.mechanism.form: q.mechanism.count for q in _walk(method, own, where) if q.mechanism is not None}
+    return sum(own.allowed(form) // count for form, count in steps.items())
+
+
+def _walk(method: Method, plan: Plan, where: TrustModel) -> Iterator[Question]:
+    """Yield the first question of each form that ``plan`` holds (the very first without a plan), on zero sums."""
+    wanted: set[Mechanism | None] = {m.form for m in plan.mechanisms} or {None}
+    state = method.start(np.random.default_rng(0))  # what is priced does not depend on the starting weights
+    while wanted and (asked := method.ask(state)) is not None:
+        question = trust.asked(asked, where)
+        form = question.mechanism.form if question.mechanism else None
+        if form in wanted:
+            yield question
+            wanted.discard(form)
+        sums = question.reduce == "sum"
+        reply = np.zeros(question.reply_length) if sums else np.arange(question.reply_length)
+        state = method.learn(state, question, reply)
 
 
 def _study(spec: Experiment, cohort: Cohort, dealt: Split) -> Study:
@@ -140,6 +166,7 @@ class Part:
         queries: How many the plan holds, retries included.
         noise_multiplier: Standard deviation / sensitivity; None without Gaussian noise.
         epsilon: Cost of one query that selects, all its winners; None of any other.
+        steps: Noised steps at home that one query answers for; 1 but in local training.
         elements: Numbers in a site's answer.
         bits: Ring width.
         site_bytes: Bytes that one site uploads for all of them.
@@ -147,6 +174,7 @@ class Part:
 
     method: str
     queries: int
+    steps: int
     noise_multiplier: float | None
     epsilon: float | None
     sampling: float
@@ -162,6 +190,9 @@ class Prices:
     study: str
     trust: str
     unit: str
+    adjacency: str
+    protects: str
+    warnings: tuple[str, ...]
     sites: int
     epsilon: float | None
     delta: float | None
@@ -175,37 +206,33 @@ class Prices:
         return asdict(self)
 
 
-def prices(prepared: Prepared, rng: np.random.Generator) -> Prices:
+def prices(prepared: Prepared) -> Prices:
     """Price what :func:`prepare` decided."""
     study = prepared.study
     return Prices(
         study=study.name,
         trust=study.privacy.trust,
-        unit=study.schema_.unit,
+        unit=trust.unit(study),
+        adjacency=trust.adjacency(study),
+        protects=trust.protects(study),
+        warnings=tuple(trust.warnings(study, sum(prepared.queries.values()))),
         sites=len(study.roster),
         epsilon=prepared.epsilon,
         delta=study.privacy.delta,
         colluders=study.privacy.colluders,
         epsilon_colluding=prepared.epsilon_colluding,
         by_method=prepared.by_method,
-        parts=tuple(part for label in prepared.methods for part in _parts(prepared, label, rng)),
+        parts=tuple(part for label in prepared.methods for part in _parts(prepared, label)),
     )
 
 
-def _parts(prepared: Prepared, label: str, rng: np.random.Generator) -> list[Part]:
-    """Walk the method's questions with zero sums until each form of its plan was seen."""
-    method, plan = prepared.methods[label], prepared.plan
-    wanted: set[Mechanism | None] = {m.form for m in plan.mechanisms if m.scope == label} or {None}
-    parts, state = [], method.start(rng)
-    while wanted and (question := method.ask(state)) is not None:
-        mechanism = question.mechanism
-        if mechanism in wanted:
-            parts.append(_part(prepared, label, question, plan.allowed(mechanism) if mechanism else 1))
-            wanted.discard(mechanism)
-        sums = question.reduce == "sum"
-        reply = np.zeros(question.reply_length) if sums else np.arange(question.reply_length)
-        state = method.learn(state, question, reply)
-    return parts
+def _parts(prepared: Prepared, label: str) -> list[Part]:
+    """Price each form of query of a method."""
+    plan = Plan(mechanisms=tuple(m for m in prepared.plan.mechanisms if m.scope == label))
+    return [
+        _part(prepared, label, question, plan.allowed(form) // form.count if (form := question.mechanism) else 1)
+        for question in _walk(prepared.methods[label], plan, prepared.study.privacy.trust)
+    ]
 
 
 def _part(prepared: Prepared, label: str, question: Question, queries: int) -> Part:
@@ -217,6 +244,7 @@ def _part(prepared: Prepared, label: str, question: Question, queries: int) -> P
     return Part(
         method=label,
         queries=queries,
+        steps=mechanism.count if mechanism else 1,
         noise_multiplier=mechanism.level if mechanism and mechanism.kind == "gaussian" else None,
         epsilon=mechanism.level * mechanism.winners if mechanism and mechanism.kind == "exponential" else None,
         sampling=mechanism.sampling if mechanism else 1.0,

@@ -45,7 +45,8 @@ class Mechanism:
         kind: ``gaussian`` for sums, ``exponential`` for selections.
         level: Noise multiplier (standard deviation / sensitivity, rounding included), or ε of one winner.
         sampling: Poisson rate q of each donor, in (0, 1].
-        count: How many queries of this form.
+        count: How many queries of this form; in a question, how many noised steps its answer holds
+            (above 1 for local training at home only).
         where: Noise is added by the ``parties`` inside MPC, or at ``home`` by each site.
         scope: The part of the ledger that is charged.
         winners: Indices k that a selection opens: it costs k·level. 1 for sums.
@@ -86,7 +87,7 @@ class Question:
         bound: L2 bound C of one unit's contribution (``sum``) or Δs per score (``select``).
         mechanism: Its protection; None only under trust model ``none``.
         reduce: ``sum``, or ``select``: the indices of the k largest scores, largest first.
-        unit: Whose contribution is bounded.
+        unit: Whose contribution is bounded: each donor's, or the vector of a whole site.
         precision: Arithmetic in which a site adds its donors. float32 sums depend on the order of
             adding, which removing a donor changes: that is charged.
         monotone: For ``select``: no unit's scores are negative, so that adding one raises all or none, and
@@ -228,10 +229,11 @@ class Query:
             ``select``). s·C, plus √n because a site's sum is rounded (two roundings of 1/2 a coordinate),
             plus what the order of adding can change in finite precision (DESIGN §6). A selection's s·Δs is
             whole, and nothing is rounded.
-        sigma_ring: Standard deviation of the noise that remains when t parties' noise is taken off; 0:
-            none. DG(σ²) post-processes N(0, σ² − 4), so σ² = (z·Δ)² + 4 (DESIGN §6).
-        limit: Largest magnitude an honest opened sum can have, noise included: D·(s·C + 1) + S + 10·σ; for
-            selections see :attr:`Selection.limit`.
+        sigma_ring: Standard deviation of the noise that counts: what remains when t parties' noise is
+            taken off, or each site's own at home; 0: none. DG(σ²) post-processes N(0, σ² − 4), so
+            σ² = (z·Δ)² + 4 (DESIGN §6).
+        limit: Largest magnitude an honest opened sum can have, noise included: D·(s·C + 1) + S + 10·σ_total;
+            for selections see :attr:`Selection.limit`.
     """
 
     question: Question
@@ -264,16 +266,25 @@ class Query:
         require(self.limit < 2.0**62, "a sum below 2^62 ring units", limit=self.limit)
         derived = [self.width, self.sensitivity.hex(), self.sigma_ring.hex()]
         require(
-            self.sigma_ring == 0 or self.sigma_party >= _MIN_PARTY_SIGMA,
-            f"a party's noise of at least {_MIN_PARTY_SIGMA:g} ring units",
-            sigma_party=self.sigma_party,
+            self.sigma_ring == 0 or max(self.sigma_party, self.sigma_home) >= _MIN_PARTY_SIGMA,
+            f"a noise maker's noise of at least {_MIN_PARTY_SIGMA:g} ring units",
+            sigma=max(self.sigma_party, self.sigma_home),
         )
         object.__setattr__(self, "digest", digest_of("query", [self.header(), derived]))
 
     @property
     def sigma_party(self) -> float:
-        """Standard deviation of each party's own noise: σ/√(3 − t)."""
-        return self.sigma_ring / math.sqrt(PARTIES - self.terms.colluders)
+        """Standard deviation of each party's own noise: σ/√(3 − t); 0 where sites noise at home."""
+        return 0.0 if self._at_home else self.sigma_ring / math.sqrt(PARTIES - self.terms.colluders)
+
+    @property
+    def sigma_home(self) -> float:
+        """Standard deviation of each site's own noise: all of σ, whoever colludes; 0 where parties add it."""
+        return self.sigma_ring if self._at_home else 0.0
+
+    @property
+    def _at_home(self) -> bool:
+        return self.question.mechanism is not None and self.question.mechanism.where == "home"
 
     @property
     def width(self) -> Literal[32, 64]:
@@ -401,8 +412,8 @@ def _addition_error(question: Question, terms: Terms) -> float:
 
 def _sigma_ring(question: Question, terms: Terms, scale: float) -> float:
     mechanism = question.mechanism
-    if mechanism is None or mechanism.kind != "gaussian" or mechanism.where == "home":
-        return 0.0
+    if mechanism is None or mechanism.kind != "gaussian" or (mechanism.where == "home" and question.unit == "site"):
+        return 0.0  # a site's vector of local training is noised step by step, before it is one
     return math.hypot(mechanism.level * _sensitivity(question, terms, scale), 2.0)
 
 
@@ -411,7 +422,9 @@ def _limit(question: Question, terms: Terms, scale: float) -> float:
     if question.reduce == "select":
         selection = _selection(question, terms, scale)
         return selection.limit if selection else units * scale * question.bound
-    sigma_total = _sigma_ring(question, terms, scale) * math.sqrt(PARTIES / (PARTIES - terms.colluders))
+    home = question.mechanism is not None and question.mechanism.where == "home"
+    makers = terms.sites if home else PARTIES / (PARTIES - terms.colluders)  # each of S sites adds all of σ²
+    sigma_total = _sigma_ring(question, terms, scale) * math.sqrt(makers)
     return units * (scale * question.bound + 1) + terms.sites + SIGMA_TAIL * sigma_total
 
 

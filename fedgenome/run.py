@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome import federate, folders, prepare
+from fedgenome import federate, folders, prepare, trust
 from fedgenome.audit import gate
 from fedgenome.audit.results import Audit, merge
 from fedgenome.audit.run import audit, enough
@@ -41,6 +41,9 @@ class Reporter:
     def step(self, text: str) -> None:
         """Begin a named step."""
 
+    def warn(self, text: str) -> None:
+        """Say what the operator should know before anything is spent."""
+
     def queries(self, method: str, done: int, total: int | None) -> None:
         """Tell that ``done`` of ``total`` queries (None: unknown) are answered."""
 
@@ -64,7 +67,7 @@ def price(spec: Experiment) -> Prices:
     """Price an experiment without running it. The cohort is read for its gene names and sites."""
     root = Root.of(spec.seed, "driver")
     prepared = prepare.prepare(spec, root.stream("split").generator())
-    return prepare.prices(prepared, root.stream("prices").generator())
+    return prepare.prices(prepared)
 
 
 def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, reporter: Reporter | None = None) -> Outcome:
@@ -158,21 +161,23 @@ def _place(spec: Experiment, folder: RunFolder) -> federate.Place:
 
 
 class _Watch:
-    """Tells the reporter of every query and keeps some states for the training curve.
+    """Tells the reporter what to warn of and of every query, and keeps some states for the training curve.
 
     Attributes:
         seen: Method → queries answered → state, about ``_CURVE`` of each method.
     """
 
     def __init__(self, prepared: Prepared, reporter: Reporter, check: Callable[[], None]) -> None:
-        self._totals = {m: sum(x.count for x in prepared.base if x.scope == m) or None for m in prepared.methods}
+        self._totals = prepared.queries
+        for line in trust.warnings(prepared.study, sum(prepared.queries.values())):
+            reporter.warn(line)
         self._reporter = reporter
         self._check = check
         self.seen: dict[str, dict[int, State]] = {m: {} for m in prepared.methods}
 
     def __call__(self, label: str, progress: Progress) -> None:
         self._check()
-        total = self._totals[label]
+        total = self._totals.get(label)
         self._reporter.queries(label, progress.step, total)
         if progress.step % max(1, (total or _CURVE * 4) // _CURVE) == 0:
             self.seen[label][progress.step] = progress.state

@@ -15,7 +15,8 @@ from fedgenome.query import PARTIES, Mechanism, Roster, Terms, digest_of
 # Ed25519 public key; empty until the roles are known (a simulation makes identities for each run).
 Key = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-TrustModel = Literal["distributed", "none"]
+TrustModel = Literal["distributed", "local", "site", "none"]
+PLAIN: tuple[TrustModel, ...] = ("local", "none")  # where each site's vector may be seen: noised already, or public
 
 
 class Strict(BaseModel):
@@ -70,7 +71,9 @@ class Privacy(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.trust == "none") != (self.epsilon is None) or (self.epsilon is None) != (self.delta is None):
-            raise ValueError("expected epsilon and delta with trust 'distributed', and neither with trust 'none'")
+            raise ValueError(
+                "expected epsilon and delta with trust 'distributed', 'local' or 'site', and neither with 'none'"
+            )
         return self
 
 
@@ -94,7 +97,7 @@ class Study(Strict):
     roster: tuple[SiteEntry, ...] = Field(min_length=1)
     parties: tuple[Key, ...] = Field(default=(), max_length=PARTIES, description="the three parties' public keys")
     dealer: Key = Field(default="", description="the dealer's public key, where a select query needs one")
-    secure: Literal["on", "off"] = Field(default="on", description="off: plain sums, only under trust none")
+    secure: Literal["on", "off"] = Field(default="on", description="off: plain sums, only under trust local or none")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -106,8 +109,8 @@ class Study(Strict):
                 raise ValueError(f"expected every {what} name once, got {names}")
         if self.quorum > len(self.roster):
             raise ValueError(f"expected quorum <= sites, got quorum={self.quorum}, sites={len(self.roster)}")
-        if self.secure == "off" and self.privacy.trust != "none":
-            raise ValueError("expected secure 'off' only with trust 'none'")
+        if self.secure == "off" and self.privacy.trust not in PLAIN:
+            raise ValueError("expected secure 'off' only with trust 'local' or 'none'")
         if self.privacy.delta is not None and self.privacy.delta > 1 / (10 * self.donors_bound):
             limit = 1 / (10 * self.donors_bound)
             raise ValueError(f"expected delta <= 1 / (10 · donors_bound) = {limit:.3g}, got {self.privacy.delta:.3g}")

@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedgenome import release as module
-from fedgenome.card import DECISION, Facts, Texts, build_card, epsilon_text, guarantee_line, library_versions, odds_text
+from fedgenome.card import (
+    DECISION,
+    NOISED_AT_HOME,
+    Facts,
+    Texts,
+    build_card,
+    epsilon_text,
+    guarantee_line,
+    library_versions,
+    odds_text,
+)
 from fedgenome.errors import SpecError
 from fedgenome.query import Mechanism
 from fedgenome.release import Synthetic, add_pages, load, publish, write_candidate
@@ -217,6 +227,31 @@ def test_the_guarantee_states_unit_adjacency_delta_and_two_colluders() -> None:
     )
     assert "donor (person) (add or remove one donor)" in guarantee_line(build_card(facts(unit="donor")))
     assert DECISION not in guarantee_line(build_card(facts(gate_reads_people=False)))
+
+
+def test_under_local_the_card_says_that_colluders_play_no_part() -> None:
+    card = build_card(facts("local", epsilon_two=9.9991))
+    assert (
+        "whichever parties collude" in card["guarantee"]["statement"] and "if two" not in card["guarantee"]["statement"]
+    )
+    assert "all parties together" in card["trust"]["protects"]
+    told = {row["what"]: row["why"] for row in card["not_covered"]}
+    assert "the own site" in told and "three colluding parties" not in told
+
+
+def test_under_local_plain_sums_are_said_to_show_noised_vectors() -> None:
+    card = build_card(facts("local", secure="off"))
+    assert card["alerts"][0] == NOISED_AT_HOME
+    coordinator = next(row for row in card["trust"]["actors"] if row["actor"] == "coordinator")
+    assert "each noised at home in full" in coordinator["why"]
+
+
+def test_under_site_the_card_names_the_unit_what_it_leaves_open_and_warns_of_few_sites() -> None:
+    card = build_card(facts("site"))
+    assert card["guarantee"]["unit"].startswith("site") and "zero-out" in card["guarantee"]["adjacency"]
+    told = {row["what"] for row in card["not_covered"]}
+    assert {"the presence of a site", "a single row", "three colluding parties"} <= told
+    assert any("trust 'site' with 2 sites and 62 queries" in line for line in card["alerts"])
 
 
 def test_only_runs_of_one_operator_say_simulated_roles() -> None:

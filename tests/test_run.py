@@ -13,6 +13,8 @@ import pytest
 
 from fedgenome import folders
 from fedgenome import run as run_module
+from fedgenome.card import NOISED_AT_HOME
+from tests.test_prepare import prepared
 
 QUICKSTART = (Path(__file__).parents[1] / "experiments" / "quickstart.toml").read_text()
 SMALL = (
@@ -131,6 +133,33 @@ def test_trust_none_with_plain_sums_runs_and_says_that_nobody_is_protected(tmp_p
     card = json.loads((tmp_path / outcome["path"] / "card.json").read_text())
     assert any("no privacy" in alert for alert in card["alerts"])
     assert any("secure aggregation off" in alert for alert in card["alerts"])
+
+
+class Told(run_module.Reporter):
+    def __init__(self):
+        self.lines = []
+
+    def warn(self, text):
+        self.lines.append(text)
+
+
+def test_a_run_under_site_warns_of_few_sites_before_anything_is_asked():
+    told = Told()
+    run_module._Watch(prepared(kind="cvae", trust="site"), told, lambda: None)
+    assert len(told.lines) == 1 and "trust 'site' with 5 sites and 51 queries" in told.lines[0]
+
+
+def test_local_with_plain_sums_claims_epsilon_and_its_ledgers_count_local_steps(tmp_path):
+    averaged = ("sampling = 0.2", "sampling = 0.2, local_steps = 2")
+    plain = ("[[methods]]", '[engine]\nsecure = "off"\n\n[[methods]]')
+    path = write(tmp_path, SMALL[0], averaged, plain, ('trust = "distributed"', 'trust = "local"'))
+    outcome = json.loads(fedgenome("run", path, "--json", cwd=tmp_path).stdout)
+    card = json.loads((tmp_path / outcome["path"] / "card.json").read_text())
+    assert card["guarantee"]["epsilon"] <= 10 and "whichever parties collude" in outcome["statement"]
+    assert NOISED_AT_HOME in card["alerts"] and {m["where"] for m in card["mechanisms"]} == {"home"}
+    for ledger in (tmp_path / outcome["report"]).parent.glob("sites/*/ledger.jsonl"):
+        lines = [json.loads(line) for line in ledger.read_text().splitlines()]
+        assert [line.get("steps", 1) for line in lines if line["event"] == "charge"] == [1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize(

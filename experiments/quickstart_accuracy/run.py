@@ -41,11 +41,11 @@ def measure(quick: bool, say: Callable[[str], None]) -> Result:
     rows = []
     for method in spec.methods[:1] if quick else spec.methods:
         for epsilon in epsilons:
-            runs = [_accuracies(_with(spec, method, epsilon), seed) for seed in seeds]
-            rows.append(_row(method.label, "none" if epsilon is None else f"{epsilon:g}", runs, "synthetic"))
+            runs = [accuracies(_with(spec, method, epsilon), seed) for seed in seeds]
+            rows.append(row(method.label, "none" if epsilon is None else f"{epsilon:g}", runs, "synthetic"))
             say(str(rows[-1]))
-    rows.append(_row("real data", "", runs, "real"))
-    rows.append(_row("majority class", "", runs, "majority"))
+    rows.append(row("real data", "", runs, "real"))
+    rows.append(row("majority class", "", runs, "majority"))
     found = {(row["trained on"], row["epsilon"]): float(row["logistic regression"].split(" ")[0]) for row in rows}
     targets = [_floor(found, epsilon) for epsilon in epsilons]
     return Result(rows=rows, targets=targets)
@@ -66,11 +66,11 @@ def _with(spec: Experiment, method: MethodSpec, epsilon: float | None) -> Experi
     return spec.model_copy(update={"methods": (method,), "privacy": privacy, "release": release})
 
 
-def _accuracies(spec: Experiment, seed: int) -> Scores:
+def accuracies(spec: Experiment, seed: int) -> Scores:
     """Train one method once and score what it generates."""
     root = Root.simulation(seed, "table")
     prepared = prepare(spec, root.stream("split").generator())
-    with tempfile.TemporaryDirectory() as name, federate.parties(seed) as running:
+    with tempfile.TemporaryDirectory() as name, federate.parties(seed, secure=spec.engine.secure == "on") as running:
         home = Path(name)
         place = federate.Place(
             state=home / "state", ledgers=home / "sites", parties=home / "parties", run="table", seed=seed
@@ -91,7 +91,7 @@ def _scores(prepared: Prepared, made: Records, rng: np.random.Generator) -> Scor
     }
 
 
-def _row(name: str, epsilon: str, runs: Sequence[Scores], trained_on: str) -> dict[str, str]:
+def row(name: str, epsilon: str, runs: Sequence[Scores], trained_on: str) -> dict[str, str]:
     """Return one line of the table: mean ± standard deviation over seeds."""
     row = {"trained on": name, "epsilon": epsilon}
     for classifier in classify.CLASSIFIERS:

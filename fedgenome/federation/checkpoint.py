@@ -69,16 +69,17 @@ class Checkpoint:
         blob = safetensors.numpy.save(state, {"step": str(progress.step)})
         files.replace(self._folder / f"{method}.safetensors", blob)
 
-    def asking(self, method: str, step: int, form: str) -> tuple[int, int]:
+    def asking(self, method: str, step: int, form: str, steps: int = 1) -> tuple[int, int]:
         """Record that a query is about to leave.
 
         Returns:
             The attempt's number, one more than that of an unfinished attempt at the same step; and how
-            many queries of this ``form`` were asked before, failed attempts included.
+            many queries of this ``form`` were asked before, failed attempts included; a query of several
+            ``steps`` counts as so many.
         """
         attempt = self._last[2] + 1 if self._last is not None and self._last[:2] == (method, step) else 0
         before = self._asked.get(form, 0)
-        self._asked[form] = before + 1
+        self._asked[form] = before + steps
         self._last = (method, step, attempt)
         record = {"identity": self._identity, "method": method, "step": step, "attempt": attempt, "asked": self._asked}
         files.replace(self._folder / "asked.json", json.dumps(record).encode())

@@ -17,6 +17,7 @@ import numpy as np
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from fedgenome import trust
 from fedgenome.errors import BudgetRefused, Refused, RoleError, WireError
 from fedgenome.federation.checkpoint import Checkpoint, Progress
 from fedgenome.federation.wire import BUNDLE, Call, from_records, to_records
@@ -95,6 +96,7 @@ class Coordinator:
         start = self._job.root.stream("start", label).generator()
         progress = self._checkpoint.load(label) or Progress(state=method.start(start), step=0)
         while (question := method.ask(progress.state)) is not None:
+            question = trust.asked(question, self._job.study.privacy.trust)
             total = self._total(label, progress.step, question)
             progress = Progress(state=method.learn(progress.state, question, total), step=progress.step + 1)
             self._checkpoint.save(label, progress)
@@ -120,8 +122,9 @@ class Coordinator:
 
     def _next(self, label: str, step: int, question: Question) -> Query:
         form = "none" if question.mechanism is None else digest_of("form", repr(question.mechanism.form))
-        attempt, before = self._checkpoint.asking(label, step, form)
-        if question.mechanism is not None and before >= self._job.plan.allowed(question.mechanism):
+        steps = 1 if question.mechanism is None else question.mechanism.count
+        attempt, before = self._checkpoint.asking(label, step, form, steps)
+        if question.mechanism is not None and before + steps > self._job.plan.allowed(question.mechanism):
             raise BudgetRefused(
                 f"{label}, query {step}: the plan's {before} queries of this form are used up, retries included; "
                 "a new run with a larger privacy.retries leaves more"

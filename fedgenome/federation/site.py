@@ -17,13 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 import pydantic
 
+from fedgenome import trust
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import BudgetRefused, FedgenomeError, Refused, WireError
-from fedgenome.federation import wire
+from fedgenome.federation import home, wire
 from fedgenome.federation.wire import Call, refusal
 from fedgenome.methods import registry
-from fedgenome.methods.base import Method
-from fedgenome.privacy.coins import DonorNormals, chosen
+from fedgenome.methods.base import DonorStreams, Method
+from fedgenome.privacy.coins import DonorNormals, Moment, chosen
 from fedgenome.privacy.ledger import Ledger
 from fedgenome.query import Array, Query, Terms, choose_scale, from_header
 from fedgenome.secure import bundle, ring
@@ -130,8 +131,7 @@ class SiteAgent:
         self._ledger.reserve(
             run, study.digest, plan, study.privacy.epsilon, study.privacy.delta, kind=self._claim(study)
         )
-        private = study.privacy.trust != "none"
-        methods = {m.label: registry.build(m, study.schema_, study.donors_bound, private) for m in study.methods}
+        methods = registry.build_all(study)
         self._run = _Run(run=run, study=study, plan=plan, terms=study.terms(plan), methods=methods, publics=publics)
         return self._reply()
 
@@ -198,10 +198,10 @@ class SiteAgent:
             raise Refused("other-study", "the query names another study or run")
         if query.method not in run.methods:
             raise Refused("unknown-method", "the study names no such method")
-        if question.unit != "donor":
-            raise Refused("unsupported", "sums and selections over donors only")
         if query.selection is not None and not run.study.dealer:
             raise Refused("unsupported", "a selection needs the dealer of the roster")
+        if question.reduce == "select" and question.unit != "donor":
+            raise Refused("unsupported", "selections over donors only")
         if query.scale != choose_scale(question, query.terms):
             raise Refused("wrong-scale", "the scale is not the one that the terms give")
         if mechanism is None:
@@ -209,25 +209,35 @@ class SiteAgent:
                 raise Refused("outside-plan", "a query without a mechanism needs trust 'none'")
             self._ledger.charge(run.run, None)
             return
-        if mechanism.where != "parties" or mechanism.count != 1:
-            raise Refused("outside-plan", "one query, noised by the parties, at a time")
+        trust.check(question, run.study.privacy.trust)
         if mechanism.scope != query.method:
             raise Refused("outside-plan", "a method charges its own scope")
-        self._ledger.charge(run.run, mechanism)
+        self._ledger.charge(run.run, mechanism, mechanism.count)
 
     def _contribution(self, query: Query, run: _Run) -> Array:
-        """Sample, answer, check, round: this site's vector as ring words."""
+        """Sample, answer, check, round, and noise what is noised at home: this site's vector as ring words."""
         question = query.question
-        moment: tuple[str | int, ...] = (query.digest,)
+        moment: Moment = (query.digest,)
         if self._root.seeded:  # never by digest or run id, which differ between engines (DESIGN §7.4)
             moment = (query.method, query.step, query.attempt)
-        sample = self._shard
-        if question.mechanism is not None and question.mechanism.sampling < 1:
-            sample = sample.take(chosen(self._root, moment, sample.donors, question.mechanism.sampling))
-        answer = run.methods[query.method].answer(question, sample, DonorNormals(self._root, moment))
+        sample, draws = self._sample(query, moment)
+        answer = run.methods[query.method].answer(question, sample, draws)
         if not answer.suits(question):
             raise Refused("bound", "the method's answer is not clipped to the question's bound and length")
-        return ring.encode(answer.value, query.scale, query.width)
+        words = ring.encode(answer.value, query.scale, query.width)
+        home.add_noise(words, query, self._root, moment)
+        return words
+
+    def _sample(self, query: Query, moment: Moment) -> tuple[Shard, DonorStreams]:
+        """Return whom the method sees, and its draws; a site's local training at home sees noised steps only."""
+        mechanism, shard = query.question.mechanism, self._shard
+        if query.question.unit == "site":
+            steps = home.Steps(query, shard, self._root, moment)
+            unseen = mechanism is not None and mechanism.where == "home"
+            return (shard.take(np.zeros(shard.n_donors, np.bool_)) if unseen else shard), steps
+        if mechanism is not None and mechanism.sampling < 1:
+            shard = shard.take(chosen(self._root, moment, shard.donors, mechanism.sampling))
+        return shard, DonorNormals(self._root, moment)
 
     def _seal(self, query: Query, run: _Run, words: Array) -> Call:
         if run.study.secure == "off":

@@ -6,7 +6,7 @@ the Study. The engine, not the method, samples donors, rounds, shares, seals, ad
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from fedgenome.cohort.shard import Shard
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Mechanism, Question, State
+from fedgenome.study import TrustModel
 
 
 class DonorStreams(Protocol):
@@ -24,6 +25,19 @@ class DonorStreams(Protocol):
 
         Row i depends on ``donors[i]`` and the query only, and its first k numbers do not depend on
         ``size``: a donor's draws are the same whoever else is in the sample.
+        """
+        ...
+
+
+@runtime_checkable
+class HomeSteps(DonorStreams, Protocol):
+    """A site's draws for a question to the whole site: it samples and noises each step of local training."""
+
+    def noisy_sum(self, answer: Callable[[Shard, DonorStreams], ClippedSum]) -> Array:
+        """Return ``answer`` over the next step's sample, with the site's own noise where the study wants it there.
+
+        Raises:
+            SpecError: the question pays for fewer steps.
         """
         ...
 
@@ -63,6 +77,8 @@ class Method(Protocol):
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
         """Return the site's sum over the sampled donors, (question.length,), each clipped to its bound.
 
+        A question of unit ``site`` is answered with one vector of the whole site, clipped to the bound; ``rng``
+        then is :class:`HomeSteps`, and ``sample`` is empty where noise is added at home: data come by its steps.
         Any payload is answered within the bound; what a masked slot holds plays no part.
 
         Raises:
@@ -81,6 +97,19 @@ class Method(Protocol):
 
     def release(self, state: State) -> dict[str, Array]:
         """Return the arrays that leave: finite, and learned from noisy sums and public facts only."""
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A method whose questions depend on the trust model. All others send one sum of clipped donors a question."""
+
+    def under(self, trust: TrustModel, sites: int) -> Method:
+        """Return this method under ``trust`` at so many sites.
+
+        Raises:
+            SpecError: it has no form under ``trust``; says which would do.
+        """
         ...
 
 

@@ -44,6 +44,11 @@ class Options(Strict):
     sampling: float = Field(default=0.2, gt=0, le=1, description="chance of each donor to be in a round's sample")
     clip: float = Field(default=1.0, gt=0, description="L2 bound of one donor's gradient")
     rate: float = Field(default=0.01, gt=0, description="Adam's learning rate")
+    local_steps: int | None = Field(
+        default=None, ge=1, le=10_000, description="steps a site takes at home each round (trust local, site, none)"
+    )
+    local_rate: float = Field(default=0.1, gt=0, description="learning rate of these steps")
+    site_clip: float = Field(default=1.0, gt=0, description="L2 bound of a site's move under trust site")
     labels_noise: float = Field(default=4.0, gt=0, description="noise of the label counts relative to a round's")
     floor: float = Field(
         default=1.0, ge=0, description="generated values within so many noise standard deviations of low become low"

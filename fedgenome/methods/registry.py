@@ -9,27 +9,59 @@ from typing import TypeVar
 import pydantic
 
 from fedgenome.errors import SpecError, did_you_mean, require
-from fedgenome.methods.base import Method
-from fedgenome.study import MethodSpec, Schema, Strict
+from fedgenome.methods.base import Method, Placed
+from fedgenome.study import MethodSpec, Schema, Strict, Study, TrustModel
 
 _Options = TypeVar("_Options", bound=Strict)
 _Build = Callable[[MethodSpec, Schema, int, bool], Method]
 
 
-def build(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+def build_all(study: Study) -> dict[str, Method]:
+    """Return every method of ``study`` by its label, under the study's trust model: what all roles build.
+
+    Raises:
+        SpecError: see :func:`build`.
+    """
+    trust, sites = study.privacy.trust, len(study.roster)
+    return {
+        spec.label: build(spec, study.schema_, study.donors_bound, trust != "none", trust=trust, sites=sites)
+        for spec in study.methods
+    }
+
+
+def build(
+    spec: MethodSpec,
+    schema: Schema,
+    donors_bound: int,
+    private: bool,
+    *,
+    trust: TrustModel = "distributed",
+    sites: int = 1,
+) -> Method:
     """Return the method that ``spec`` describes, from public facts only.
 
     Args:
         donors_bound: Public bound on the donors of all sites.
         private: False under trust none: its questions then have no mechanism, its plan is empty.
+        trust: The study's trust model, where it is private.
+        sites: Number of sites.
 
     Raises:
-        SpecError: unknown kind, unknown option, or an option that breaks its rule; names which.
+        SpecError: unknown kind, unknown option, an option that breaks its rule, or a method that has no form
+            under ``trust``; names which.
     """
     require(donors_bound >= 1, "donors_bound >= 1", donors_bound=donors_bound)
     if spec.kind not in KINDS:
         raise SpecError(f"methods.{spec.label}.kind: expected one of {', '.join(KINDS)}, got {spec.kind!r}")
-    return KINDS[spec.kind](spec, schema, donors_bound, private)
+    method = KINDS[spec.kind](spec, schema, donors_bound, private)
+    if isinstance(method, Placed):
+        return method.under(trust if private else "none", sites)
+    if trust == "site" and private:
+        raise SpecError(
+            f"methods.{spec.label}: trust 'site' needs one clipped vector of a whole site, which this method does not "
+            "send; expected kind cvae with options.local_steps, or trust 'distributed' or 'local'"
+        )
+    return method
 
 
 def _marginals(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bool) -> Method:
@@ -39,9 +71,12 @@ def _marginals(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bo
 
 
 def _fedsgd(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.fedavg import FedAvg
     from fedgenome.methods.fedsgd import FedSgd, Options  # loads torch
 
-    return FedSgd.build(spec, _options(spec, Options), schema, donors_bound, private)
+    options = _options(spec, Options)
+    made = FedSgd if options.local_steps is None else FedAvg
+    return made.build(spec, options, schema, donors_bound, private)
 
 
 KINDS: Mapping[str, _Build] = MappingProxyType(

@@ -7,7 +7,8 @@ event      meaning
 =========  =======================================================================================
 open       first line: the account, a random id of the site's population
 reserve    a run's plan, priced and held whole
-charge     one query of the plan leaves; the first one (``spends``) spends the plan whole
+charge     one query of the plan leaves (``steps``, if there: as many of them); the first one
+           (``spends``) spends the plan whole
 torn       the bytes before this line, ``length`` of them, are what a crash left of a line
 =========  =======================================================================================
 
@@ -163,11 +164,12 @@ class Ledger(Closing):
         terms = {"study": study, "plan": plan.model_dump(mode="json"), "epsilon": epsilon, "delta": delta}
         self._append({"event": "reserve", "kind": kind, "run": run, **terms})
 
-    def charge(self, run: str, form: Mechanism | None) -> None:
+    def charge(self, run: str, form: Mechanism | None, steps: int = 1) -> None:
         """Record, durably, that one query of ``form`` is about to be answered. Call it before a share leaves.
 
         Args:
             form: The query's mechanism (its count plays no part); None under trust model none.
+            steps: How many of the plan's queries it is charged as: those of local training that it answers for.
 
         Raises:
             Refused: ``outside-plan``: nothing reserved, or the plan holds no further query of this form.
@@ -177,10 +179,13 @@ class Ledger(Closing):
         if held is None:
             raise Refused("outside-plan", "no plan is reserved for this run")
         allowed = held.plan.allowed(form) if form else math.inf if held.kind == "none" else 0
-        if held.used[form] >= allowed:
+        require(steps >= 1, "steps >= 1", steps=steps)
+        if held.used[form] + steps > allowed:
             raise Refused("outside-plan", f"the plan allows {allowed} queries of this form")
         spends = not held.used
-        record = {"event": "charge", "kind": held.kind, "run": run, "form": asdict(form) if form else None}
+        record: Record = {"event": "charge", "kind": held.kind, "run": run, "form": asdict(form) if form else None}
+        if steps > 1:
+            record["steps"] = steps
         self._append({**record, "spends": [held.epsilon, held.delta] if spends else None})
 
     def spent(self) -> tuple[float, float]:
@@ -309,7 +314,7 @@ def _apply(runs: dict[str, _Run], record: Record) -> None:
         runs[record["run"]] = _Run(plan=Plan.model_validate(record["plan"]), **terms)
     elif record["event"] == "charge":
         form = Mechanism(**record["form"]) if record["form"] else None
-        runs[record["run"]].used[form] += 1
+        runs[record["run"]].used[form] += record.get("steps", 1)
 
 
 def _total(costs: Iterable[tuple[float, float]]) -> tuple[float, float]:

@@ -221,9 +221,7 @@ def _four(weights: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
     return tuple(weights) if len(weights) == 4 else (*weights, None, None)
 
 
-def _lstm_layer(
-    rec: Recorder, x: Tensor, hidden: Tensor, cell: Tensor, *weights: Any
-) -> tuple[Tensor, Tensor]:
+def _lstm_layer(rec: Recorder, x: Tensor, hidden: Tensor, cell: Tensor, *weights: Any) -> tuple[Tensor, Tensor]:
     enter, stay, enter_bias, stay_bias = weights
     bias = None if enter_bias is None else enter_bias.detach() + stay_bias.detach()
     gates = functional.linear(x, _alone(enter), bias)  # type: ignore[arg-type]

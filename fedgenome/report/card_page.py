@@ -60,7 +60,9 @@ def _trust(card: Mapping[str, Any]) -> Html:
     rows = [(row["actor"], row["trusted"], row["why"]) for row in card["trust"]["actors"]]
     secure = "on" if card["trust"]["secure"] == "on" else tag("strong", "off", class_="bad")
     who = table("Who is trusted with what, and why", ("actor", "trusted", "why"), rows, stack=True)
-    return join([facts([("trust model", card["trust"]["model"]), ("secure aggregation", secure)]), who])
+    model, protects = card["trust"]["model"], card["trust"]["protects"]
+    told = [("trust model", model), ("whom it protects from", protects), ("secure aggregation", secure)]
+    return join([facts(told), who])
 
 
 def _mechanisms(card: Mapping[str, Any]) -> Html:

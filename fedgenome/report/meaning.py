@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fedgenome.card import epsilon_text
+from fedgenome.card import UNITS, epsilon_text
 from fedgenome.query import PARTIES
 from fedgenome.report.html import Html, bullets, tag
 
@@ -36,25 +36,33 @@ def meaning(card: Mapping[str, Any]) -> Html:
         _hits(guarantee),
         _delta(guarantee),
         _unit(guarantee),
-        _colluders(guarantee),
+        _colluders(card),
         _where(card),
     ]
     return bullets(lines)
 
 
 def _odds(guarantee: Mapping[str, Any]) -> str:
+    change = (
+        "replacing all data of one site by none" if _sites(guarantee) else f"adding or removing one {_one(guarantee)}"
+    )
     return (
-        f"ε = {epsilon_text(guarantee['epsilon'])}: adding or removing one {_one(guarantee)} changes the odds of any "
+        f"ε = {epsilon_text(guarantee['epsilon'])}: {change} changes the odds of any "
         f"outcome by a factor of at most e^ε = {guarantee['odds']}, but for δ."
     )
 
 
 def _hits(guarantee: Mapping[str, Any]) -> str:
     most = most_hits(guarantee["epsilon"], guarantee["delta"], _FALSE_ALARMS)
-    who = f"whoever guesses whether one {_one(guarantee)} took part, wrongly accusing one outsider in ten,"
+    what = "one site's data were used" if _sites(guarantee) else f"one {_one(guarantee)} took part"
+    who = f"whoever guesses whether {what}, wrongly accusing one outsider in ten,"
     if most >= _NOTHING_RULED_OUT:
         return f"At this ε the mathematics alone rules out hardly any attack: {who} might be right about nearly all."
     return f"In other words, {who} recognises at most {math.ceil(most * 1000) / 10:g} % of those who did."
+
+
+def _sites(guarantee: Mapping[str, Any]) -> bool:
+    return str(guarantee["unit"]) == UNITS["site"]
 
 
 def _one(guarantee: Mapping[str, Any]) -> str:
@@ -73,7 +81,10 @@ def _unit(guarantee: Mapping[str, Any]) -> str:
     return f"Protected unit: {guarantee['unit']}. A person behind k {word}s has k times the ε.{note}"
 
 
-def _colluders(guarantee: Mapping[str, Any]) -> str:
+def _colluders(card: Mapping[str, Any]) -> str:
+    guarantee = card["guarantee"]
+    if card["trust"]["model"] == "local":
+        return "It holds whichever computing parties collude: every site adds all of its noise at home."
     two = epsilon_text(guarantee["epsilon_two_colluders"])
     t = guarantee["colluders"]
     return f"It holds if at most {t} of the {PARTIES} computing parties collude; if two do, ε = {two}; if all do, none."

@@ -338,12 +338,10 @@ def _terms(told: Mapping[str, Any]) -> Terms:
 def _query(header: Mapping[str, Any], pinned: _Pinned) -> Query:
     """Rebuild the query under the pinned terms and check that it is one this party may answer."""
     query, scale = _rebuild(header, pinned.terms)
-    question, mechanism = query.question, query.question.mechanism
     if (query.study, query.run) != (pinned.study, pinned.run):
         raise Refused("other-study", "the query names another study or run")
-    noised = mechanism is None or mechanism.where == "parties"
-    if not noised or question.length * query.width // 8 > frames.MAX_FRAME:
-        raise Refused("unsupported", "sums that fit a frame, with noise of the parties or none")
+    if query.question.length * query.width // 8 > frames.MAX_FRAME:
+        raise Refused("unsupported", "vectors that fit a frame")
     if query.scale != scale:
         raise Refused("wrong-scale", "the scale is not the one that the terms give")
     return query

@@ -45,8 +45,7 @@ def make_job(tmp_path: Path) -> Callable[..., Job]:
     def build(
         study: Study, parties: Parties | None = None, seed: int | None = None, noise: float = 4.0, **changes
     ) -> Job:
-        private = study.privacy.trust != "none"
-        methods = {m.label: registry.build(m, study.schema_, study.donors_bound, private) for m in study.methods}
+        methods = registry.build_all(study)
         given = {
             "study": study,
             "plan": make_plan(study, noise),

@@ -12,6 +12,7 @@ from fedgenome.query import PARTIES
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.party import IDENTITY
 from fedgenome.study import Plan, Study
+from fedgenome.trust import placed
 
 CAP = 40
 SITE_IDS = {name: Identity.generate() for name in ("north", "south")}
@@ -60,6 +61,5 @@ def party_folder(folder: Path) -> Path:
 
 def make_plan(study: Study, noise: float = 4.0) -> Plan:
     """Return the study's plan at a noise level that costs less than its ε."""
-    private = study.privacy.trust != "none"
-    methods = [registry.build(m, study.schema_, study.donors_bound, private) for m in study.methods]
-    return Plan.with_reserve(tuple(m for method in methods for m in method.plan(noise)), study.privacy.retries)
+    planned = [m for method in registry.build_all(study).values() for m in method.plan(noise)]
+    return Plan.with_reserve(tuple(placed(m, study.privacy.trust) for m in planned), study.privacy.retries)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedgenome import trust
 from fedgenome.federation.wire import Call
 from fedgenome.methods import registry
 from fedgenome.privacy.ledger import Budget
@@ -38,10 +39,8 @@ def join(agent, study, plan=None, run="run-1", keys=None):
 
 
 def query_of(agreed, step=0, attempt=0, noise=4.0, **changes):
-    method = registry.build(agreed.methods[0], agreed.schema_, agreed.donors_bound, agreed.privacy.trust != "none").at(
-        noise
-    )
-    question = method.ask(method.start(np.random.default_rng(0)))
+    method = next(iter(registry.build_all(agreed).values())).at(noise)
+    question = trust.asked(method.ask(method.start(np.random.default_rng(0))), agreed.privacy.trust)
     question = replace(question, **{k: changes.pop(k) for k in list(changes) if k in Question.__dataclass_fields__})
     terms = agreed.terms(make_plan(agreed, noise))
     given = {"study": agreed.digest, "run": "run-1", "method": method.name, "scale": choose_scale(question, terms)}
@@ -121,9 +120,10 @@ def test_more_queries_than_the_plan_holds_are_refused(agent):
         ({"mechanism": None}, "outside-plan"),
         ({"mechanism": Mechanism(kind="gaussian", level=3.9, scope="marginals")}, "outside-plan"),
         ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="other")}, "outside-plan"),
-        ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="marginals", where="home")}, "outside-plan"),
+        ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="marginals", where="home")}, "other-trust"),
+        ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="marginals", count=2)}, "outside-plan"),
         ({"mechanism": Mechanism(kind="gaussian", level=4.0, scope="marginals", sampling=0.5)}, "outside-plan"),
-        ({"unit": "site"}, "unsupported"),
+        ({"unit": "site"}, "other-trust"),
     ],
 )
 def test_a_query_the_site_did_not_agree_to_is_refused(agent, change, code):
@@ -169,9 +169,9 @@ def test_a_plan_over_the_sites_budget_is_refused(agent):
     assert join(agent(study, budget=Budget(epsilon=4.9, delta=0.1)), study).refusal[0] == "budget"
 
 
-@pytest.mark.parametrize(("trust", "seed"), [("distributed", 7), ("none", None)])
-def test_simulations_and_trust_none_need_a_public_cohort(agent, trust, seed):
-    study = make_study(trust)
+@pytest.mark.parametrize(("model", "seed"), [("distributed", 7), ("none", None)])
+def test_simulations_and_trust_none_need_a_public_cohort(agent, model, seed):
+    study = make_study(model)
     assert join(agent(study, seed=seed, public=False), study).refusal[0] == "not-public"
     assert join(agent(study, seed=seed, public=True), study).refusal is None
 

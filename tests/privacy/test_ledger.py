@@ -369,3 +369,24 @@ def test_ledger_coins_and_row_sums_load_neither_torch_nor_the_accountant():
     probe = f"import sys, {modules}; print([m for m in ('torch', 'dp_accounting', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_query_of_local_training_is_charged_as_its_steps_also_after_a_restart(path):
+    form = PLAN.mechanisms[0].form
+    with opened(path) as ledger:
+        ledger.reserve("run-1", **TERMS)
+        ledger.charge("run-1", form, 2)
+        with pytest.raises(Refused, match="the plan allows 3 queries"):
+            ledger.charge("run-1", form, 2)
+    with opened(path) as ledger:
+        ledger.charge("run-1", form)
+        with pytest.raises(Refused, match="the plan allows 3 queries"):
+            ledger.charge("run-1", form)
+    assert [line.get("steps") for line in records(path) if line["event"] == "charge"] == [2, None]
+
+
+def test_no_steps_are_no_charge(path):
+    with opened(path) as ledger:
+        ledger.reserve("run-1", **TERMS)
+        with pytest.raises(SpecError, match="steps >= 1"):
+            ledger.charge("run-1", PLAN.mechanisms[0], 0)

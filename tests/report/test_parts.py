@@ -143,3 +143,11 @@ def test_curves_of_one_plot_are_told_apart_by_a_legend(count):
     x = np.arange(3.0)
     figure = training("t", [Curve(name=name, x=x, y=x, x_title="query", y_title="loss") for name in names])
     assert figure.layout["showlegend"] == (count > 1) and [trace["name"] for trace in figure.data] == names
+
+
+def test_meaning_follows_the_trust_model(card: Card) -> None:
+    local, site = meaning(card("local")), meaning(card("site"))
+    assert "whichever computing parties collude" in local and "if two do" not in local
+    assert "replacing all data of one site by none" in site and "one site's data were used" in site.replace(
+        "&#x27;", "'"
+    )

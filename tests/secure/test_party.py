@@ -85,6 +85,15 @@ def test_parties_words_add_up_to_the_sum(opened):
     assert (opened(a_query(), seed=None) == 2).all()
 
 
+def test_parties_add_no_noise_to_vectors_that_were_noised_at_home(opened):
+    assert (opened(a_query(mechanism=replace(NOISE, where="home")), seed=None) == 2).all()
+
+
+def test_party_told_that_sites_noise_at_home_counts_no_part_of_a_site_told_otherwise(begun):
+    one = begun(a_query(mechanism=replace(NOISE, where="home")))
+    assert code_of(deliver(one, a_query(mechanism=NOISE), "a", 0)) == "bad-stamp"
+
+
 def test_seeded_noise_depends_on_step_and_attempt_only_and_not_on_run_or_study(opened, a_party):
     query = a_query(mechanism=NOISE)
     first = opened(query, seed=7)

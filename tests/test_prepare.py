@@ -1,0 +1,70 @@
+"""What an experiment becomes before anything runs, under each trust model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedgenome import experiment, prepare
+from fedgenome.console import table
+from fedgenome.errors import SpecError
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+def prepared(name="quickstart_local", kind=None, options=None, **privacy):
+    """Prepare an experiment, with one method only or other privacy settings."""
+    spec = experiment.load(EXPERIMENTS / f"{name}.toml")
+    methods = [m for m in spec.methods if kind in (None, m.kind)]
+    if options is not None:
+        methods = [m.model_copy(update={"options": {**m.options, **options}}) for m in methods]
+    changed = {"methods": tuple(methods), "privacy": spec.privacy.model_copy(update=privacy)}
+    if kind:
+        changed["release"] = spec.release.model_copy(update={"generator": kind})
+    return prepare.prepare(spec.model_copy(update=changed), np.random.default_rng(0))
+
+
+def test_local_is_calibrated_to_epsilon_with_all_noise_at_home_whoever_colludes():
+    found = prepared()
+    assert 9.9 < found.epsilon <= 10 and found.epsilon_colluding == found.epsilon
+    assert {m.where for m in found.plan.mechanisms} == {"home"}
+    assert found.queries == {"marginals": 1, "cvae": 51}
+    assert [(p.queries, p.steps) for p in prepare.prices(found).parts] == [(1, 1), (1, 1), (52, 2)]  # reserve: 5 of 105
+
+
+def test_local_prices_steps_as_the_same_number_of_queries_of_the_parties():
+    here = prepared()
+    there = prepared("quickstart")
+    levels = [[m.level for m in found.plan.mechanisms] for found in (here, there)]
+    assert levels[0] == pytest.approx(levels[1])  # 100 steps: a site's part costs what the union's does
+    assert there.queries == {"marginals": 1, "cvae": 101} and there.epsilon_colluding > there.epsilon
+
+
+def test_site_is_calibrated_without_sampling_and_dearer_if_two_collude():
+    found = prepared(kind="cvae", trust="site")
+    assert {(m.sampling, m.where) for m in found.plan.mechanisms} == {(1.0, "parties")}
+    assert found.epsilon <= 10 < found.epsilon_colluding
+
+
+def test_table_says_whom_the_trust_model_protects_from_and_warns():
+    site, local = (table(prepare.prices(prepared(kind="cvae", trust=trust))) for trust in ("site", "local"))
+    assert "all data of one site replaced by none" in site and "Warning: trust 'site' with 5 sites" in " ".join(
+        site.split()
+    )
+    assert "Holds whichever parties collude" in local and "× 2 steps" in local and "Warning" not in local
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "marginals", "trust": "site"}, r"methods\.marginals: trust 'site' needs .* expected kind cvae"),
+        (
+            {"kind": "cvae", "trust": "site", "options": {"local_steps": None}},
+            "expected kind cvae with options.local_steps",
+        ),
+        ({"kind": "cvae", "trust": "distributed"}, r"methods\.cvae\.options\.local_steps: expected trust 'local' or"),
+    ],
+)
+def test_a_method_that_has_no_form_under_the_trust_model_is_refused_with_a_remedy(change, message):
+    with pytest.raises(SpecError, match=message):
+        prepared(**change)
