@@ -127,6 +127,15 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class Classifier(Protocol):
+    """A method whose release tells labels. Needs the released arrays and public facts only."""
+
+    def predict(self, arrays: Mapping[str, Array], x: Array) -> Array:
+        """Return the label code of each row of ``x`` (n, genes), int64 (n,)."""
+        ...
+
+
+@runtime_checkable
 class Watched(Protocol):
     """A method whose states can be judged on rows at hand, for the operator's eyes only."""
 

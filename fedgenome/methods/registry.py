@@ -79,11 +79,18 @@ def _fedsgd(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) 
     return made.build(spec, options, schema, donors_bound, private)
 
 
+def _linear(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.linear import Linear, Options  # loads torch
+
+    return Linear.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
 KINDS: Mapping[str, _Build] = MappingProxyType(
     {
         "marginals": _marginals,
         "cvae": _fedsgd,  # shorthand for fedsgd with its model "cvae"
         "fedsgd": _fedsgd,
+        "linear": _linear,
     }
 )
 

@@ -16,8 +16,11 @@ from fedgenome.study import MethodSpec, Schema
 
 SCHEMA = Schema(genes=("A", "B", "C", "D"), labels=("x", "y", "z"), high=6.0, unit="donor")
 SMALL = {"hidden": 4, "latent": 2, "rounds": 3, "sampling": 0.5}
-OPTIONS = {"cvae": SMALL, "fedsgd": SMALL}  # a kind that is not here is examined at its defaults
+# A kind that is not here is examined at its defaults.
+OPTIONS = {"cvae": SMALL, "fedsgd": SMALL, "linear": {"rounds": 3, "sampling": 0.5}}
 KINDS = tuple(registry.KINDS)
+CLASSIFIERS = ("linear",)
+GENERATORS = tuple(kind for kind in KINDS if kind not in CLASSIFIERS)
 BOUND = 20
 NOISE = 2.0
 

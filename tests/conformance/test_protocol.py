@@ -7,10 +7,10 @@ import pytest
 from safetensors.numpy import load, save
 
 from fedgenome.errors import SpecError
-from fedgenome.methods.base import Generator
+from fedgenome.methods.base import Classifier, Generator
 from fedgenome.methods.fedsgd import FedSgd
 from fedgenome.methods.marginals import Marginals
-from tests.conformance.cases import KINDS, NOISE, SCHEMA, SHARDS, build, query_of, walk
+from tests.conformance.cases import CLASSIFIERS, GENERATORS, KINDS, NOISE, SCHEMA, SHARDS, build, query_of, walk
 from tests.conformance.test_sensitivity import twin_of
 
 SHARD = SHARDS["several rows a donor"]
@@ -105,7 +105,7 @@ def released(kind, deviation):
 
 
 @pytest.mark.parametrize("deviation", [0.0, 1e3])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", GENERATORS)
 def test_release_is_finite_with_shares_that_sum_to_one_whatever_the_sums_were(kind, deviation):
     method, arrays = released(kind, deviation)
     assert isinstance(method, Generator)
@@ -115,7 +115,7 @@ def test_release_is_finite_with_shares_that_sum_to_one_whatever_the_sums_were(ki
 
 
 @pytest.mark.parametrize("deviation", [0.0, 1e3])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", GENERATORS)
 def test_rows_are_in_the_public_range_and_repeatable_whatever_the_sums_were(kind, deviation):
     method, arrays = released(kind, deviation)
     labels = np.array([0, 2, 2, 1])
@@ -124,6 +124,16 @@ def test_rows_are_in_the_public_range_and_repeatable_whatever_the_sums_were(kind
     assert np.isfinite(rows).all() and rows.min() >= SCHEMA.low and rows.max() <= SCHEMA.high
     np.testing.assert_array_equal(rows, again)
     assert method.sample(arrays, labels[:0], np.random.default_rng(1)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("deviation", [0.0, 1e3])
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_classifier_tells_a_label_for_every_row_whatever_the_sums_were(kind, deviation):
+    method, arrays = released(kind, deviation)
+    assert isinstance(method, Classifier)
+    assert all(np.isfinite(array).all() for array in arrays.values())
+    told = method.predict(arrays, SHARD.x)
+    assert told.shape == (len(SHARD.x),) and set(told.tolist()) <= {0, 1, 2}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -25,7 +25,7 @@ def test_method_is_named_by_its_label_and_takes_no_option_by_default(kind):
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
-        ("marginal", {}, r"methods\.mine\.kind: expected one of marginals, cvae, fedsgd, got 'marginal'"),
+        ("marginal", {}, r"methods\.mine\.kind: expected one of marginals, cvae, fedsgd, linear, got 'marginal'"),
         ("cvae", {"roundz": 3}, r"methods\.mine\.options\.roundz: unknown option; did you mean 'rounds'\?"),
         ("cvae", {"xyz": 3}, r"options\.xyz: unknown option; known options are model, hidden"),
         ("cvae", {"rounds": 0}, r"options\.rounds: Input should be greater than or equal to 1, got 0"),
