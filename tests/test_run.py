@@ -93,13 +93,15 @@ def test_synthetic_rows_read_as_anndata_and_say_what_they_are(finished):
 
 
 def test_site_ledgers_hold_every_query_and_verify(finished):
-    from fedgenome.privacy import ledger
+    from fedgenome import ledgers
 
     folder, outcome = finished
     found = sorted((folder / outcome["report"]).parent.glob("sites/*/ledger.jsonl"))
     assert len(found) == 5
     for path in found:
-        assert ledger.verify(path).records == 1 + 1 + 1 + 1 + 3  # open, reserve, tables, labels, rounds
+        told = ledgers.read(path)
+        assert told.records == 1 + 1 + 1 + 1 + 3 + 1  # open, reserve, tables, labels, rounds, close
+        assert told.entries[0].status == "closed" and told.unsigned == 0
 
 
 def test_plan_prices_what_the_card_prints(tmp_path):

@@ -1,6 +1,6 @@
 """The site agent: the long-lived process of a hospital that holds data, keys and ledger.
 
-It alone samples, clips (through the method), rounds, shares, seals and charges. It answers three
+It alone samples, clips (through the method), rounds, shares, seals and charges. It answers four
 calls (``federation.wire``) and refuses, with a code and the rule that decided, whatever the pinned
 Study and plan do not allow. No error text that could hold data ever leaves.
 """
@@ -95,8 +95,10 @@ class SiteAgent:
                     return self._join(call)
                 case "ask":
                     return self._ask(call)
+                case "close":
+                    return self._close()
                 case _:
-                    return refusal("unknown-kind", "hello, join or ask")
+                    return refusal("unknown-kind", "hello, join, ask or close")
         except Refused as fault:
             return refusal(fault.code, fault.rule)
         except BudgetRefused as fault:
@@ -161,8 +163,7 @@ class SiteAgent:
         if study.privacy.epsilon is not None and study.privacy.delta is not None:
             from fedgenome.privacy import accounting  # slow to import, and needed only where a plan is priced
 
-            delta = accounting.usable(plan, study.privacy.epsilon, study.privacy.delta)
-            if accounting.epsilon(plan, delta) > study.privacy.epsilon:
+            if accounting.priced(plan, study.privacy.epsilon, study.privacy.delta) > study.privacy.epsilon:
                 raise Refused("over-epsilon", "the plan costs more than the study's epsilon")
 
     def _ask(self, call: Call) -> Call:
@@ -178,6 +179,13 @@ class SiteAgent:
         # On the disk before it leaves: after a crash at any point these bytes are repeated or none are sent.
         self._once.record(moment, query.digest, _pieces(answer))
         return answer
+
+    def _close(self) -> Call:
+        """End the run for good: its ledger takes no further charge. What was answered may be asked for again."""
+        if self._run is None:
+            raise Refused("not-joined", "join comes before close")
+        self._ledger.settle(self._run.run)
+        return self._reply()
 
     def _repeat(self, query: Query, moment: str, digest: str) -> Call:
         """Give the stored answer to a repeated question; refuse a changed one (DESIGN §5, once only)."""
