@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from fedgenome import threads
-from fedgenome.errors import FedgenomeError
+from fedgenome.errors import BudgetRefused, FedgenomeError
 
 app = typer.Typer(
     name="fedgenome",
@@ -75,13 +75,17 @@ def run(
 
 @app.command()
 def plan(file: File, as_json: Json = False) -> None:
-    """Price an experiment before anything runs: ε, noise, queries and bytes."""
+    """Price an experiment before anything runs: ε, noise, queries, bytes, time, and what of the budget remains."""
     with _one_line_errors(as_json):
         from fedgenome import console, experiment
         from fedgenome import run as runs
 
         prices = runs.price(experiment.load(file))
         typer.echo(json.dumps(prices.to_json()) if as_json else console.table(prices))
+        if prices.refused and as_json:
+            raise typer.Exit(BudgetRefused.exit_code)
+        if prices.refused:
+            raise BudgetRefused(prices.refused)
 
 
 @keys.command("new")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fedgenome.prepare import Prices
+from fedgenome.prices import Part, Prices
 from fedgenome.run import Reporter
 
 
@@ -53,40 +53,69 @@ def reporter(*, silent: bool) -> Iterator[Reporter]:
         shown.finish()
 
 
+_COLUMNS = ("method", "asked", "reserve", "ε alone", "noise", "deviation", "bound", "q", "elements", "ring", "upload")
+
+
 def table(prices: Prices) -> str:
     """Return the price table of a plan as text."""
     grid = Table(title=f"{prices.study}: {prices.sites} sites, trust model {prices.trust}", title_justify="left")
-    for name in ("method", "queries", "noise multiplier", "sampling", "elements", "ring", "upload per site"):
+    for name in _COLUMNS:
         grid.add_column(name, justify="left" if name == "method" else "right")
     for part in prices.parts:
-        level = "none" if part.noise_multiplier is None else f"{part.noise_multiplier:.4g}"
-        size = f"{part.site_bytes / 1e6:.2f} MB"
-        row = (
-            part.method,
-            str(part.queries),
-            level,
-            f"{part.sampling:g}",
-            f"{part.elements:,}",
-            f"{part.bits} bit",
-            size,
-        )
-        grid.add_row(*row)
+        grid.add_row(*_row(part))
     out = io.StringIO()
     console = Console(file=out, width=110, highlight=False)
     console.print(grid)
-    console.print(_epsilon_line(prices))
+    for line in (*_epsilon_lines(prices), *_cost_lines(prices)):
+        console.print(line)
     return out.getvalue().rstrip()
 
 
-def _epsilon_line(prices: Prices) -> str:
-    if prices.epsilon is None or prices.epsilon_colluding is None:
-        return "No ε: trust model 'none' protects nobody."
-    parts = ", ".join(f"{method} alone {epsilon:.3f}" for method, epsilon in prices.by_method.items())
+def _row(part: Part) -> tuple[str, ...]:
     return (
-        f"ε = {prices.epsilon:.3f} at δ = {prices.delta:g} for one {_unit(prices.unit)} added or removed, "
-        f"retries included ({parts}).\nHolds with up to {prices.colluders} colluding parties; "
-        f"with two colluding, ε = {prices.epsilon_colluding:.3f}."
+        part.method,
+        str(part.asked),
+        f"+{part.queries - part.asked}",
+        _number(part.epsilon),
+        _number(part.noise_multiplier),
+        _number(part.deviation),
+        _number(part.bound),
+        f"{part.sampling:g}",
+        f"{part.elements:,}",
+        f"{part.bits} bit",
+        f"{part.site_bytes / 1e6:.2f} MB",
     )
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
+
+
+def _epsilon_lines(prices: Prices) -> list[str]:
+    if prices.epsilon is None or prices.epsilon_colluding is None:
+        return ["No ε: trust model 'none' protects nobody."]
+    parts = ", ".join(f"{method} alone {epsilon:.3f}" for method, epsilon in prices.by_method.items())
+    two = prices.epsilon_colluding
+    return [
+        f"ε = {prices.epsilon:.3f} at δ = {prices.delta:g} for one {_unit(prices.unit)} added or removed, "
+        f"retries included ({parts}).",
+        f"Holds with up to {prices.colluders} colluding parties; with two colluding, ε = {two:.3f}.",
+    ]
+
+
+def _cost_lines(prices: Prices) -> list[str]:
+    lines = [
+        f"Each site uploads {prices.site_bytes / 1e6:.2f} MB. The queries take about {prices.seconds:.0f} s on this "
+        "machine, with every role on it; the audit comes on top."
+    ]
+    if not prices.accounts:
+        return [*lines, "No ledger is kept over runs (engine.ledgers): nothing adds this ε to that of other runs."]
+    lines += [f"Each site's ledger would hold ε = {prices.reserves[0]:g} for this run."] if prices.reserves else []
+    for site, account in prices.accounts.items():
+        before = f"{site}: ε = {account.reserved[0]:g} held before"
+        left = "no budget" if account.after is None else f"ε = {account.after[0]:g} left after"
+        lines.append(f"{before}, " + (f"refused: {account.refused}" if account.refused else left))
+    return lines
 
 
 def _unit(unit: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from fedgenome.experiment import Experiment
 from fedgenome.methods import registry
 from fedgenome.methods.base import Method
 from fedgenome.privacy import accounting
-from fedgenome.query import PARTIES, Mechanism, Query, Question, choose_scale
+from fedgenome.query import PARTIES, Mechanism
 from fedgenome.study import Plan, SiteEntry, Study
 
 
@@ -116,92 +115,4 @@ def _study(spec: Experiment, cohort: Cohort, dealt: Split) -> Study:
             "roster": [SiteEntry(name=site, cap=spec.caps.site_cap).model_dump() for site in dealt.sites],
             "secure": spec.engine.secure,
         }
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One kind of query of a run, priced.
-
-    Attributes:
-        queries: How many the plan holds, retries included.
-        noise_multiplier: Standard deviation / sensitivity; None without noise.
-        elements: Numbers in a site's answer.
-        bits: Ring width.
-        site_bytes: Bytes of vector that one site uploads for all of them.
-    """
-
-    method: str
-    queries: int
-    noise_multiplier: float | None
-    sampling: float
-    elements: int
-    bits: int
-    site_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
-    """What a run would cost, before anything runs."""
-
-    study: str
-    trust: str
-    unit: str
-    sites: int
-    epsilon: float | None
-    delta: float | None
-    colluders: int
-    epsilon_colluding: float | None
-    by_method: Mapping[str, float]
-    parts: tuple[Part, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-
-def prices(prepared: Prepared, rng: np.random.Generator) -> Prices:
-    """Price what :func:`prepare` decided."""
-    study = prepared.study
-    return Prices(
-        study=study.name,
-        trust=study.privacy.trust,
-        unit=study.schema_.unit,
-        sites=len(study.roster),
-        epsilon=prepared.epsilon,
-        delta=study.privacy.delta,
-        colluders=study.privacy.colluders,
-        epsilon_colluding=prepared.epsilon_colluding,
-        by_method=prepared.by_method,
-        parts=tuple(part for label in prepared.methods for part in _parts(prepared, label, rng)),
-    )
-
-
-def _parts(prepared: Prepared, label: str, rng: np.random.Generator) -> list[Part]:
-    """Walk the method's questions with zero sums until each form of its plan was seen."""
-    method, plan = prepared.methods[label], prepared.plan
-    wanted: set[Mechanism | None] = {m.form for m in plan.mechanisms if m.scope == label} or {None}
-    parts, state = [], method.start(rng)
-    while wanted and (question := method.ask(state)) is not None:
-        mechanism = question.mechanism
-        if mechanism in wanted:
-            parts.append(_part(prepared, label, question, plan.allowed(mechanism) if mechanism else 1))
-            wanted.discard(mechanism)
-        state = method.learn(state, question, np.zeros(question.reply_length))
-    return parts
-
-
-def _part(prepared: Prepared, label: str, question: Question, queries: int) -> Part:
-    terms = prepared.study.terms(prepared.plan)
-    scale = choose_scale(question, terms)
-    query = Query(question=question, study="", run="", method=label, step=0, attempt=0, scale=scale, terms=terms)
-    mechanism: Mechanism | None = question.mechanism
-    return Part(
-        method=label,
-        queries=queries,
-        noise_multiplier=mechanism.level if mechanism else None,
-        sampling=mechanism.sampling if mechanism else 1.0,
-        elements=question.length,
-        bits=query.width,
-        site_bytes=queries * question.length * query.width // 8,
     )

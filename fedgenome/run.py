@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome import card, federate, folders, prepare, release
+from fedgenome import card, federate, folders, prepare, prices, release
 from fedgenome.audit import gate
 from fedgenome.audit.gate import Verdict
 from fedgenome.audit.results import Audit, merge
@@ -27,7 +27,8 @@ from fedgenome.experiment import Experiment
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.folders import RunFolder
 from fedgenome.methods.base import Generator, Watched
-from fedgenome.prepare import Prepared, Prices
+from fedgenome.prepare import Prepared
+from fedgenome.prices import Prices
 from fedgenome.query import State
 from fedgenome.release import Synthetic
 from fedgenome.report.card_page import public_card
@@ -107,10 +108,10 @@ class _Clock:
 
 
 def price(spec: Experiment) -> Prices:
-    """Price an experiment without running it. The cohort is read for its gene names and sites."""
+    """Price an experiment without running it. The cohort is read for its genes and sites, and one answer is timed."""
     root = Root.of(spec.seed, "driver")
     prepared = prepare.prepare(spec, root.stream("split").generator())
-    return prepare.prices(prepared, root.stream("prices").generator())
+    return prices.prices(prepared, root.stream("prices").generator())
 
 
 def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, reporter: Reporter | None = None) -> Outcome:

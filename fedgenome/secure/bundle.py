@@ -113,6 +113,12 @@ def _vouched(query: Query, site: str, digests: Sequence[bytes]) -> list[str]:
     return [query.digest, site, *(digest.hex() for digest in digests)]
 
 
+def n_bytes(query: Query) -> int:
+    """Return the length of a bundle that answers ``query``: three parts and the stamp."""
+    vector = HEADER.size + vector_bytes(query.question.length * query.width // 8)
+    return vector + (PARTIES - 1) * (HEADER.size + SMALL_BYTES) + STAMP.size
+
+
 def add_part(
     query: Query, site: str, site_index: int, party: int, key: PartyKey, part: bytes | memoryview, accumulator: Words
 ) -> None:

@@ -12,6 +12,7 @@ from fedgenome.errors import SpecError, WireError
 from fedgenome.query import PARTIES, Query, Question, Terms, choose_scale
 from fedgenome.secure import bundle, envelope, ring
 from fedgenome.secure.envelope import PartyKey
+from fedgenome.secure.identity import Identity
 
 KEYS = tuple(PartyKey.generate() for _ in range(PARTIES))
 PUBLICS = tuple(key.public for key in KEYS)
@@ -69,6 +70,14 @@ def test_upload_is_one_vector_and_under_five_kilobytes(width):
     chunks = -(-n * width // 8 // envelope.CHUNK_BYTES)
     assert sum(map(len, parts)) == n * width // 8 + 3 * (bundle.HEADER.size + 1168) + 16 * chunks
     assert sum(map(len, parts)) < n * width // 8 + 5000
+
+
+@pytest.mark.parametrize("length", [1, 1000, 300_000, 524_288])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_stated_length_is_that_of_the_bytes_sent(width, length):
+    asked = query(length, width)
+    parts = bundle.seal(asked, "site-0", 0, np.zeros(length, ring.dtype_of(width)), PUBLICS)
+    assert bundle.n_bytes(asked) == sum(map(len, parts)) + len(bundle.sign(asked, "site-0", parts, Identity.generate()))
 
 
 @pytest.mark.parametrize("index", range(4))
