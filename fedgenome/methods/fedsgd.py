@@ -45,6 +45,13 @@ class Options(Strict):
     clip: float = Field(default=1.0, gt=0, description="L2 bound of one donor's gradient")
     rate: float = Field(default=0.01, gt=0, description="Adam's learning rate")
     labels_noise: float = Field(default=4.0, gt=0, description="noise of the label counts relative to a round's")
+    normalise: Literal["off", "gene", "global"] = Field(
+        default="off", description="centre and scale learned by a charged query first, of each gene or of all"
+    )
+    clip_quantile: float | None = Field(
+        default=None, gt=0, lt=1, description="clip at this quantile of gradient norms, by a charged query, around clip"
+    )
+    preludes_noise: float = Field(default=2.0, gt=0, description="noise of these queries relative to a round's")
     floor: float = Field(
         default=1.0, ge=0, description="generated values within so many noise standard deviations of low become low"
     )

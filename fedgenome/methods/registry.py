@@ -41,8 +41,18 @@ def _marginals(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bo
 
 def _fedsgd(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.fedsgd import FedSgd, Options  # loads torch
+    from fedgenome.methods.preludes import Preceded, QuantileClip, Standardise, Whole
 
-    return FedSgd.build(spec, _options(spec, Options), schema, donors_bound, private)
+    options = _options(spec, Options)
+    method: Whole = FedSgd.build(spec, options, schema, donors_bound, private)
+    factor = spec.noise * options.preludes_noise
+    if options.clip_quantile is not None:
+        clip = QuantileClip(middle=options.clip, quantile=options.clip_quantile, sampling=options.sampling)
+        method = Preceded(method=method, prelude=clip, factor=factor, private=private)
+    if options.normalise != "off":
+        standardise = Standardise(schema=schema, by=options.normalise)
+        method = Preceded(method=method, prelude=standardise, factor=factor, private=private)
+    return method
 
 
 KINDS: Mapping[str, _Build] = MappingProxyType(

@@ -17,14 +17,17 @@ from fedgenome.study import MethodSpec, Schema
 SCHEMA = Schema(genes=("A", "B", "C", "D"), labels=("x", "y", "z"), high=6.0, unit="donor")
 SMALL = {"hidden": 4, "latent": 2, "rounds": 3, "sampling": 0.5}
 OPTIONS = {"cvae": SMALL, "fedsgd": SMALL}  # a kind that is not here is examined at its defaults
-KINDS = tuple(registry.KINDS)
+PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
+VARIANTS = {"preludes": ("cvae", PRELUDES), "one scale": ("cvae", SMALL | {"normalise": "global"})}
+KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
 BOUND = 20
 NOISE = 2.0
 
 
 def build(kind: str, *, private: bool = True, noise: float | None = NOISE):
     """Return a method of ``kind``, ready to ask unless ``noise`` is None."""
-    spec = MethodSpec(kind=kind, noise=1.5, options=OPTIONS.get(kind, {}))
+    kind, options = VARIANTS.get(kind, (kind, OPTIONS.get(kind, {})))
+    spec = MethodSpec(kind=kind, noise=1.5, options=options)
     method = registry.build(spec, SCHEMA, BOUND, private)
     return method if noise is None else method.at(noise)
 
