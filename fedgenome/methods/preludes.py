@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedgenome.cohort.shard import Shard
+from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams, Generator, Method, Watched
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.query import Array, Mechanism, Question, State
@@ -23,7 +24,7 @@ from fedgenome.study import Schema
 
 _WIDTH = 3.0  # standard deviations that a standardised gene keeps on either side of its centre
 _LEAST_SCALE = 0.05  # of half the public range: a gene that hardly varies is not blown up
-_STEPS = range(-8, 9)  # clip norms looked at: the middle one times 2^(k/2)
+_STEPS = range(-12, 13)  # clip norms looked at: the middle one times 2^(k/2)
 
 
 class Whole(Method, Generator, Watched, Protocol):
@@ -132,6 +133,9 @@ class Preceded:
         own, learned = self._stripped(question)
         if self._mark in question.payload:
             return self.prelude.answer(self.method, own, sample, rng)
+        shapes = {name: array.shape for name, array in self.prelude.untaught().items()}
+        told = {name: array.shape for name, array in learned.items()}
+        require(told == shapes, f"a payload with what {self.prelude.name} learned, {shapes}", shapes=told)
         return self.method.answer(own, replace(sample, x=self.prelude.seen(sample.x, learned)), rng)
 
     def learn(self, state: State, question: Question, total: Array) -> State:
@@ -220,10 +224,10 @@ class Standardise:
     def answer(self, method: Method, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
         """Return the sums over donors of the mean of their rows; a row with NaN counts as zeros."""
         y = self._unit(sample.x)
-        values = np.concatenate([y, 2 * y**2 - 1], axis=1).reshape(len(y), 2, -1)
+        values = np.concatenate([y, 2 * y**2 - 1], axis=1).reshape(len(y), 2, y.shape[1])
         values = values if self.by == "gene" else values.mean(2, keepdims=True)
         count = np.full((len(y), 1), math.sqrt(self.width))
-        rows = np.concatenate([values.reshape(len(y), -1), count], axis=1)
+        rows = np.concatenate([values.reshape(len(y), 2 * self.width), count], axis=1)
         return sum_rows(rows, sample.donor, sample.mask, question.bound)
 
     def learn(self, total: Array) -> dict[str, Array]:
@@ -253,7 +257,8 @@ class Standardise:
         return np.clip(low + (high - low) * (y + 1) / 2, low, high).astype(np.float32)
 
     def _unit(self, x: Array) -> npt.NDArray[np.float64]:
-        low, high = self.schema.low, self.schema.high
+        low, high, genes = self.schema.low, self.schema.high, len(self.schema.genes)
+        require(x.shape[1] == genes, f"a shard of the schema's {genes} genes", genes=x.shape[1])
         y: npt.NDArray[np.float64] = 2 * (np.asarray(x, np.float64) - low) / (high - low) - 1
         return np.clip(y, -1, 1)
 
