@@ -1,4 +1,4 @@
-"""Charged questions that a method can put before its own: centre and scale of genes, clip norm by quantile.
+"""Charged questions that a method can put before its own, such as a scale (``standardise``) or a clip norm.
 
 A :class:`Preceded` method asks its prelude once, just before the first question that it changes, with coins
 and a price of its own; what it learns is then public and travels in every later payload. Preludes nest: the
@@ -7,24 +7,17 @@ outer one is asked first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams, Generator, Method, Watched
-from fedgenome.privacy.clipping import ClippedSum, sum_rows
+from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Mechanism, Question, State
-from fedgenome.study import Schema
-
-_WIDTH = 3.0  # standard deviations that a standardised gene keeps on either side of its centre
-_LEAST_SCALE = 0.05  # of half the public range: a gene that hardly varies is not blown up
-_STEPS = range(-12, 13)  # clip norms looked at: the middle one times 2^(k/2)
 
 
 class Whole(Method, Generator, Watched, Protocol):
@@ -186,140 +179,3 @@ def _split(arrays: Mapping[str, Array], name: str) -> tuple[dict[str, Array], di
     prefix = f"{name}."
     own = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
     return own, {key: array for key, array in arrays.items() if not key.startswith(prefix)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standardise:
-    """Centre and scale of every gene, or one of each for all, from one noisy sum over the public range.
-
-    With y in [−1, 1] for the public range, a donor answers [mean y, mean 2y² − 1, √width]: an L2 norm of at
-    most √(3·width), of which the last number counts the donors. The method then sees genes within three
-    standard deviations of their centre, spread over the public range again.
-    """
-
-    schema: Schema
-    by: Literal["gene", "global"]
-    name: str = "standardise"
-    sampling: float = 1.0
-
-    @property
-    def width(self) -> int:
-        """Numbers that a centre has: genes, or 1."""
-        return len(self.schema.genes) if self.by == "gene" else 1
-
-    def untaught(self) -> dict[str, Array]:
-        """Return the middle of the range and a scale that changes nothing."""
-        genes = len(self.schema.genes)
-        return {"centre": np.zeros(genes), "scale": np.full(genes, 1 / _WIDTH)}
-
-    def due(self, question: Question) -> bool:
-        """Ask before everything else."""
-        return True
-
-    def question(self, before: Question, mechanism: Mechanism | None) -> Question:
-        """Ask for sums of values, of squares, and of donors."""
-        n = 2 * self.width + 1
-        return Question(payload={}, length=n, reply_length=n, bound=math.sqrt(3 * self.width), mechanism=mechanism)
-
-    def answer(self, method: Method, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
-        """Return the sums over donors of the mean of their rows; a row with NaN counts as zeros."""
-        y = self._unit(sample.x)
-        values = np.concatenate([y, 2 * y**2 - 1], axis=1).reshape(len(y), 2, y.shape[1])
-        values = values if self.by == "gene" else values.mean(2, keepdims=True)
-        count = np.full((len(y), 1), math.sqrt(self.width))
-        rows = np.concatenate([values.reshape(len(y), 2 * self.width), count], axis=1)
-        return sum_rows(rows, sample.donor, sample.mask, question.bound)
-
-    def learn(self, total: Array) -> dict[str, Array]:
-        """Return centre and scale, (genes,) each, in units of half the range around its middle."""
-        n = max(float(total[-1]) / math.sqrt(self.width), 1.0)
-        first, second = total[: self.width] / n, (total[self.width : -1] / n + 1) / 2
-        centre = np.clip(first, -1, 1)
-        scale = np.sqrt(np.clip(second - centre**2, _LEAST_SCALE**2, 1))
-        genes = len(self.schema.genes)
-        return {"centre": np.resize(centre, genes), "scale": np.resize(scale, genes)}
-
-    def change(self, question: Question, learned: Mapping[str, Array]) -> Question:
-        """Leave the question as it is: what was learned travels beside it."""
-        return question
-
-    def seen(self, x: Array, learned: Mapping[str, Array]) -> Array:
-        """Return expression standardised within the public range, float32; whatever a payload says, within it."""
-        low, high = self.schema.low, self.schema.high
-        with np.errstate(all="ignore"):  # a crafted scale gives NaN: such rows count as nothing
-            y = np.clip((self._unit(x) - learned["centre"]) / (_WIDTH * learned["scale"]), -1, 1)
-        return (low + (high - low) * (y + 1) / 2).astype(np.float32)
-
-    def shown(self, x: Array, learned: Mapping[str, Array]) -> Array:
-        """Return the inverse of :meth:`seen`, within the public range."""
-        low, high = self.schema.low, self.schema.high
-        y = learned["centre"] + _WIDTH * learned["scale"] * self._unit(x)
-        return np.clip(low + (high - low) * (y + 1) / 2, low, high).astype(np.float32)
-
-    def _unit(self, x: Array) -> npt.NDArray[np.float64]:
-        low, high, genes = self.schema.low, self.schema.high, len(self.schema.genes)
-        require(x.shape[1] == genes, f"a shard of the schema's {genes} genes", genes=x.shape[1])
-        y: npt.NDArray[np.float64] = 2 * (np.asarray(x, np.float64) - low) / (high - low) - 1
-        return np.clip(y, -1, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantileClip:
-    """The clip norm of a method's float32 sums, as a quantile of the donors' own norms.
-
-    One noisy histogram over public norms, one vote a donor: sensitivity 1. It is a query of its own in the
-    plan, not hidden in the noise of the rounds. A donor's norm is that of the answer it alone would give.
-    """
-
-    middle: float
-    quantile: float
-    sampling: float
-    name: str = "clip"
-
-    @property
-    def norms(self) -> npt.NDArray[np.float64]:
-        """The public norms, rising; one of them is chosen."""
-        return self.middle * 2.0 ** (np.array(_STEPS) / 2)
-
-    def untaught(self) -> dict[str, Array]:
-        """Return the middle of the public norms."""
-        return {"norm": np.array(self.middle)}
-
-    def due(self, question: Question) -> bool:
-        """Ask before the first sum of gradients."""
-        return question.precision == "float32"
-
-    def question(self, before: Question, mechanism: Mechanism | None) -> Question:
-        """Ask, at the payload of ``before``, how many donors have which norm."""
-        n = len(self.norms)
-        return Question(payload=before.payload, length=n, reply_length=n, bound=1.0, mechanism=mechanism)
-
-    def answer(self, method: Method, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
-        """Return one vote a donor, for the smallest norm that its contribution does not exceed."""
-        everyone = np.arange(sample.n_donors)
-        votes = np.zeros((sample.n_donors, len(self.norms)), np.float32)
-        largest = replace(question, bound=2 * float(self.norms[-1]))
-        for donor in everyone:
-            alone = method.answer(largest, sample.take(everyone == donor), rng)
-            norm = float(np.linalg.norm(alone.value))
-            votes[donor, min(int(np.searchsorted(self.norms, norm)), len(self.norms) - 1)] = 1
-        here = np.bincount(sample.donor[sample.mask], minlength=sample.n_donors) > 0
-        return sum_rows(votes, everyone, here, question.bound)
-
-    def learn(self, total: Array) -> dict[str, Array]:
-        """Return the smallest public norm below which the noisy share of donors is at least the quantile."""
-        votes = np.maximum(total, 0)
-        below = np.cumsum(votes) >= self.quantile * votes.sum()
-        return {"norm": np.array(self.norms[int(np.argmax(below))])}
-
-    def change(self, question: Question, learned: Mapping[str, Array]) -> Question:
-        """Clip sums of gradients to the chosen norm."""
-        return replace(question, bound=float(learned["norm"])) if self.due(question) else question
-
-    def seen(self, x: Array, learned: Mapping[str, Array]) -> Array:
-        """Return ``x``."""
-        return x
-
-    def shown(self, x: Array, learned: Mapping[str, Array]) -> Array:
-        """Return ``x``."""
-        return x

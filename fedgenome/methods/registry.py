@@ -41,7 +41,9 @@ def _marginals(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bo
 
 def _fedsgd(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.fedsgd import FedSgd, Options  # loads torch
-    from fedgenome.methods.preludes import Preceded, QuantileClip, Standardise, Whole
+    from fedgenome.methods.preludes import Preceded, Whole
+    from fedgenome.methods.quantile_clip import QuantileClip
+    from fedgenome.methods.standardise import Standardise
 
     options = _options(spec, Options)
     method: Whole = FedSgd.build(spec, options, schema, donors_bound, private)

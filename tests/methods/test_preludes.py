@@ -9,7 +9,8 @@ import pytest
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
 from fedgenome.methods import registry
-from fedgenome.methods.preludes import QuantileClip, Standardise
+from fedgenome.methods.quantile_clip import QuantileClip
+from fedgenome.methods.standardise import Standardise
 from fedgenome.privacy.coins import DonorNormals
 from fedgenome.streams import Root
 from fedgenome.study import MethodSpec, Schema
