@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedgenome import experiment, prepare, prices
+from fedgenome import console, experiment, prepare, prices
 from fedgenome.privacy import accounting
 from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.query import Mechanism
@@ -76,3 +76,11 @@ def test_what_remains_of_a_kept_budget_is_what_the_ledger_would_say(tmp_path, bu
     assert told.accounts["site-1"].after == (left, pytest.approx(1e-2 - 1.1e-4))
     assert told.accounts["site-2"].after == (budget - 10.0, pytest.approx(1e-2 - 1e-4))
     assert told.refused.startswith(refused) and bool(told.refused) == bool(refused)
+
+
+def test_table_shows_each_form_the_whole_and_that_nothing_is_kept(small):
+    _, told = small
+    shown = console.table(told)
+    for text in (f"ε = {told.epsilon:.3f} at δ = 0.0001", "two colluding", "No ledger is kept over runs", "+1"):
+        assert text in shown
+    assert all(f"{part.epsilon:.4g}" in shown and f"{part.deviation:.4g}" in shown for part in told.parts)
