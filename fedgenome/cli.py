@@ -1,4 +1,4 @@
-"""The command line: ``fedgenome run``, ``fedgenome plan`` and ``fedgenome keys``."""
+"""The command line: ``fedgenome run``, ``fedgenome plan``, ``fedgenome ledger`` and ``fedgenome keys``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from fedgenome import threads
-from fedgenome.errors import FedgenomeError
+from fedgenome.errors import BudgetRefused, FedgenomeError
 
 app = typer.Typer(
     name="fedgenome",
@@ -29,6 +29,10 @@ app = typer.Typer(
 keys = typer.Typer(name="keys", help="Identities of sites, parties and dealer, and the roster of their public keys.")
 app.add_typer(keys, no_args_is_help=True)
 
+ledger = typer.Typer(name="ledger", help="A site's ledger: what was reserved, spent and is left; whether it holds.")
+app.add_typer(ledger, no_args_is_help=True)
+
+LedgerFile = Annotated[Path, typer.Argument(help="a site's ledger", metavar="LEDGER.jsonl", show_default=False)]
 KeyFile = Annotated[Path, typer.Argument(help="a private key in PEM", metavar="FILE.pem", show_default=False)]
 File = Annotated[Path, typer.Argument(help="the experiment file", metavar="EXPERIMENT.toml", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text")]
@@ -71,13 +75,17 @@ def run(
 
 @app.command()
 def plan(file: File, as_json: Json = False) -> None:
-    """Price an experiment before anything runs: ε, noise, queries and bytes."""
+    """Price an experiment before anything runs: ε, noise, queries, bytes, time, and what of the budget remains."""
     with _one_line_errors(as_json):
         from fedgenome import console, experiment
         from fedgenome import run as runs
 
         prices = runs.price(experiment.load(file))
         typer.echo(json.dumps(prices.to_json()) if as_json else console.table(prices))
+        if prices.refused and as_json:
+            raise typer.Exit(BudgetRefused.exit_code)
+        if prices.refused:
+            raise BudgetRefused(prices.refused)
 
 
 @keys.command("new")
@@ -122,6 +130,31 @@ def keys_roster(
         else:
             typer.echo("\n".join(f"{role:7} {name:15} {key}" for role, name, key in roster.roles))
             typer.echo(f"digest  {'':15} {roster.digest}")
+
+
+@ledger.command("show")
+def ledger_show(file: LedgerFile, as_json: Json = False) -> None:
+    """Tell every plan of a ledger: its price, whole and by scope, what was charged, and what of the budget is left."""
+    with _one_line_errors(as_json):
+        from fedgenome import ledgers
+
+        found = ledgers.read(file)
+        typer.echo(json.dumps(found.to_json()) if as_json else ledgers.text(found))
+
+
+@ledger.command("verify")
+def ledger_verify(
+    file: LedgerFile,
+    head: Annotated[str, typer.Option(help="hash of a line, kept elsewhere: the chain must hold it")] = "",
+    signer: Annotated[str, typer.Option(help="public key that must have signed every reservation and close")] = "",
+    as_json: Json = False,
+) -> None:
+    """Check a ledger line by line: chain, rules, prices, signatures. The first fault is one line and exit code 2."""
+    with _one_line_errors(as_json):
+        from fedgenome import ledgers
+
+        found = ledgers.read(file, head=head, signer=signer)
+        typer.echo(json.dumps(found.to_json()) if as_json else "\n".join(ledgers.state(found)))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from fedgenome.card import epsilon_text
-from fedgenome.prepare import Prices
+from fedgenome.prices import Part, Prices
 from fedgenome.run import Reporter
 
 
@@ -58,57 +58,80 @@ def reporter(*, silent: bool) -> Iterator[Reporter]:
         shown.finish()
 
 
+_COLUMNS = ("method", "asked", "reserve", "ε alone", "noise", "deviation", "bound", "q", "elements", "ring", "upload")
+
+
 def table(prices: Prices) -> str:
     """Return the price table of a plan as text."""
     grid = Table(title=f"{prices.study}: {prices.sites} sites, trust model {prices.trust}", title_justify="left")
-    for name in (
-        "method",
-        "queries, retries included",
-        "noise multiplier",
-        "sampling",
-        "elements",
-        "ring",
-        "upload per site",
-    ):
+    for name in _COLUMNS:
         grid.add_column(name, justify="left" if name == "method" else "right")
     for part in prices.parts:
-        level = "none" if part.noise_multiplier is None else f"{part.noise_multiplier:.4g}"
-        level = level if part.epsilon is None else f"ε = {part.epsilon:.4g}"
-        size = f"{part.site_bytes / 1e6:.2f} MB" if part.site_bytes >= 1e5 else f"{part.site_bytes / 1e3:.1f} kB"
-        row = (
-            part.method,
-            str(part.queries) if part.steps == 1 else f"{part.queries} × {part.steps} steps",
-            level,
-            f"{part.sampling:g}",
-            f"{part.elements:,}",
-            f"{part.bits} bit",
-            size,
-        )
-        grid.add_row(*row)
+        grid.add_row(*_row(part))
     out = io.StringIO()
     console = Console(file=out, width=110, highlight=False)
     console.print(grid)
-    console.print(_epsilon_line(prices))
-    console.print(prices.protects[0].upper() + prices.protects[1:] + ".")
-    for line in prices.warnings:
-        console.print(f"Warning: {line}.")
+    for line in (*_epsilon_lines(prices), *_cost_lines(prices)):
+        console.print(line)
     return out.getvalue().rstrip()
 
 
-def _epsilon_line(prices: Prices) -> str:
+def _row(part: Part) -> tuple[str, ...]:
+    return (
+        part.method,
+        str(part.asked) if part.steps == 1 else f"{part.asked} × {part.steps} steps",
+        f"+{part.queries - part.asked}",
+        _number(part.epsilon),
+        _number(part.noise_multiplier),
+        _number(part.deviation),
+        _number(part.bound),
+        f"{part.sampling:g}",
+        f"{part.elements:,}",
+        f"{part.bits} bit",
+        _size(part.site_bytes),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.2f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"
+
+
+def _epsilon_lines(prices: Prices) -> list[str]:
+    return [*_guarantee(prices), f"{prices.protects[0].upper()}{prices.protects[1:]}."]
+
+
+def _guarantee(prices: Prices) -> list[str]:
     if prices.epsilon is None or prices.epsilon_colluding is None:
-        return "No ε: trust model 'none' protects nobody."
+        return ["No ε: trust model 'none' protects nobody."]
     parts = ", ".join(f"{method} alone {epsilon_text(epsilon)}" for method, epsilon in prices.by_method.items())
     line = (
         f"ε = {epsilon_text(prices.epsilon)} at δ = {prices.delta:g} for {_neighbours(prices.unit)}, "
         f"retries included ({parts})."
     )
     if prices.trust == "local":
-        return f"{line}\nHolds whichever parties collude: each site adds all of its noise at home."
-    return (
-        f"{line}\nHolds with up to {prices.colluders} colluding parties; "
-        f"with two colluding, ε = {epsilon_text(prices.epsilon_colluding)}."
-    )
+        return [line, "Holds whichever parties collude: each site adds all of its noise at home."]
+    two = epsilon_text(prices.epsilon_colluding)
+    return [line, f"Holds with up to {prices.colluders} colluding parties; with two colluding, ε = {two}."]
+
+
+def _cost_lines(prices: Prices) -> list[str]:
+    lines = [
+        f"Each site uploads {_size(prices.site_bytes)}. The queries take about {prices.seconds:.0f} s on this "
+        "machine, with every role on it; the audit comes on top."
+    ]
+    lines += [f"Warning: {line}." for line in prices.warnings]
+    if not prices.accounts:
+        return [*lines, "No ledger is kept over runs (engine.ledgers): nothing adds this ε to that of other runs."]
+    lines += [f"Each site's ledger would hold ε = {prices.reserves[0]:g} for this run."] if prices.reserves else []
+    for site, account in prices.accounts.items():
+        before = f"{site}: ε = {account.reserved[0]:g} held before"
+        left = "no budget" if account.after is None else f"ε = {account.after[0]:g} left after"
+        lines.append(f"{before}, " + (f"refused: {account.refused}" if account.refused else left))
+    return lines
 
 
 def _neighbours(unit: str) -> str:

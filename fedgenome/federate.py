@@ -122,13 +122,17 @@ def _agent(prepared: Prepared, study: Study, place: Place, site: str) -> Iterato
     folder.mkdir(parents=True, exist_ok=True)
     spec = prepared.experiment.engine
     budget = Budget(epsilon=spec.budget_epsilon, delta=spec.budget_delta) if spec.budget_epsilon else None
-    with Ledger(folder / "ledger.jsonl", _account(folder), budget) as ledger, Once(folder / ANSWERS) as once:
+    identity = Identity.kept(folder / IDENTITY)
+    with (
+        Ledger(folder / "ledger.jsonl", _account(folder), budget, signer=identity) as ledger,
+        Once(folder / ANSWERS) as once,
+    ):
         yield SiteAgent(
             site,
             prepared.split.sites[site],
             root=Root.of(place.seed, "site", site),
             ledger=ledger,
-            identity=Identity.kept(folder / IDENTITY),
+            identity=identity,
             once=once,
             pinned=study.digest,
             public=prepared.cohort.public,

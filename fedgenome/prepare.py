@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,7 @@ from fedgenome.experiment import Experiment
 from fedgenome.methods import registry
 from fedgenome.methods.base import Method
 from fedgenome.privacy import accounting
-from fedgenome.query import PARTIES, Mechanism, Query, Question, choose_scale
-from fedgenome.secure import bundle
+from fedgenome.query import PARTIES, Mechanism, Question
 from fedgenome.study import Plan, SiteEntry, Study, TrustModel
 
 
@@ -107,11 +106,11 @@ def _decide(study: Study, methods: Mapping[str, Method]) -> _Decided:
 def _queries(method: Method, base: tuple[Mechanism, ...], where: TrustModel) -> int:
     """Return how many queries ``method`` asks for its part of ``base``: one may answer for several of its steps."""
     own = Plan(mechanisms=tuple(m for m in base if m.scope == method.name))
-    steps = {q.mechanism.form: q.mechanism.count for q in _walk(method, own, where) if q.mechanism is not None}
+    steps = {q.mechanism.form: q.mechanism.count for q in walk(method, own, where) if q.mechanism is not None}
     return sum(own.allowed(form) // count for form, count in steps.items())
 
 
-def _walk(method: Method, plan: Plan, where: TrustModel) -> Iterator[Question]:
+def walk(method: Method, plan: Plan, where: TrustModel) -> Iterator[Question]:
     """Yield the first question of each form that ``plan`` holds (the very first without a plan), on zero sums."""
     wanted: set[Mechanism | None] = {m.form for m in plan.mechanisms} or {None}
     state = method.start(np.random.default_rng(0))  # what is priced does not depend on the starting weights
@@ -156,99 +155,3 @@ def _fields(spec: Experiment, cohort: Cohort, dealt: Split) -> dict[str, Any]:
         "roster": [SiteEntry(name=site, cap=spec.caps.site_cap).model_dump() for site in dealt.sites],
         "secure": spec.engine.secure,
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One kind of query of a run, priced.
-
-    Attributes:
-        queries: How many the plan holds, retries included.
-        noise_multiplier: Standard deviation / sensitivity; None without Gaussian noise.
-        epsilon: Cost of one query that selects, all its winners; None of any other.
-        steps: Noised steps at home that one query answers for; 1 but in local training.
-        elements: Numbers in a site's answer.
-        bits: Ring width.
-        site_bytes: Bytes that one site uploads for all of them.
-    """
-
-    method: str
-    queries: int
-    steps: int
-    noise_multiplier: float | None
-    epsilon: float | None
-    sampling: float
-    elements: int
-    bits: int
-    site_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
-    """What a run would cost, before anything runs."""
-
-    study: str
-    trust: str
-    unit: str
-    adjacency: str
-    protects: str
-    warnings: tuple[str, ...]
-    sites: int
-    epsilon: float | None
-    delta: float | None
-    colluders: int
-    epsilon_colluding: float | None
-    by_method: Mapping[str, float]
-    parts: tuple[Part, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-
-def prices(prepared: Prepared) -> Prices:
-    """Price what :func:`prepare` decided."""
-    study = prepared.study
-    return Prices(
-        study=study.name,
-        trust=study.privacy.trust,
-        unit=trust.unit(study),
-        adjacency=trust.adjacency(study),
-        protects=trust.protects(study),
-        warnings=tuple(trust.warnings(study, sum(prepared.queries.values()))),
-        sites=len(study.roster),
-        epsilon=prepared.epsilon,
-        delta=study.privacy.delta,
-        colluders=study.privacy.colluders,
-        epsilon_colluding=prepared.epsilon_colluding,
-        by_method=prepared.by_method,
-        parts=tuple(part for label in prepared.methods for part in _parts(prepared, label)),
-    )
-
-
-def _parts(prepared: Prepared, label: str) -> list[Part]:
-    """Price each form of query of a method."""
-    plan = Plan(mechanisms=tuple(m for m in prepared.plan.mechanisms if m.scope == label))
-    return [
-        _part(prepared, label, question, plan.allowed(form) // form.count if (form := question.mechanism) else 1)
-        for question in _walk(prepared.methods[label], plan, prepared.study.privacy.trust)
-    ]
-
-
-def _part(prepared: Prepared, label: str, question: Question, queries: int) -> Part:
-    terms = prepared.study.terms(prepared.plan)
-    scale = choose_scale(question, terms)
-    query = Query(question=question, study="", run="", method=label, step=0, attempt=0, scale=scale, terms=terms)
-    mechanism: Mechanism | None = question.mechanism
-    secure = prepared.study.secure == "on"
-    return Part(
-        method=label,
-        queries=queries,
-        steps=mechanism.count if mechanism else 1,
-        noise_multiplier=mechanism.level if mechanism and mechanism.kind == "gaussian" else None,
-        epsilon=mechanism.level * mechanism.winners if mechanism and mechanism.kind == "exponential" else None,
-        sampling=mechanism.sampling if mechanism else 1.0,
-        elements=question.length,
-        bits=query.width,
-        site_bytes=queries * (bundle.upload_bytes(query) if secure else question.length * query.width // 8),
-    )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome import federate, folders, prepare, trust
+from fedgenome import federate, folders, prepare, prices, trust
 from fedgenome.audit import gate
 from fedgenome.audit.results import Audit, merge
 from fedgenome.audit.run import audit, enough
@@ -23,7 +23,8 @@ from fedgenome.experiment import Experiment
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.folders import RunFolder
 from fedgenome.methods.base import Generator
-from fedgenome.prepare import Prepared, Prices
+from fedgenome.prepare import Prepared
+from fedgenome.prices import Prices
 from fedgenome.publication import Done, Findings, Outcome, Rows, publish
 from fedgenome.query import State
 from fedgenome.release import Synthetic
@@ -64,10 +65,10 @@ class _Clock:
 
 
 def price(spec: Experiment) -> Prices:
-    """Price an experiment without running it. The cohort is read for its gene names and sites."""
+    """Price an experiment without running it. The cohort is read for its genes and sites, and one answer is timed."""
     root = Root.of(spec.seed, "driver")
     prepared = prepare.prepare(spec, root.stream("split").generator())
-    return prepare.prices(prepared)
+    return prices.prices(prepared)
 
 
 def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, reporter: Reporter | None = None) -> Outcome:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fedgenome import folders
+from fedgenome import folders, ledgers
 from fedgenome import run as run_module
 from fedgenome.card import NOISED_AT_HOME
 from tests.test_prepare import prepared
@@ -95,13 +95,13 @@ def test_synthetic_rows_read_as_anndata_and_say_what_they_are(finished):
 
 
 def test_site_ledgers_hold_every_query_and_verify(finished):
-    from fedgenome.privacy import ledger
-
     folder, outcome = finished
     found = sorted((folder / outcome["report"]).parent.glob("sites/*/ledger.jsonl"))
     assert len(found) == 5
     for path in found:
-        assert ledger.verify(path).records == 1 + 1 + 1 + 1 + 3  # open, reserve, tables, labels, rounds
+        told = ledgers.read(path)
+        assert told.records == 1 + 1 + 1 + 1 + 3 + 1  # open, reserve, tables, labels, rounds, close
+        assert told.entries[0].status == "closed" and told.unsigned == 0
 
 
 def test_plan_prices_what_the_card_prints(tmp_path):
@@ -111,8 +111,20 @@ def test_plan_prices_what_the_card_prints(tmp_path):
     card = json.loads((tmp_path / outcome["path"] / "card.json").read_text())
     assert prices["epsilon"] == card["guarantee"]["epsilon"] <= 10
     assert prices["epsilon_colluding"] == card["guarantee"]["epsilon_two_colluders"] > prices["epsilon"]
-    levels = [part["noise_multiplier"] for part in prices["parts"]]
-    assert levels == [mechanism["noise_multiplier"] for mechanism in card["mechanisms"]]
+    assert prices["by_method"] == card["composition"]["epsilon_by_method"]
+    parts = [(part["noise_multiplier"], part["queries"], part["sampling"]) for part in prices["parts"]]
+    assert parts == [(m["noise_multiplier"], m["count"], m["sampling"]) for m in card["mechanisms"]]
+    assert card["composition"]["queries_answered"] == {"marginals": 1, "cvae": 4}
+    assert [part["asked"] for part in prices["parts"]] == [1, 1, 3]
+    for path in (tmp_path / outcome["report"]).parent.glob("sites/*/ledger.jsonl"):
+        agrees_with_its_ledger(prices, ledgers.read(path))
+
+
+def agrees_with_its_ledger(prices, told) -> None:
+    (entry,) = told.entries
+    assert [entry.epsilon, entry.delta] == prices["reserves"] and list(told.spent) == prices["reserves"]
+    assert (entry.priced, entry.scopes) == (prices["epsilon"], prices["by_method"])
+    assert [form.charged for form in entry.forms] == [part["asked"] for part in prices["parts"]]
 
 
 def test_a_withheld_run_exits_3_and_leaves_no_release(tmp_path):
@@ -199,6 +211,10 @@ def test_a_budget_kept_over_runs_refuses_the_second_run(tmp_path):
     assert fedgenome("run", path, "--quiet", cwd=tmp_path).returncode in (0, 3)
     ended = fedgenome("run", path, "--quiet", cwd=tmp_path)
     assert ended.returncode == 5 and "budget 10" in ended.stderr and "epsilon" in ended.stderr
+    priced = fedgenome("plan", path, "--json", cwd=tmp_path)
+    told = json.loads(priced.stdout)
+    assert priced.returncode == 5 and "all plans together need epsilon 20, budget 10" in told["refused"]
+    assert [account["after"][0] for account in told["accounts"].values()] == [0.0] * 5
 
 
 def test_a_tiny_site_and_a_class_at_one_site_work(tmp_path):

@@ -203,7 +203,9 @@ def _targets(race: Race, parameters: int) -> Iterator[Target]:
         name = f"{case.name}: over the fastest mode of Opacus"
         yield Target(name=name, value=race.over(OURS) / min(others), target=1.0, sense="at most")
     held = [4 * parameters + race.memory[n] for n in (OURS, PLAIN)]
-    yield Target(name=f"{case.name}: peak memory over plain SGD's", value=held[0] / held[1], target=1.5, sense="at most")
+    yield Target(
+        name=f"{case.name}: peak memory over plain SGD's", value=held[0] / held[1], target=1.5, sense="at most"
+    )
     if case.name == "CVAE, B = 64":
         name = f"{case.name}: with noise, over plain SGD"
         yield Target(name=name, value=race.over(NOISY), target=2.5, sense="at most")

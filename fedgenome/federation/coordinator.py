@@ -91,6 +91,8 @@ class Coordinator:
         self._join()
         for label, method in self._job.methods.items():
             self.releases[label] = method.release(self._run(label, method))
+        for site, _ in self._ask("close", Call(header={})):
+            log.debug("%s closed the run", site)
 
     def _run(self, label: str, method: Method) -> dict[str, Array]:
         start = self._job.root.stream("start", label).generator()

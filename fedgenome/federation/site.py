@@ -1,6 +1,6 @@
 """The site agent: the long-lived process of a hospital that holds data, keys and ledger.
 
-It alone samples, clips (through the method), rounds, shares, seals and charges. It answers three
+It alone samples, clips (through the method), rounds, shares, seals and charges. It answers four
 calls (``federation.wire``) and refuses, with a code and the rule that decided, whatever the pinned
 Study and plan do not allow. No error text that could hold data ever leaves.
 """
@@ -98,11 +98,11 @@ class SiteAgent:
             match kind:
                 case "hello":
                     return self._reply()
-                case "join" | "ask":
+                case "join" | "ask" | "close":
                     with self._turn:
-                        return self._join(call) if kind == "join" else self._ask(call)
+                        return {"join": self._join, "ask": self._ask, "close": self._close}[kind](call)
                 case _:
-                    return refusal("unknown-kind", "hello, join or ask")
+                    return refusal("unknown-kind", "hello, join, ask or close")
         except Refused as fault:
             return refusal(fault.code, fault.rule)
         except BudgetRefused as fault:
@@ -166,8 +166,7 @@ class SiteAgent:
         if study.privacy.epsilon is not None and study.privacy.delta is not None:
             from fedgenome.privacy import accounting  # slow to import, and needed only where a plan is priced
 
-            delta = accounting.usable(plan, study.privacy.epsilon, study.privacy.delta)
-            if accounting.epsilon(plan, delta) > study.privacy.epsilon:
+            if accounting.priced(plan, study.privacy.epsilon, study.privacy.delta) > study.privacy.epsilon:
                 raise Refused("over-epsilon", "the plan costs more than the study's epsilon")
 
     def _ask(self, call: Call) -> Call:
@@ -183,6 +182,13 @@ class SiteAgent:
         # On the disk before it leaves: after a crash at any point these bytes are repeated or none are sent.
         self._once.record(moment, query.digest, _pieces(answer))
         return answer
+
+    def _close(self, _: Call) -> Call:
+        """End the run for good: its ledger takes no further charge. What was answered may be asked for again."""
+        if self._run is None:
+            raise Refused("not-joined", "join comes before close")
+        self._ledger.settle(self._run.run)
+        return self._reply()
 
     def _repeat(self, query: Query, moment: str, digest: str) -> Call:
         """Give the stored answer to a repeated question; refuse a changed one (DESIGN §5, once only)."""

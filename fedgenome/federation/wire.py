@@ -10,6 +10,7 @@ hello    {}                                   site
 join     study, plan, run, keys               site
 ask      query: its header (payload arrays)   site (part0, part1, part2 and stamp as bytes); where the study
                                               says secure = off: site, width (sum as ring words)
+close    {}                                   site
 any      —                                    refused: [code, rule]
 ======== ==================================== ==========================================
 """
@@ -28,7 +29,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from fedgenome.errors import WireError
 from fedgenome.query import Array
 
-KINDS = ("hello", "join", "ask")
+KINDS = ("hello", "join", "ask", "close")
 _RAW = "fedgenome.raw"  # Flower's name of how an array is written: its elements, C order, little-endian
 BUNDLE = ("part0", "part1", "part2", "stamp")  # arrays of a sealed answer
 

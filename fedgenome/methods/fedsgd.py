@@ -50,6 +50,13 @@ class Options(Strict):
     local_rate: float = Field(default=0.1, gt=0, description="learning rate of these steps")
     site_clip: float = Field(default=1.0, gt=0, description="L2 bound of a site's move under trust site")
     labels_noise: float = Field(default=4.0, gt=0, description="noise of the label counts relative to a round's")
+    normalise: Literal["off", "gene", "global"] = Field(
+        default="off", description="centre and scale learned by a charged query first, of each gene or of all"
+    )
+    clip_quantile: float | None = Field(
+        default=None, gt=0, lt=1, description="clip at this quantile of gradient norms, by a charged query, around clip"
+    )
+    preludes_noise: float = Field(default=2.0, gt=0, description="noise of these queries relative to a round's")
     floor: float = Field(
         default=1.0, ge=0, description="generated values within so many noise standard deviations of low become low"
     )

@@ -73,10 +73,24 @@ def _marginals(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bo
 def _fedsgd(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.fedavg import FedAvg
     from fedgenome.methods.fedsgd import FedSgd, Options  # loads torch
+    from fedgenome.methods.preludes import Preceded, Whole
+    from fedgenome.methods.quantile_clip import QuantileClip
+    from fedgenome.methods.standardise import Standardise
 
     options = _options(spec, Options)
-    made = FedSgd if options.local_steps is None else FedAvg
-    return made.build(spec, options, schema, donors_bound, private)
+    if options.local_steps is not None:
+        precede = options.clip_quantile is not None or options.normalise != "off"
+        require(not precede, f"methods.{spec.label}.options: no prelude (normalise, clip_quantile) with local_steps")
+        return FedAvg.build(spec, options, schema, donors_bound, private)
+    method: Whole = FedSgd.build(spec, options, schema, donors_bound, private)
+    factor = spec.noise * options.preludes_noise
+    if options.clip_quantile is not None:
+        clip = QuantileClip(middle=options.clip, quantile=options.clip_quantile, sampling=options.sampling)
+        method = Preceded(method=method, prelude=clip, factor=factor, private=private)
+    if options.normalise != "off":
+        standardise = Standardise(schema=schema, by=options.normalise)
+        method = Preceded(method=method, prelude=standardise, factor=factor, private=private)
+    return method
 
 
 def _linear(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:

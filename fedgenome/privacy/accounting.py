@@ -115,6 +115,11 @@ def usable(plan: Plan, epsilon: float, delta: float) -> float:
     return delta - slack
 
 
+def priced(plan: Plan, epsilon_: float, delta: float) -> float:
+    """Return what ``plan`` costs where the Study says (``epsilon_``, ``delta``): what it may not exceed."""
+    return epsilon(plan, usable(plan, epsilon_, delta))
+
+
 def calibrate(plan_at: Callable[[float], Plan], epsilon: float, delta: float) -> float:
     """Return the smallest noise level at which ``plan_at(level)`` costs at most ``epsilon``.
 

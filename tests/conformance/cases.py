@@ -18,7 +18,9 @@ SCHEMA = Schema(genes=("A", "B", "C", "D"), labels=("x", "y", "z"), high=6.0, un
 SMALL = {"hidden": 4, "latent": 2, "rounds": 3, "sampling": 0.5}
 # A kind that is not here is examined at its defaults.
 OPTIONS = {"cvae": SMALL, "fedsgd": SMALL, "linear": {"rounds": 3, "sampling": 0.5}}
-KINDS = tuple(registry.KINDS)
+PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
+VARIANTS = {"preludes": ("cvae", PRELUDES), "one scale": ("cvae", SMALL | {"normalise": "global"})}
+KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
 CLASSIFIERS = ("linear",)
 GENERATORS = tuple(kind for kind in KINDS if kind not in CLASSIFIERS)
 BOUND = 20
@@ -27,7 +29,8 @@ NOISE = 2.0
 
 def build(kind: str, *, private: bool = True, noise: float | None = NOISE):
     """Return a method of ``kind``, ready to ask unless ``noise`` is None."""
-    spec = MethodSpec(kind=kind, noise=1.5, options=OPTIONS.get(kind, {}))
+    kind, options = VARIANTS.get(kind, (kind, OPTIONS.get(kind, {})))
+    spec = MethodSpec(kind=kind, noise=1.5, options=options)
     method = registry.build(spec, SCHEMA, BOUND, private)
     return method if noise is None else method.at(noise)
 

@@ -176,6 +176,18 @@ def test_simulations_and_trust_none_need_a_public_cohort(agent, model, seed):
     assert join(agent(study, seed=seed, public=True), study).refusal is None
 
 
+def test_a_closed_run_answers_nothing_new_and_repeats_what_it_said(agent):
+    study = make_study(kind="cvae")
+    site, first, second = agent(study), query_of(study), query_of(study, attempt=1)
+    assert site.handle("close", Call(header={})).refusal[0] == "not-joined"
+    join(site, study)
+    answer = ask(site, first)
+    assert site.handle("close", Call(header={})).refusal is None
+    assert site.handle("close", Call(header={})).refusal is None
+    assert ask(site, second).refusal[0] == "run-closed"
+    assert (ask(site, first).arrays["part0"] == answer.arrays["part0"]).all()
+
+
 def test_an_unknown_kind_and_malformed_calls_are_refused_with_codes(agent):
     study = make_study()
     site = agent(study)

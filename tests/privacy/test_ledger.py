@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 from fedgenome.errors import BudgetRefused, Refused, SpecError
+from fedgenome.privacy import chain
 from fedgenome.privacy import ledger as module
 from fedgenome.privacy.ledger import Budget, Ledger, verify
 from fedgenome.query import Mechanism
@@ -218,7 +219,7 @@ def cheaper(lines):
     """Return the second line with a lower price and the hash that fits it."""
     head, record = json.loads(lines[0])["hash"], json.loads(lines[1]) | {"epsilon": 1.0}
     record.pop("hash")
-    return module._canonical(record | {"hash": module._chained(head, record)})
+    return chain.canonical(record | {"hash": chain.chained(head, record)})
 
 
 @pytest.mark.parametrize("edit", [pytest.param(edit, id=name) for name, edit in edits()])

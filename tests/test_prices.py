@@ -1,0 +1,86 @@
+"""``fedgenome plan``: every number is that of the accounting, the query and the ledger it speaks of."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedgenome import console, experiment, prepare, prices
+from fedgenome.privacy import accounting
+from fedgenome.privacy.ledger import Budget, Ledger
+from fedgenome.query import Mechanism
+from fedgenome.study import Plan
+
+QUICKSTART = Path(__file__).parents[1] / "experiments" / "quickstart.toml"
+EARLIER = Plan(mechanisms=(Mechanism(kind="gaussian", level=9.0),))
+
+
+def spec(**changes):
+    quickstart = experiment.load(QUICKSTART).model_dump() | {"name": "small"}
+    quickstart["methods"] = [
+        {"kind": "marginals"},
+        {"kind": "cvae", "options": {"rounds": 20, "sampling": 0.2, "hidden": 4}},
+    ]
+    return experiment.Experiment.model_validate(quickstart | changes)
+
+
+def priced(**changes):
+    prepared = prepare.prepare(spec(**changes), np.random.default_rng(1))
+    return prepared, prices.prices(prepared, np.random.default_rng(2))
+
+
+@pytest.fixture(scope="module")
+def small():
+    return priced()
+
+
+def test_each_part_costs_alone_what_accounting_says(small):
+    prepared, told = small
+    delta = accounting.usable(prepared.plan, 10.0, 1e-4)
+    alone = [accounting.epsilon(Plan(mechanisms=(m,)), delta) for m in prepared.plan.mechanisms]
+    assert [part.epsilon for part in told.parts] == alone
+    assert max(alone) < told.epsilon < sum(alone) and told.epsilon <= told.reserves[0]
+
+
+def test_counts_are_what_is_asked_and_what_the_reserve_adds(small):
+    prepared, told = small
+    assert [(part.asked, part.queries) for part in told.parts] == [(1, 1), (1, 1), (20, 21)]
+    assert sum(part.queries for part in told.parts) == sum(m.count for m in prepared.plan.mechanisms)
+
+
+def test_deviation_is_multiplier_times_bound_and_what_rounding_adds(small):
+    for part in small[1].parts:
+        assert 1 <= part.deviation / (part.noise_multiplier * part.bound) < 1.03
+
+
+def test_expected_seconds_grow_with_the_rounds_and_bytes_are_summed(small):
+    _, told = small
+    gradients = told.parts[-1]
+    assert told.seconds > gradients.seconds > gradients.asked * 5 * 0.008
+    assert told.site_bytes == sum(part.site_bytes for part in told.parts)
+
+
+def test_trust_none_is_priced_at_nothing_and_still_counts_queries_and_bytes():
+    _, told = priced(privacy={"trust": "none"}, engine={"secure": "off"})
+    assert told.epsilon is told.reserves is told.parts[0].epsilon is told.parts[0].deviation is None
+    assert [part.asked for part in told.parts] == [1, 1, 20]
+    assert told.parts[0].site_bytes == told.parts[0].elements * told.parts[0].bits // 8
+
+
+@pytest.mark.parametrize(("budget", "left", "refused"), [(15.0, 2.0, ""), (12.0, 0.0, "site-1: all plans together")])
+def test_what_remains_of_a_kept_budget_is_what_the_ledger_would_say(tmp_path, budget, left, refused):
+    with Ledger(tmp_path / "site-1" / "ledger.jsonl", "account-1", Budget(epsilon=9.0, delta=1e-2)) as ledger:
+        ledger.reserve("earlier", "5" * 64, EARLIER, 3.0, 1e-5)
+    _, told = priced(engine={"ledgers": tmp_path, "budget_epsilon": budget})
+    assert told.accounts["site-1"].reserved == (3.0, 1e-5)
+    assert told.accounts["site-1"].after == (left, pytest.approx(1e-2 - 1.1e-4))
+    assert told.accounts["site-2"].after == (budget - 10.0, pytest.approx(1e-2 - 1e-4))
+    assert told.refused.startswith(refused) and bool(told.refused) == bool(refused)
+
+
+def test_table_shows_each_form_the_whole_and_that_nothing_is_kept(small):
+    _, told = small
+    shown = console.table(told)
+    for text in (f"ε = {told.epsilon:.3f} at δ = 0.0001", "two colluding", "No ledger is kept over runs", "+1"):
+        assert text in shown
+    assert all(f"{part.epsilon:.4g}" in shown and f"{part.deviation:.4g}" in shown for part in told.parts)
