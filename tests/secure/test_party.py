@@ -397,11 +397,11 @@ def test_unforeseen_exception_answers_a_code_and_goes_on_to_end_the_process(a_pa
 
 
 DYING = """
-from fedgenome.secure import party
+from fedgenome.secure import process
 try:
     int("GATT" + "ACA")
 except ValueError as fault:
-    party._die(type(fault), fault.__traceback__)
+    process._die("a party", type(fault), fault, fault.__traceback__)
 """
 LOADED = """
 import sys, fedgenome.secure.party
