@@ -237,7 +237,9 @@ def test_width_changes_where_a_difference_could_wrap():
         ({"epsilon": math.nan}, "0 < epsilon < inf"),
         ({"sensitivity": 0}, "sensitivity and units of at least 1"),
         ({"units": 0}, "sensitivity and units of at least 1"),
-        ({"units": 2**62}, r"noised scores below 2\^62"),
+        ({"units": 2**53 + 1}, r"sums of scores up to 2\^53"),
+        ({"epsilon": 1e-17}, r"noised scores below 2\^62"),
+        ({"scores": 2**20, "winners": 65}, "at most 67108864 scores times winners, got draws=68157440"),
     ],
 )
 def test_selection_keeps_its_rules(other, rule):
