@@ -80,12 +80,11 @@ class Ours:
         self._update(torch.from_numpy(ring.decode(words, query.scale, query.width)))
 
     def _update(self, total: torch.Tensor) -> None:
-        parameters, start = list(self._model.parameters()), 0
+        parameters = list(self._model.parameters())
+        parts = torch.split(total.float(), [parameter.numel() for parameter in parameters])
         with torch.no_grad():
-            for parameter in parameters:
-                part = total[start : start + parameter.numel()].view(parameter.shape)
-                parameter.add_(part, alpha=-RATE / len(self._donor))
-                start += parameter.numel()
+            for parameter, part in zip(parameters, parts, strict=True):
+                parameter.add_(part.view(parameter.shape), alpha=-RATE / len(self._donor))
 
 
 def _query(parameters: int) -> Query:
@@ -203,7 +202,9 @@ def _targets(race: Race, parameters: int) -> Iterator[Target]:
         name = f"{case.name}: over the fastest mode of Opacus"
         yield Target(name=name, value=race.over(OURS) / min(others), target=1.0, sense="at most")
     held = [4 * parameters + race.memory[n] for n in (OURS, PLAIN)]
-    yield Target(name=f"{case.name}: peak memory over plain SGD's", value=held[0] / held[1], target=1.5, sense="at most")
+    yield Target(
+        name=f"{case.name}: peak memory over plain SGD's", value=held[0] / held[1], target=1.5, sense="at most"
+    )
     if case.name == "CVAE, B = 64":
         name = f"{case.name}: with noise, over plain SGD"
         yield Target(name=name, value=race.over(NOISY), target=2.5, sense="at most")
