@@ -12,7 +12,7 @@ charges (DESIGN §6); all other sums over donors are in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -79,6 +79,7 @@ def sum_gradients(
         for k, block in enumerate(blocks):
             page = _page(task, block, sure=k > 0)
             if page is None:
+                flat.zero_()
                 _add_each(task, blocks, bound, totals)
                 break
             _add_clipped(page, block.donors, bound, totals)
