@@ -126,7 +126,7 @@ def seeded(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 
     def made() -> nn.Module:
         with torch.random.fork_rng():
-            torch.random.default_generator.manual_seed(1)
+            torch.default_generator.manual_seed(1)
             return make()
 
     return made

@@ -80,12 +80,11 @@ class Ours:
         self._update(torch.from_numpy(ring.decode(words, query.scale, query.width)))
 
     def _update(self, total: torch.Tensor) -> None:
-        parameters, start = list(self._model.parameters()), 0
+        parameters = list(self._model.parameters())
+        parts = torch.split(total.float(), [parameter.numel() for parameter in parameters])
         with torch.no_grad():
-            for parameter in parameters:
-                part = total[start : start + parameter.numel()].view(parameter.shape)
-                parameter.add_(part, alpha=-RATE / len(self._donor))
-                start += parameter.numel()
+            for parameter, part in zip(parameters, parts, strict=True):
+                parameter.add_(part.view(parameter.shape), alpha=-RATE / len(self._donor))
 
 
 def _query(parameters: int) -> Query:

@@ -12,7 +12,7 @@ charges (DESIGN §6); all other sums over donors are in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -23,7 +23,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from fedgenome.errors import SpecError, require
+from fedgenome.privacy.blocks import Block, blank, cut
 from fedgenome.privacy.clipping import _TOKEN, ClippedSum, check_slots
+from fedgenome.privacy.compound import HANDLERS
 from fedgenome.privacy.recording import Recorder
 from fedgenome.privacy.rules import Use, squared_norms
 from fedgenome.query import MICRO_BATCH
@@ -33,7 +35,6 @@ Model = TypeVar("Model", bound=nn.Module)
 Loss = Callable[[Model, Inputs], Tensor]
 Page = list[tuple[Use, Tensor]]  # every layer's use and the gradients of its outputs
 
-_MOST_ROWS = 64  # of one donor
 _INSIDE = 1 - 2.0**-22  # donors are clipped this far inside the bound, as factors of dense gradients are in float32
 _HEIGHTS = {"flat": 16 * MICRO_BATCH, "recurrent": 4 * MICRO_BATCH, "other": MICRO_BATCH}
 
@@ -70,13 +71,15 @@ def sum_gradients(
     named = _parameters(model)
     # NumPy's zeros are not written before they are used, which torch's are.
     flat = torch.from_numpy(np.zeros(sum(p.numel() for p in named.values())))
-    totals = dict(zip(named, flat.split([p.numel() for p in named.values()]), strict=True))
-    task = _Task(model=model, loss=loss, inputs=inputs, named=named)
-    blocks = list(_blocks(donor, mask, _height(model, inputs)))
+    totals = dict(zip(named, torch.split(flat, [p.numel() for p in named.values()]), strict=True))
+    alone = {name: p.detach().requires_grad_() for name, p in named.items()}
+    task = _Task(model=model, loss=loss, inputs=inputs, named=named, alone=alone)
+    blocks = list(cut(donor, mask, _height(model, inputs)))
     with torch.enable_grad():
         for k, block in enumerate(blocks):
             page = _page(task, block, sure=k > 0)
             if page is None:
+                flat.zero_()
                 _add_each(task, blocks, bound, totals)
                 break
             _add_clipped(page, block.donors, bound, totals)
@@ -91,6 +94,11 @@ class _Task:
     loss: Loss[Any]
     inputs: Inputs
     named: dict[str, nn.Parameter]
+    alone: dict[str, Tensor]
+
+    def recorder(self, rows: int, donors: int) -> Recorder:
+        """Return what notes the layers' uses."""
+        return Recorder(HANDLERS, self.named, self.alone, rows, donors)
 
     def losses(self, inputs: Inputs) -> Tensor:
         """Return one loss a row of ``inputs``."""
@@ -121,61 +129,13 @@ def _height(model: nn.Module, inputs: Inputs) -> int:
     return _HEIGHTS["recurrent" if nn.LSTM in kinds else "other"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Block:
-    """Slots of (donors, rows a donor), and which of them count."""
-
-    slots: Tensor
-    live: Tensor
-
-    @property
-    def donors(self) -> int:
-        return len(self.slots)
-
-    @property
-    def shares(self) -> Tensor:
-        """Of a row in its donor's mean, (rows,) float32."""
-        return (self.live / self.live.sum(1, keepdim=True).clamp(min=1)).flatten()
-
-    def rows(self, tensor: Tensor) -> Tensor:
-        """Return the rows of ``tensor``, zeros where a slot does not count: what it holds is never computed with."""
-        picked = tensor.detach().index_select(0, self.slots.flatten())
-        return picked if self.live.all() else _blank(picked, ~self.live.flatten())
-
-
-def _blocks(donor: Tensor, mask: Tensor, height: int) -> Iterator[_Block]:
-    """Yield blocks of whole donors, of about equally many rows each.
-
-    The layout depends on ``donor`` alone, so that masking a slot moves no other, and on the order of donors.
-    """
-    order = np.argsort(donor.numpy(), kind="stable")
-    starts = np.flatnonzero(np.diff(donor.numpy()[order], prepend=-1))
-    sizes = np.diff(starts, append=len(order))
-    # Raised on how rows are dealt to donors: check it where a shard is made, not where questions are answered.
-    if sizes.size and sizes.max() > _MOST_ROWS:
-        raise SpecError(f"expected at most {_MOST_ROWS} rows a donor, as a block holds whole donors; keep fewer")
-    width = 1
-    while width < 2 * _MOST_ROWS:
-        mine, position = np.flatnonzero((sizes > width // 2) & (sizes <= width)), np.arange(width)
-        most, least = max(1, height // width), max(1, MICRO_BATCH // width)
-        for first in range(0, len(mine), most):
-            some = mine[first : first + most, None]
-            slots = np.zeros((len(some) + -len(some) % least, width), np.int64)
-            there = np.zeros(slots.shape, np.bool_)
-            slots[: len(some)] = order[np.minimum(starts[some] + position, len(order) - 1)]
-            there[: len(some)] = position < sizes[some]
-            kept = torch.from_numpy(slots)
-            yield _Block(slots=kept, live=mask[kept] & torch.from_numpy(there))
-        width *= 2
-
-
-def _page(task: _Task, block: _Block, *, sure: bool) -> Page | None:
+def _page(task: _Task, block: Block, *, sure: bool) -> Page | None:
     """Return the layers' inputs and output gradients, or None if a parameter is used without a rule.
 
     Args:
         sure: Rows are known to come first in every layer's input.
     """
-    recorder = Recorder(task.named, block.live.numel(), block.donors)
+    recorder = task.recorder(block.live.numel(), block.donors)
     with recorder:
         losses = task.losses(tuple(map(block.rows, task.inputs)))
     if not losses.requires_grad:
@@ -187,13 +147,14 @@ def _page(task: _Task, block: _Block, *, sure: bool) -> Page | None:
             raise SpecError(f"layer {layer!r}: expected an input that stays unchanged; do not write over it")
     if not sure and not _rows_first(task, recorder):
         return None
-    wanted, shares = [noted.edge for noted in recorder.uses], block.shares
-    found = torch.autograd.grad(losses, [*wanted, *task.named.values()], shares, allow_unused=True)
+    shares = block.shares
+    wanted: list[Any] = [*(noted.edge for noted in recorder.uses), *task.named.values()]
+    found: Sequence[Tensor | None] = torch.autograd.grad(losses, wanted, shares, allow_unused=True)
     if any(g is not None for g in found[len(uses) :]):
         return None
     page = [(use, g) for use, g in zip(uses, found, strict=False) if g is not None]
     idle = shares == 0
-    return [(_blanked(use, idle), _blank(g, idle)) for use, g in page] if idle.any() else page
+    return [(_blanked(use, idle), blank(g, idle)) for use, g in page] if idle.any() else page
 
 
 def _rows_first(task: _Task, recorder: Recorder) -> bool:
@@ -204,7 +165,7 @@ def _rows_first(task: _Task, recorder: Recorder) -> bool:
     if recorder.rows not in recorder.lengths:
         return True
     rows = next(h for h in range(MICRO_BATCH, 1 << 30, MICRO_BATCH) if h not in recorder.lengths)
-    other = Recorder(task.named, rows, rows)
+    other = task.recorder(rows, rows)
     with other:
         task.losses(tuple(t.new_zeros(rows, *t.shape[1:]) for t in task.inputs))
     here, there = ([noted.use.names for noted in r.uses] for r in (recorder, other))
@@ -214,11 +175,7 @@ def _rows_first(task: _Task, recorder: Recorder) -> bool:
 def _blanked(use: Use, idle: Tensor) -> Use:
     """Return ``use`` without what rows of zeros made of themselves, if that is not finite."""
     odd = use.a.is_floating_point() and not use.a[idle].isfinite().all()
-    return replace(use, a=_blank(use.a, idle)) if odd else use
-
-
-def _blank(rows: Tensor, idle: Tensor) -> Tensor:
-    return rows.masked_fill(idle.view(-1, *[1] * (rows.dim() - 1)), 0)
+    return replace(use, a=blank(use.a, idle)) if odd else use
 
 
 def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor]) -> None:
@@ -243,8 +200,8 @@ def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor
     lost = factors == 0
     for use, g in ghosts:
         if lost.any():
-            rows = lost.repeat_interleave(len(g) // donors)
-            use, g = _blanked(use, rows), _blank(g, rows)
+            rows = lost.repeat_interleave(g.shape[0] // donors)
+            use, g = _blanked(use, rows), blank(g, rows)
         use.add(g, factors, [totals[name] for name in use.names])
 
 
@@ -263,13 +220,14 @@ def _factors(squared: Tensor, bound: float) -> Tensor:
     return factors.masked_fill(~squared.isfinite(), 0)
 
 
-def _add_each(task: _Task, blocks: list[_Block], bound: float, totals: dict[str, Tensor]) -> None:
+def _add_each(task: _Task, blocks: list[Block], bound: float, totals: dict[str, Tensor]) -> None:
     """Add clipped donors to the totals, one backward each."""
     for slots in (slots[live] for block in blocks for slots, live in zip(block.slots, block.live, strict=True)):
         if not len(slots):
             continue
         losses = task.losses(tuple(tensor.detach()[slots] for tensor in task.inputs))
-        found = torch.autograd.grad(losses.mean(), list(task.named.values()), allow_unused=True)
+        wanted = list(task.named.values())
+        found: Sequence[Tensor | None] = torch.autograd.grad(losses.mean(), wanted, allow_unused=True)
         gradients = {name: g.flatten() for name, g in zip(task.named, found, strict=True) if g is not None}
         squared = torch.stack([squared_norms(g) for g in gradients.values()]).sum()
         factor = float(_factors(squared, bound))

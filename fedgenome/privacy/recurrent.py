@@ -46,7 +46,7 @@ class Recurrence(torch.autograd.Function):
         return states[1:].transpose(0, 1), before, cells[-1].clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, after: Tensor, _: Tensor, cell: Tensor) -> tuple[Tensor | None, ...]:
         """Run the steps backwards: what does not depend on later steps is computed for all at once."""
         active, cells, weight = ctx.saved_tensors

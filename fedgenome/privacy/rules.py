@@ -69,7 +69,7 @@ class Linear(Use):
         """Return what the weight was multiplied with (rows, ..., in), and g of the result (rows, ..., out)."""
         if last - first == self.donors:
             return self.a, g
-        each = len(self.a) // self.donors
+        each = self.a.shape[0] // self.donors
         return self.a[first * each : last * each], g[first * each : last * each]
 
     @property
@@ -103,11 +103,11 @@ class Linear(Use):
     def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
         """(c∘g)ᵀ a over all donors and positions."""
         a, g = (t.reshape(-1, t.shape[-1]) for t in self.pair(g, 0, self.donors))
-        weights = factors.repeat_interleave(len(a) // self.donors)[:, None]
+        weights = factors if a.shape[0] == self.donors else factors.repeat_interleave(a.shape[0] // self.donors)
         total = totals[0].view(self.outputs, -1)
-        for first in range(0, len(a), _CHUNK):
+        for first in range(0, a.shape[0], _CHUNK):
             some = slice(first, first + _CHUNK)
-            scaled = g[some] * weights[some]
+            scaled = g[some] * weights[some, None]
             total.addmm_(scaled.t(), a[some].double())
             if len(self.names) > 1:
                 totals[1].add_(scaled.sum(0))

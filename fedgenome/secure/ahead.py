@@ -10,8 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from fedgenome.closing import Closing
+from fedgenome.errors import require
 from fedgenome.secure.noise import Sampler
-from fedgenome.secure.ring import Words, dtype_of
+from fedgenome.secure.ring import Words
 from fedgenome.streams import Stream
 
 
@@ -28,7 +29,8 @@ class Ahead(Closing):
     """
 
     def __init__(self, sampler: Sampler, length: int, width: int, stream: Stream) -> None:
-        self._sampler, self._length, self._dtype, self._stream = sampler, length, dtype_of(width), stream
+        self._sampler, self._length, self._width, self._stream = sampler, length, width, stream
+        require(width in (32, 64), "a ring of 32 or 64 bits", width=width)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="noise")
         self._next = self._begin()
 
@@ -46,6 +48,6 @@ class Ahead(Closing):
         return self._thread.submit(self._draw)
 
     def _draw(self) -> Words:
-        words: Words = np.zeros(self._length, self._dtype)
+        words: Words = np.zeros(self._length, np.uint32) if self._width == 32 else np.zeros(self._length, np.uint64)
         self._sampler.add_to(words, self._stream)
         return words

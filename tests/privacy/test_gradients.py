@@ -116,8 +116,8 @@ def test_masked_slot_never_reaches_the_model():
 
     inputs, donor, mask = case([0, 0, 1, 2, 3], mask=[True, False, True, False, True])
     ours(network(), watched, inputs, donor, mask, 1.0)
-    filled = torch.cat(seen).abs().sum(1) > 0
-    assert torch.equal(torch.cat(seen)[filled], inputs[0][mask])
+    reached = [row for row in torch.cat(seen).tolist() if any(row)]
+    assert sorted(reached) == sorted(inputs[0][mask].tolist())
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 3e38])
@@ -212,16 +212,6 @@ def test_layer_that_the_loss_ignores_gets_zeros():
     assert np.array_equal(found, np.concatenate([alone, np.zeros_like(alone)]))
 
 
-def twice(model, inputs):
-    return loss(model, inputs) + model[0](inputs[0]).sum(1)
-
-
-def shared():
-    model = network(nn.Linear(5, 5))
-    model[3].weight = model[4].weight = nn.Parameter(torch.ones(2, 5))
-    return model
-
-
 def frozen():
     model = network()
     model[0].weight.requires_grad_(False)
@@ -231,16 +221,14 @@ def frozen():
 @pytest.mark.parametrize(
     ("model", "rule"),
     [
-        (network(nn.BatchNorm1d(5)), r"layer '3': BatchNorm mixes donors; use GroupNorm\(affine=False\)"),
-        (network(nn.GroupNorm(1, 5)), "layer '3': no clipping rule for the parameters of GroupNorm; use nn.Linear"),
+        (network(nn.BatchNorm1d(5)), "layer '3': BatchNorm mixes donors; use GroupNorm or none"),
         (network(nn.Dropout(0.5)), "layer '3': Dropout draws by position"),
-        (shared(), "layer '4': expected parameters of its own, none shared, all trained"),
-        (frozen(), "layer '0': expected parameters of its own, none shared, all trained"),
-        (nn.Tanh(), "expected a model with a Linear layer, got model='Tanh'"),
-        (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.Linear(3, 1), nn.Flatten()), r"layer '1': .*\(16, 2, 3\).*flatten"),
+        (frozen(), r"parameters that are all trained, in float32, got others=\['0.weight'\]"),
+        (network().double(), r"parameters that are all trained, in float32, got others=\['0.weight', "),
+        (nn.Tanh(), "expected a model with parameters, got model='Tanh'"),
     ],
 )
-def test_layer_without_a_rule_is_refused_by_name(model, rule):
+def test_model_that_cannot_be_clipped_by_donor_is_refused_by_name(model, rule):
     with pytest.raises(SpecError, match=rule):
         ours(model, loss, *case(range(3)), 1.0)
 
@@ -248,17 +236,13 @@ def test_layer_without_a_rule_is_refused_by_name(model, rule):
 @pytest.mark.parametrize(
     ("other", "rule"),
     [
-        (twice, "layer '0': expected one use, .* got 2 uses"),
-        (lambda model, inputs: model[0](inputs[0]).sum(1), "layer '2': expected one use, .* got 0 uses"),
         (lambda model, inputs: loss(model, inputs).mean(), r"expected one loss a row, got shape=\(\)"),
-        (lambda model, inputs: loss(model, inputs) + inputs[0].add_(1).sum(1), "layer '0': .* that stay unchanged"),
+        (lambda model, inputs: loss(model, inputs) + inputs[0].add_(1).sum(1), "layer '0': expected an input that stays unchanged"),
     ],
 )
-def test_loss_without_a_rule_is_refused_and_leaves_no_hook(other, rule):
-    model = network()
+def test_loss_without_a_rule_is_refused(other, rule):
     with pytest.raises(SpecError, match=rule):
-        ours(model, other, *case(range(3)), 1.0)
-    assert not any(module._forward_hooks for module in model.modules())
+        ours(network(), other, *case(range(3)), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -289,5 +273,4 @@ def test_call_leaves_model_inputs_and_generator_as_they_were():
     ours(model, loss, inputs, donor, mask, 1.0)
     assert all(map(torch.equal, (*model.parameters(), *inputs), before))
     assert all(p.grad is None for p in model.parameters())
-    assert not any(module._forward_hooks for module in model.modules())
     assert torch.equal(torch.get_rng_state(), generator)
