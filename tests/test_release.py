@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedgenome import release as module
 from fedgenome.card import (
     DECISION,
     NOISED_AT_HOME,
@@ -189,7 +188,7 @@ def test_a_crash_while_writing_keeps_the_earlier_candidate(candidate: Path, monk
         path.write_bytes(data[:3])
         raise OSError("disk full")
 
-    monkeypatch.setattr(module, "_write_file", crash)
+    monkeypatch.setattr("fedgenome.files.write", crash)
     with pytest.raises(OSError, match="disk full"):
         write_candidate(candidate, **content())
     assert {path.name: path.read_bytes() for path in candidate.iterdir()} == before

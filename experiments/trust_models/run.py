@@ -18,7 +18,7 @@ from fedgenome.experiment import Experiment
 from fedgenome.study import MethodSpec, TrustModel
 
 EPSILONS = (1.0, 3.0, 10.0)
-# The best of three settings tried at ε = 10 on the first seed, by the scores that the table shows: favoured, if anything.
+# The best of three settings tried at ε = 10 on the first seed, by the table's own scores: favoured, if anything.
 AVERAGED = {"rounds": 50, "local_steps": 2, "local_rate": 0.05}  # as many noised steps as 100 rounds of one
 ARMS: tuple[tuple[str, str, TrustModel], ...] = (
     ("marginals", "marginals", "distributed"),

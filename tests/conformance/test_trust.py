@@ -16,12 +16,24 @@ from fedgenome.methods.fedavg import FedAvg
 from fedgenome.query import Mechanism
 from fedgenome.streams import Root
 from fedgenome.study import MethodSpec
-from tests.conformance.cases import BOUND, KINDS, NOISE, OPTIONS, SCHEMA, SHARDS, absent, draws, masked, query_of
+from tests.conformance.cases import (
+    BOUND,
+    KINDS,
+    NOISE,
+    OPTIONS,
+    SCHEMA,
+    SHARDS,
+    VARIANTS,
+    absent,
+    draws,
+    masked,
+    query_of,
+)
 
 SITES = 2
 STEPS = 3
 AVERAGED = [(kind, {**OPTIONS[kind], "local_steps": STEPS}) for kind in ("cvae", "fedsgd")]
-METHODS = [(kind, OPTIONS.get(kind, {})) for kind in KINDS] + AVERAGED
+METHODS = [VARIANTS.get(kind, (kind, OPTIONS.get(kind, {}))) for kind in KINDS] + AVERAGED
 MODELS = ("distributed", "local", "site", "none")
 SHARD = SHARDS["several rows a donor"]
 
@@ -43,7 +55,8 @@ CASES = [(kind, options, model) for kind, options in METHODS for model in MODELS
 REFUSED = [
     (kind, options, model) for kind, options in METHODS for model in MODELS if not supported(kind, options, model)
 ]
-NAMES = [f"{kind}{'-averaged' * ('local_steps' in options)}-{model}" for kind, options, model in CASES]
+MARKS = ("local_steps", "normalise")
+NAMES = ["-".join([kind, *(mark for mark in MARKS if mark in options), model]) for kind, options, model in CASES]
 every_case = pytest.mark.parametrize(("kind", "options", "model"), CASES, ids=NAMES)
 
 
