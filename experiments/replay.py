@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedgenome import federate
+from fedgenome import federate, trust
+from fedgenome.federation import home
 from fedgenome.methods.base import Method
 from fedgenome.prepare import Prepared
 from fedgenome.privacy.coins import DonorNormals, chosen
@@ -31,14 +32,15 @@ def federated(prepared: Prepared, seed: int) -> dict[str, dict[str, Array]]:
 
 
 def replayed(prepared: Prepared, seed: int) -> dict[str, dict[str, Array]]:
-    """Return what :func:`federated` does, from sums of encoded answers and the parties' noise."""
+    """Return what :func:`federated` does, from sums of encoded answers and noise; for sums over donors only."""
     return {label: _conduct(prepared, label, method, seed) for label, method in prepared.methods.items()}
 
 
 def _conduct(prepared: Prepared, label: str, method: Method, seed: int) -> dict[str, Array]:
     terms = prepared.study.terms(prepared.plan)
     state, step = method.start(Root.simulation(seed, "coordinator").stream("start", label).generator()), 0
-    while (question := method.ask(state)) is not None:
+    while (asked := method.ask(state)) is not None:
+        question = trust.asked(asked, prepared.study.privacy.trust)
         scale = choose_scale(question, terms)
         query = Query(question=question, study="", run="", method=label, step=step, attempt=0, scale=scale, terms=terms)
         total = _opened(prepared, method, query, seed)
@@ -55,7 +57,9 @@ def _opened(prepared: Prepared, method: Method, query: Query, seed: int) -> Arra
         rate = question.mechanism.sampling if question.mechanism else 1.0
         sample = shard if rate == 1 else shard.take(chosen(root, moment, shard.donors, rate))
         answer = method.answer(question, sample, DonorNormals(root, moment))
-        total += ring.encode(answer.value, query.scale, query.width)
+        words = ring.encode(answer.value, query.scale, query.width)
+        home.add_noise(words, query, root, moment)
+        total += words
     if query.sigma_party:
         for index in range(PARTIES):
             stream = Root.simulation(seed, "party", index).stream("noise", *moment)
