@@ -237,7 +237,10 @@ def test_model_that_cannot_be_clipped_by_donor_is_refused_by_name(model, rule):
     ("other", "rule"),
     [
         (lambda model, inputs: loss(model, inputs).mean(), r"expected one loss a row, got shape=\(\)"),
-        (lambda model, inputs: loss(model, inputs) + inputs[0].add_(1).sum(1), "layer '0': expected an input that stays unchanged"),
+        (
+            lambda model, inputs: loss(model, inputs) + inputs[0].add_(1).sum(1),
+            "layer '0': expected an input that stays unchanged",
+        ),
     ],
 )
 def test_loss_without_a_rule_is_refused(other, rule):
