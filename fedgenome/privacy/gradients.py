@@ -45,7 +45,8 @@ def sum_gradients(
     """Return the sum over donors of the gradient of a donor's mean loss, clipped to ``bound`` in L2.
 
     The value is the flattened gradient in the order of ``model.parameters()``, (P,) float64. A donor
-    whose gradient holds NaN or infinity contributes zero and never raises; no rows give zeros.
+    whose gradient holds NaN or infinity contributes zero and never raises; no rows give zeros. Up to 16 donors
+    are added in float32, so that a question it answers says so (``Question.precision``).
 
     There are rules for Linear, Conv1d of one group, Embedding, LayerNorm over the features, GroupNorm, LSTM and
     self-attention (``nn.MultiheadAttention``, ``nn.TransformerEncoderLayer``) whose inputs are (rows, ...),
