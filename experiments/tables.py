@@ -1,4 +1,4 @@
-"""Write the README's tables from the committed results (``--check``: only compare).
+"""Write docs/results.md and the README's targets from the committed results (``--check``: only compare).
 
 Run: ``python -m experiments.tables``.
 """
@@ -12,39 +12,50 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+HOME = HERE.parent
+README, PAGE = HOME / "README.md", HOME / "docs" / "results.md"
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->\n"
+_HEAD = """# Results
+Every committed measurement in full, by `python -m experiments.tables` from the `results.json` files beside the commands
+that wrote them. Timings are of one machine on one day: compare ratios within a table.
+
+"""
 
 
 def main() -> None:
-    """Replace what stands between the marks, or fail if it is out of date."""
-    text = README.read_text(encoding="utf-8")
-    new = filled(text)
-    if "--check" in sys.argv:
-        sys.exit(0 if new == text else "README.md: tables are out of date; run python -m experiments.tables")
-    README.write_text(new, encoding="utf-8")
+    """Write both pages, or fail if one is out of date."""
+    new = {README: filled(README.read_text(encoding="utf-8")), PAGE: page()}
+    for path, text in new.items():
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path.name}: out of date; run python -m experiments.tables")
 
 
-def filled(page: str) -> str:
-    """Return ``page`` with today's tables between its marks."""
-    before, rest = page.split(BEGIN)
-    return before + BEGIN + tables() + END + rest.split(END)[1]
+def filled(readme: str) -> str:
+    """Return the README with today's targets between its marks."""
+    before, rest = readme.split(BEGIN)
+    sections = ["\n".join([f"**{_title(r)}** `{r['command']}`\n", *_targets(r)]) for _, r in _records() if r["targets"]]
+    return before + BEGIN + "\n\n".join(sections) + "\n" + END + rest.split(END)[1]
 
 
-def tables() -> str:
-    """Return every results file as a Markdown table with where and when it was measured, then all targets."""
-    found = sorted(HERE.glob("**/*results.json"))
-    records = {path: json.loads(path.read_text(encoding="utf-8")) for path in found}
-    return "".join(_section(path, record) for path, record in records.items())
+def page() -> str:
+    """Return docs/results.md: every table with where and when it was measured, then its targets."""
+    return _HEAD + "\n\n".join(_section(path, record) for path, record in _records()) + "\n"
+
+
+def _records() -> list[tuple[Path, dict[str, Any]]]:
+    return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(HERE.glob("**/*results.json"))]
+
+
+def _title(record: Mapping[str, Any]) -> str:
+    return str(record["title"].split("\n")[0])
 
 
 def _section(path: Path, record: Mapping[str, Any]) -> str:
-    title = record["title"].split("\n")[0]
     where = f"`{record['command']}`, {record['machine']}, {record['date']}"
-    lines = [f"**{title}** ([{path.name}]({path.relative_to(HERE.parent).as_posix()}); {where})\n"]
-    lines += _rows(record["rows"])
-    lines += [_target(target) for target in record["targets"]]
-    return "\n".join(lines) + "\n\n"
+    link = f"[{path.name}](../{path.relative_to(HOME).as_posix()})"
+    return "\n".join([f"## {_title(record)}\n{link}: {where}\n", *_rows(record["rows"]), *_targets(record)])
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -59,6 +70,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, float) and abs(value) < 1e4:
         return f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+def _targets(record: Mapping[str, Any]) -> list[str]:
+    return [_target(target) for target in record["targets"]]
 
 
 def _target(target: Mapping[str, Any]) -> str:

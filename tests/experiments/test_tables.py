@@ -1,4 +1,4 @@
-"""Figures on the README are those of the committed results files."""
+"""Figures on the README and the page of results are those of the committed results files."""
 
 import json
 import re
@@ -7,25 +7,37 @@ import pytest
 
 from experiments import tables
 
-PAGE = tables.README.read_text(encoding="utf-8")
+README = tables.README.read_text(encoding="utf-8")
+RECORDS = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tables.HERE.glob("**/*results.json"))]
 
 
-def test_tables_of_the_readme_are_those_of_the_committed_results():
-    assert tables.filled(PAGE) == PAGE, "run python -m experiments.tables"
+def test_targets_of_the_readme_are_those_of_the_committed_results():
+    assert tables.filled(README) == README, "run python -m experiments.tables"
+
+
+def test_page_of_results_is_that_of_the_committed_results():
+    assert tables.PAGE.read_text(encoding="utf-8") == tables.page(), "run python -m experiments.tables"
 
 
 def test_a_figure_altered_on_the_page_is_put_right():
-    before, after = PAGE.split(tables.BEGIN)
+    before, after = README.split(tables.BEGIN)
     altered = before + tables.BEGIN + re.sub(r"\d", lambda digit: str(9 - int(digit[0])), after, count=40)
-    assert altered != PAGE and tables.filled(altered) == PAGE
+    assert altered != README and tables.filled(altered) == README
 
 
-def test_every_results_file_has_its_command_machine_date_and_targets_in_it():
-    text = tables.tables()
-    for path in tables.HERE.glob("**/*results.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        assert f"`{record['command']}`, {record['machine']}, {record['date']}" in text
-        assert all(f"- {target['name']}: " in text for target in record["targets"])
+@pytest.mark.parametrize("record", RECORDS, ids=[record["command"] for record in RECORDS])
+def test_every_results_file_has_its_command_machine_date_and_targets_on_the_page(record):
+    text = tables.page()
+    assert f"`{record['command']}`, {record['machine']}, {record['date']}" in text
+    assert all(f"- {target['name']}: " in text for target in record["targets"])
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=[record["command"] for record in RECORDS])
+def test_a_missed_target_is_called_missed_on_the_readme(record):
+    lines = {line for line in README.splitlines() if line.startswith("- ")}
+    for target in record["targets"]:
+        (line,) = (line for line in lines if line.startswith(f"- {target['name']}: "))
+        assert line.endswith("**missed**") == (not target["ok"])
 
 
 @pytest.mark.parametrize(
