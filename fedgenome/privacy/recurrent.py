@@ -41,7 +41,7 @@ class Recurrence(torch.autograd.Function):
             torch.mul(now[:, 1], cells[t], out=after).addcmul_(now[:, 0], now[:, 2])
             torch.mul(now[:, 3], after.tanh(), out=states[t + 1])
         ctx.save_for_backward(active, cells, weight)
-        before = states[:-1].transpose(0, 1)
+        before = states[:-1].transpose(0, 1).contiguous()
         ctx.mark_non_differentiable(before)
         return states[1:].transpose(0, 1), before, cells[-1].clone()
 
@@ -53,29 +53,27 @@ class Recurrence(torch.autograd.Function):
         steps, rows, _, features = active.shape
         squashed = cells[1:].tanh()
         into_cell, of_output = _slopes(active, cells[:-1], squashed)
-        grads = torch.empty(steps, rows, 4, features)
+        # Rows first, as their products with the inputs want it: strides of all rows would share cache lines.
+        grads, now = torch.empty(rows, steps, 4, features), torch.empty(rows, 4, features)
         hidden, cell = torch.zeros(rows, features), cell.clone()
         outer = after.transpose(0, 1)
-        through = active[:, :, 3] * (1 - squashed.square())
+        through = torch.addcmul(torch.ones(()), squashed, squashed, value=-1).mul_(active[:, :, 3])
         for t in reversed(range(steps)):
             hidden += outer[t]
             cell.addcmul_(hidden, through[t])
-            torch.mul(into_cell[t], cell[:, None], out=grads[t, :, :3])
-            torch.mul(of_output[t], hidden, out=grads[t, :, 3])
+            torch.mul(into_cell[t], cell[:, None], out=now[:, :3])
+            torch.mul(of_output[t], hidden, out=now[:, 3])
+            grads[:, t] = now
             cell *= active[t, :, 1]
-            torch.mm(grads[t].view(rows, -1), weight, out=hidden)
-        return grads.view(steps, rows, -1).transpose(0, 1), None, hidden, cell
+            torch.mm(now.view(rows, -1), weight, out=hidden)
+        return grads.view(rows, steps, -1), None, hidden, cell
 
 
 def _slopes(active: Tensor, before: Tensor, squashed: Tensor) -> tuple[Tensor, Tensor]:
     """Return by what a cell's gradient reaches the first three gates, and an output's the last."""
     enter, forget, candidate, leave = active.unbind(2)
-    into_cell = torch.stack(
-        [
-            candidate * enter * (1 - enter),
-            before * forget * (1 - forget),
-            enter * (1 - candidate.square()),
-        ],
-        dim=2,
-    )
-    return into_cell, squashed * leave * (1 - leave)
+    into_cell, one = torch.empty_like(active[:, :, :3]), torch.ones(())
+    torch.addcmul(enter, enter, enter, value=-1, out=into_cell[:, :, 0]).mul_(candidate)
+    torch.addcmul(forget, forget, forget, value=-1, out=into_cell[:, :, 1]).mul_(before)
+    torch.addcmul(one, candidate, candidate, value=-1, out=into_cell[:, :, 2]).mul_(enter)
+    return into_cell, torch.addcmul(leave, leave, leave, value=-1).mul_(squashed)

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 _CANCELLED = 2.0**-40  # share of the positions' own norms added to a donor's: what rounding can hide in their sum
 _GHOST_COST = 2  # ghost sums are in float64, which costs about twice as much
-_CHUNK = 64  # positions that are in float64 at a time: they stay in cache
+_CHUNK = 128  # positions that are in float64 at a time: they stay in cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
