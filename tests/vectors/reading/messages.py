@@ -51,23 +51,6 @@ def opening(header, terms, sites, replies):
     return opened(shares[0] + shares[1] + shares[2], header["scale"], found["limit"])
 
 
-def answers(file):
-    raw, place, before = bytes.fromhex(file), 0, bytes(32)
-    told, last, body = {}, ["", None], None
-    rule(raw[:5] in (b"FGON\x01", bytes(5), b""), "a file of answers")
-    while len(raw) - place >= 49:
-        magic, version, n_names, n_body, sha = struct.unpack_from(">4sBIQ32s", raw, place)
-        end = place + 49 + n_names
-        check = hashlib.sha256(before + raw[place:end]).digest()
-        if (magic, version) != (b"FGON", 1) or raw[end : end + 32] != check:
-            break
-        last, before, place = loads(raw[place + 49 : end]), check, end + 32
-        told[last[0]] = last[1]
-        whole = raw[place : place + n_body].ljust(n_body, b"\0")  # zeros at the end of a vector are left out
-        body = whole.hex() if hashlib.sha256(whole).digest() == sha else None
-    return {"answered": told, "last": last, "body": body}
-
-
 def call(json, arrays):
     header = loads(json)
     rule(type(header) is dict, "an object")
