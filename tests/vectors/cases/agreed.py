@@ -1,25 +1,24 @@
 """Vectors of what all sides pin, and of queries; each function returns what its vectors mean."""
 
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from tests.vectors.cases.roles import (
+    CHOICE,
     NOISE,
     PLAN,
     ROSTER,
     SITES,
     STUDY,
     a_query,
-    asked,
+    a_selection,
     canonical,
-    flipped,
     hashed,
     pinned,
     public_of,
     roster_told,
 )
-from tests.vectors.library import terms_of
+from tests.vectors.library import query_of
 
 
 def digest(v: Any) -> str:
@@ -32,8 +31,9 @@ def digest(v: Any) -> str:
         "payload": [["w", "<f4", [2, 3], hashed("array")]],
         "query": [a_query()["header"], [32, (131193.0).hex(), (104954.5).hex()]],
         "set": [hashed("query"), list(SITES)],
-        "meeting": ["session", [*ROSTER.parties, ROSTER.dealer]],
-        "select": [hashed("query"), 32, {"sensitivity": 1.0}],
+        "session": [hashed("study"), "run-1", hashed("terms")],
+        "meeting": [hashed("session"), [*ROSTER.parties, ROSTER.dealer]],
+        "select": [hashed("set"), 32, _selection(a_selection())],
     }
     for kind, value in values.items():
         v.good(f"kind {kind}", kind=kind, json=canonical(value))
@@ -66,6 +66,11 @@ def digest(v: Any) -> str:
     return "The canonical JSON of a value of a kind gives its digest. Bad: text that is not canonical."
 
 
+def _selection(made: dict[str, Any]) -> dict[str, Any]:
+    chosen = query_of(made["header"], made["terms"]).selection
+    return asdict(chosen) if chosen else {}
+
+
 def study(v: Any) -> str:
     of = v.good("three sites, a dealer", study=STUDY, plan=PLAN)
     keyless = [entry | {"key": ""} for entry in STUDY["roster"]]
@@ -75,6 +80,11 @@ def study(v: Any) -> str:
         study=STUDY | {"roster": keyless, "parties": [], "dealer": "", "privacy": open_, "secure": "off"},
         plan={"mechanisms": []},
     )
+    home = {"mechanisms": [NOISE | {"where": "home", "count": 60}]}
+    local, site_ = (STUDY["privacy"] | {"trust": trust} for trust in ("local", "site"))
+    v.good("noise at home", study=STUDY | {"privacy": local}, plan=home)
+    v.good("noise at home, plain sums", study=STUDY | {"privacy": local, "secure": "off"}, plan=home)
+    v.good("each site bounded", study=STUDY | {"privacy": site_}, plan={"mechanisms": [NOISE | {"sampling": 1.0}]})
     first, *rest = STUDY["roster"]
 
     def site(**changes: Any) -> dict[str, Any]:
@@ -107,7 +117,19 @@ def study(v: Any) -> str:
                 "Trust none has no epsilon.",
                 STUDY | {"privacy": STUDY["privacy"] | {"trust": "none"}},
             ),
-            "open under distributed": ("secure off needs trust none.", STUDY | {"secure": "off"}),
+            "local without epsilon": (
+                "Trust local has an epsilon.",
+                STUDY | {"privacy": STUDY["privacy"] | {"trust": "local", "epsilon": None, "delta": None}},
+            ),
+            "unknown trust model": (
+                "Trust is distributed, local, site or none.",
+                STUDY | {"privacy": STUDY["privacy"] | {"trust": "central"}},
+            ),
+            "open under distributed": ("secure off needs trust local or none.", STUDY | {"secure": "off"}),
+            "open under site": (
+                "secure off needs trust local or none.",
+                STUDY | {"secure": "off", "privacy": STUDY["privacy"] | {"trust": "site"}},
+            ),
         },
     )
     v.bads(
@@ -118,6 +140,10 @@ def study(v: Any) -> str:
             "level zero": ("A level is positive.", {"mechanisms": [NOISE | {"level": 0.0}]}),
             "rate above one": ("A sampling rate is at most 1.", {"mechanisms": [NOISE | {"sampling": 1.5}]}),
             "unknown kind": ("A mechanism is gaussian or exponential.", {"mechanisms": [NOISE | {"kind": "laplace"}]}),
+            "noise elsewhere": ("Noise is added by parties or at home.", {"mechanisms": [NOISE | {"where": "cloud"}]}),
+            "sum with winners": ("A sum has no winners but 1.", {"mechanisms": [NOISE | {"winners": 2}]}),
+            "no winners": ("A selection has a winner.", {"mechanisms": [CHOICE | {"winners": 0}]}),
+            "too many winners": ("At most 2^20 winners.", {"mechanisms": [CHOICE | {"winners": 2**20 + 1}]}),
         },
     )
     return "The Study and plan of a join, all fields spelled out, give the digests of Study, plan, roster and terms."

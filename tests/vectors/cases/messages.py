@@ -1,22 +1,16 @@
 """Vectors of messages and files; each function returns what its vectors mean."""
 
-import struct
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fedgenome.query import PARTIES
-from fedgenome.secure import bundle, dealer, frames, links, party
+from fedgenome.secure import bundle, frames, party
 from fedgenome.secure.frames import Kind
-from fedgenome.secure.generators import Meeting, _signed
-from fedgenome.secure.once import Once
 from tests.vectors.cases.roles import (
-    IDENTITIES,
     KEYS,
-    LOW_ORDER,
     SITES,
+    a_selection,
     flipped,
     framed,
     hashed,
@@ -26,7 +20,7 @@ from tests.vectors.cases.roles import (
     sealed_by,
     small,
 )
-from tests.vectors.library import identity_of, party_key_of, query_of
+from tests.vectors.library import party_key_of, query_of
 
 
 def _raw(header: bytes, body: bytes = b"", kind: int = Kind.PART, magic: bytes = b"FGPF", version: int = 1) -> str:
@@ -52,6 +46,7 @@ def frame(v: Any) -> str:
         ("OK of BEGIN", Kind.OK, {"query": digest}, b""),
         ("OK of PART", Kind.OK, {}, b""),
         ("WORDS", Kind.WORDS, {"query": digest, "set": hashed("set")}, bytes(range(24))),
+        ("WINNERS", Kind.WINNERS, {"query": digest, "set": hashed("set"), "winners": [17, 0, 4]}, b""),
         ("REFUSED", Kind.REFUSED, {"code": "other-set", "rule": "größer"}, b""),
     ]
     for name, kind, header, body in good:
@@ -92,6 +87,7 @@ def _bad_frames(v: Any, right: str, header: bytes) -> None:
         "vast body": ("The lengths do not add up.", flipped(right, 10, 128)),
         "body where none is allowed": ("BEGIN has no body.", _raw(b'{"query":{}}', b"x", kind=Kind.BEGIN)),
         "body of a reply": ("OK has no body.", _raw(b"{}", b"x", kind=Kind.OK)),
+        "body of winners": ("WINNERS has no body.", _raw(b"{}", b"x", kind=Kind.WINNERS)),
         "header empty": ("A header is an object.", _raw(b"")),
         "header a list": ("A header is an object.", _raw(b"[]")),
         "space": ("Canonical JSON has no spaces.", _raw(b"{ " + field + b"}")),
@@ -147,9 +143,77 @@ def opening(v: Any) -> str:
         },
     )
     v.bads("sites", of, {"sites unsorted": ("A set's digest is over the sorted names.", sites[::-1])})
-    return (
-        "Three parties' replies to REVEAL of `sites` give the sum: integers of the ring, numbers as hexadecimal floats."
+    scores = a_selection(mechanism=None, length=5)
+    exact = query_of(scores["header"], scores["terms"])
+    told = {"query": exact.digest, "set": party.set_digest(exact.digest, sites)}
+    v.good(
+        "scores without noise: ties go to the lowest index",
+        sites=sites,
+        replies=[framed(Kind.WORDS, told, np.array(one, "<u4").tobytes()) for one in _SCORES],
+        header=scores["header"],
+        terms=scores["terms"],
     )
+    return (
+        "Three parties' replies to REVEAL of `sites` give the sum: integers of the ring, numbers as hexadecimal floats;"
+        " of scores without noise also the winners."
+    )
+
+
+_SCORES = [[2**32 - 1, 5, 9, 7, 0], [0, 4, 2**32 - 9, 1, 2**32 - 1], [2, 1, 10, 2, 2**32 - 2]]
+
+
+def message(v: Any) -> str:
+    whole = bytes.fromhex(framed(Kind.ABORT, {}))
+    sent = frames.LENGTH.pack(len(whole)) + whole
+    of = v.good("ABORT", sent=sent.hex())
+    v.good("the next message is left for the next reading", sent=(sent + sent[:7]).hex())
+    v.good("no bytes: no frame, but a message", sent="00000000")
+    v.bads(
+        "sent",
+        of,
+        {
+            "nothing": ("The other end left.", ""),
+            "length truncated": ("A length has 4 bytes.", sent[:3].hex()),
+            "truncated": ("The last byte is missing.", sent[:-1].hex()),
+            "little-endian length": ("A length is big-endian.", (sent[3::-1] + whole).hex()),
+            "too long": ("A message is shorter than 2^31 bytes.", (b"\x80\0\0\0" + whole).hex()),
+            "length in 8 bytes": ("There is no longer form.", (b"\xff" * 4 + bytes(4) + sent).hex()),
+        },
+    )
+    return "What the driver's or the party's socket brings first: a length, and the bytes of one frame."
+
+
+def winners(v: Any) -> str:
+    made, sites = a_selection(), list(SITES)
+    query = query_of(made["header"], made["terms"])
+    told = {"query": query.digest, "set": party.set_digest(query.digest, sites), "winners": [17, 0, 39]}
+
+    def replies(kind: Kind = Kind.WINNERS, **changes: Any) -> list[str]:
+        return [framed(kind, told | changes)] * PARTIES
+
+    right = replies()
+    of = v.good("3 of 40", header=made["header"], terms=made["terms"], sites=sites, replies=right)
+    v.bads(
+        "replies",
+        of,
+        {
+            "other winners": ("A party found others.", [*right[:2], replies(winners=[17, 39, 0])[2]]),
+            "other set": ("A party opened another set.", [*right[:2], replies(set=hashed("x"))[2]]),
+            "other query": ("Parties opened another query.", replies(query=hashed("x"))),
+            "one refused": ("A party refused.", [*right[:2], framed(Kind.REFUSED, {"code": "other-set", "rule": ""})]),
+            "too few winners": ("Three were asked for.", replies(winners=[17, 0])),
+            "too many winners": ("Three were asked for.", replies(winners=[17, 0, 39, 1])),
+            "winner twice": ("A score wins once.", replies(winners=[17, 0, 17])),
+            "no such score": ("Indices are below the number of scores.", replies(winners=[17, 0, 40])),
+            "negative index": ("Indices begin at 0.", replies(winners=[17, 0, -1])),
+            "index of truth": ("An index is an integer.", replies(winners=[17, 0, True])),
+            "index as a float": ("An index is an integer.", replies(winners=[17.0, 0, 39])),
+            "unknown field": ("A reply has no other fields.", replies(more=1)),
+            "shares of scores": ("Scores are never opened.", replies(kind=Kind.WORDS)),
+        },
+    )
+    v.bads("sites", of, {"sites unsorted": ("A set's digest is over the sorted names.", sites[::-1])})
+    return "Three parties' replies to REVEAL of a selection give its winners, largest first."
 
 
 def call(v: Any) -> str:
@@ -161,6 +225,8 @@ def call(v: Any) -> str:
     }
     raw = {"dtype": "|u1", "shape": [3], "stype": "fedgenome.raw", "data": "00ff07"}
     v.good("hello", json="{}", arrays={})
+    v.good("close", json="{}", arrays={})
+    v.good("a sum in the clear", json='{"site":"graz"}', arrays={"sum": raw | {"dtype": "<u4", "data": "00ff0700" * 3}})
     v.good("site's answer", json='{"site":"graz"}', arrays={"part0": raw})
     v.good("refusal", json='{"refused":["over-cap","the site takes no part"]}', arrays={})
     of = v.good("ask", json='{"query":{"scale":2.0}}', arrays={"w": array, "t": raw | {"shape": [], "data": "03"}})
