@@ -242,8 +242,12 @@ def frame(frame: str) -> Given:
     return {"kind": found.kind.name, "header": found.header, "body": bytes(found.body).hex()}
 
 
-def opening(header: Given, terms: Given, sites: list[str], replies: list[str]) -> Given:
-    asked, found = query_of(header, terms), [frames.decode(bytes.fromhex(reply)) for reply in replies]
+def _replies(replies: dict[str, str]) -> list[frames.Frame]:
+    return [frames.decode(bytes.fromhex(replies[f"party-{index}"])) for index in range(len(replies))]
+
+
+def opening(header: Given, terms: Given, sites: list[str], replies: dict[str, str]) -> Given:
+    asked, found = query_of(header, terms), _replies(replies)
     told = {"query": asked.digest, "set": party.set_digest(asked.digest, sites)}
     if any(reply.kind is not frames.Kind.WORDS or reply.header != told for reply in found):
         raise Refused("other-set")
@@ -251,8 +255,8 @@ def opening(header: Given, terms: Given, sites: list[str], replies: list[str]) -
     return _opened(asked, shares)
 
 
-def winners(header: Given, terms: Given, sites: list[str], replies: list[str]) -> Given:
-    asked, found = query_of(header, terms), [frames.decode(bytes.fromhex(reply)) for reply in replies]
+def winners(header: Given, terms: Given, sites: list[str], replies: dict[str, str]) -> Given:
+    asked, found = query_of(header, terms), _replies(replies)
     told = {"query": asked.digest, "set": party.set_digest(asked.digest, sites)}
     first = found[0].header.get("winners")
     for reply in found:

@@ -83,8 +83,8 @@ def _selections(v: Any) -> None:
         both = partial(_find, asked, attempt, opened, noise)
         of = v.good(f"a selection begun, {width} bits", file=_written(noise), terms=made["terms"])
         v.good(f"its winners, {width} bits", file=_written(both), terms=made["terms"])
-        damaged = flipped(of["file"], len(of["file"]) // 2 - 30)
-        v.good(f"its share damaged, {width} bits: the attempt stays spent", file=damaged, terms=made["terms"])
+    damaged = flipped(of["file"], len(of["file"]) // 2 - 30)
+    v.good("its share damaged: the attempt stays spent", file=damaged, terms=made["terms"])
     v.bad("selection under other terms", "It was asked under other terms.", **of | {"terms": pinned(quorum=3)})
 
 

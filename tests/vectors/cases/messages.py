@@ -1,5 +1,6 @@
 """Vectors of messages and files; each function returns what its vectors mean."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,18 @@ def _bad_frames(v: Any, right: str, header: bytes) -> None:
         v.bad(label, wrong, frame=value)
 
 
+_REFUSED = framed(Kind.REFUSED, {"code": "other-set", "rule": ""})
+
+
+def _by_party(replies: Iterable[str]) -> dict[str, str]:
+    return {f"party-{index}": reply for index, reply in enumerate(replies)}
+
+
+def _third(right: dict[str, str], wrong: dict[str, str]) -> dict[str, str]:
+    """Return the replies of which that of party 2 is wrong."""
+    return right | {"party-2": wrong["party-2"]}
+
+
 def opening(v: Any) -> str:
     made = small(32)
     given = {name: made[name] for name in ("header", "terms")}
@@ -113,9 +126,9 @@ def opening(v: Any) -> str:
         for i, sealed in enumerate(parts):
             bundle.add_part(query, site, index, i, party_key_of(KEYS[i]), sealed, totals[i])
 
-    def replies(words: Any = totals, of: Any = sites, digest: str = query.digest) -> list[str]:
+    def replies(words: Any = totals, of: Any = sites, digest: str = query.digest) -> dict[str, str]:
         told = {"query": digest, "set": party.set_digest(query.digest, of)}
-        return [framed(Kind.WORDS, told, one.tobytes()) for one in words]
+        return _by_party(framed(Kind.WORDS, told, one.tobytes()) for one in words)
 
     right = replies()
     of = v.good("three sites, exact", sites=sites, replies=right, **given)
@@ -126,7 +139,7 @@ def opening(v: Any) -> str:
     v.good(
         "64 bits",
         sites=["graz"],
-        replies=[framed(Kind.WORDS, told, np.array(one, "<u8").tobytes()) for one in shares],
+        replies=_by_party(framed(Kind.WORDS, told, np.array(one, "<u8").tobytes()) for one in shares),
         header=wide["header"],
         terms=wide["terms"],
     )
@@ -137,9 +150,9 @@ def opening(v: Any) -> str:
         of,
         {
             "beyond the limit": ("No honest sum is so large.", replies(beyond)),
-            "other set": ("A party opened another set.", [*right[:2], replies(of=sites[:2])[2]]),
-            "other query": ("A party opened another query.", [replies(digest=hashed("x"))[0], *right[1:]]),
-            "one refused": ("A party refused.", [*right[:2], framed(Kind.REFUSED, {"code": "other-set", "rule": ""})]),
+            "other set": ("A party opened another set.", _third(right, replies(of=sites[:2]))),
+            "other query": ("A party opened another query.", _third(right, replies(digest=hashed("x")))),
+            "one refused": ("A party refused.", _third(right, _by_party([_REFUSED] * PARTIES))),
         },
     )
     v.bads("sites", of, {"sites unsorted": ("A set's digest is over the sorted names.", sites[::-1])})
@@ -149,7 +162,7 @@ def opening(v: Any) -> str:
     v.good(
         "scores without noise: ties go to the lowest index",
         sites=sites,
-        replies=[framed(Kind.WORDS, told, np.array(one, "<u4").tobytes()) for one in _SCORES],
+        replies=_by_party(framed(Kind.WORDS, told, np.array(one, "<u4").tobytes()) for one in _SCORES),
         header=scores["header"],
         terms=scores["terms"],
     )
@@ -188,8 +201,8 @@ def winners(v: Any) -> str:
     query = query_of(made["header"], made["terms"])
     told = {"query": query.digest, "set": party.set_digest(query.digest, sites), "winners": [17, 0, 39]}
 
-    def replies(kind: Kind = Kind.WINNERS, **changes: Any) -> list[str]:
-        return [framed(kind, told | changes)] * PARTIES
+    def replies(kind: Kind = Kind.WINNERS, **changes: Any) -> dict[str, str]:
+        return _by_party([framed(kind, told | changes)] * PARTIES)
 
     right = replies()
     of = v.good("3 of 40", header=made["header"], terms=made["terms"], sites=sites, replies=right)
@@ -197,10 +210,10 @@ def winners(v: Any) -> str:
         "replies",
         of,
         {
-            "other winners": ("A party found others.", [*right[:2], replies(winners=[17, 39, 0])[2]]),
-            "other set": ("A party opened another set.", [*right[:2], replies(set=hashed("x"))[2]]),
+            "other winners": ("A party found others.", _third(right, replies(winners=[17, 39, 0]))),
+            "other set": ("A party opened another set.", _third(right, replies(set=hashed("x")))),
             "other query": ("Parties opened another query.", replies(query=hashed("x"))),
-            "one refused": ("A party refused.", [*right[:2], framed(Kind.REFUSED, {"code": "other-set", "rule": ""})]),
+            "one refused": ("A party refused.", _third(right, _by_party([_REFUSED] * PARTIES))),
             "too few winners": ("Three were asked for.", replies(winners=[17, 0])),
             "too many winners": ("Three were asked for.", replies(winners=[17, 0, 39, 1])),
             "winner twice": ("A score wins once.", replies(winners=[17, 0, 17])),

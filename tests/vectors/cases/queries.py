@@ -144,7 +144,10 @@ def _selections(v: Any, big: Any) -> None:
                 "At most 2^26 draws.",
                 asked(of, {"length": 2**20, "reply_length": 65}, {"winners": 65}),
             ),
-            "bound between the finest": ("A bound is a multiple of 2^-20.", asked(of, {"bound": 0.1}, scale=2.0**55)),
+            "bound between the finest": (
+                "A bound is a multiple of 2^-20.",
+                asked(of, {"bound": 0.5 + 2.0**-21}, scale=2.0**21),
+            ),
             "bound below the finest": (
                 "A bound is a multiple of 2^-20.",
                 asked(of, {"bound": 2.0**-21}, scale=2.0**21),

@@ -44,7 +44,7 @@ def opening(header, terms, sites, replies):
     found = asked(header, terms)
     told = {"query": found["digest"], "set": digest_of("set", [found["digest"], sites])}
     shares = []
-    for kind, reply, body in (frame_of(bytes.fromhex(one)) for one in replies):
+    for kind, reply, body in (frame_of(bytes.fromhex(replies[f"party-{party}"])) for party in range(PARTIES)):
         rule(kind == "WORDS" and reply == told, "one query and set")
         shares.append(np.frombuffer(body, word_type(found["width"])))
     return opened(shares[0] + shares[1] + shares[2], header, found["limit"])
@@ -54,7 +54,7 @@ def winners(header, terms, sites, replies):
     found, question = asked(header, terms), header["question"]
     told = {"query": found["digest"], "set": digest_of("set", [found["digest"], sites])}
     first = None
-    for kind, reply, _ in (frame_of(bytes.fromhex(one)) for one in replies):
+    for kind, reply, _ in (frame_of(bytes.fromhex(replies[f"party-{party}"])) for party in range(PARTIES)):
         exactly(reply, query=str, set=str, winners=list)
         first = first or reply["winners"]
         rule(kind == "WINNERS" and reply == told | {"winners": first}, "one query, set and winners")
