@@ -120,6 +120,7 @@ def apply(books, record):
     rule(event in FIELDS and set(record) >= FIELDS[event], "an event with its fields")
     rule(event == "torn" or (event == "open") == (books["account"] == ""), "one open, before all else")
     if event == "open":
+        rule(record["version"] == 1, "version 1")
         books["account"] = record["account"]
     elif event == "reserve":
         reserve(books, record)
