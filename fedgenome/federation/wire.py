@@ -9,7 +9,7 @@ kind     header of the request                header of the reply (arrays)
 hello    {}                                   site
 join     study, plan, run, keys               site
 ask      query: its header (payload arrays)   site (part0, part1, part2 and stamp as bytes); where the study
-                                              says secure = off: site, width (sum as ring words)
+                                              says secure = off: site (sum as ring words)
 close    {}                                   site
 any      —                                    refused: [code, rule]
 ======== ==================================== ==========================================

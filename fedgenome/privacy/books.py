@@ -172,6 +172,7 @@ class Books:
         try:
             match event:
                 case "open":
+                    require(record["version"] == 1, "a ledger of version 1", version=record["version"])
                     self.account = str(record["account"])
                 case "reserve":
                     self._reserve(record)

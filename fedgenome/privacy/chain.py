@@ -84,11 +84,8 @@ def _whole_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _parse(line: bytes) -> Record | None:
     try:
-        record = json.loads(line, parse_constant=_not_json)
+        record = json.loads(line)
+        whole = isinstance(record, dict) and canonical(record) == line  # no NaN, and one text for one record
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
-
-
-def _not_json(text: str) -> None:
-    raise ValueError(text)
+    return record if whole else None

@@ -48,7 +48,9 @@ STATE, IDENTITY, ANSWERS = "state", "identity.pem", "answers"  # a party's folde
 _ROOMS = 2  # messages held: one being answered, one being read
 _BLOCK = 1 << 16  # words that pass through CrypTen at a time
 START_SECONDS = 120.0  # bound on a party's start, its wait for the other two included
-_ASKED = {"length": int, "reply_length": int, "bound": float, "monotone": bool}
+_ASKED = {"length": int, "reply_length": int, "bound": float, "reduce": str, "unit": str, "precision": str}
+_ASKED |= {"monotone": bool}
+_NOISE = {"kind": str, "level": float, "sampling": float, "count": int, "where": str, "scope": str, "winners": int}
 _WHEN = {"study": str, "run": str, "method": str, "step": int, "attempt": int, "scale": float, "payload_digest": str}
 
 
@@ -352,6 +354,8 @@ def _rebuild(header: Mapping[str, Any], terms: Terms) -> tuple[Query, float]:
     try:
         typed = [(header[name], kind) for name, kind in _WHEN.items()]
         typed += [(header["question"][name], kind) for name, kind in _ASKED.items()]
+        if (mechanism := header["question"]["mechanism"]) is not None:
+            typed += [(mechanism[name], kind) for name, kind in _NOISE.items()]
         require(all(type(value) is kind for value, kind in typed), "query header: fields of their types")
         query = from_header(header, terms, None)
         return query, choose_scale(query.question, terms)

@@ -79,6 +79,7 @@ FORGERIES = {
     "refund": (lambda r: [*r, {"event": "refund", "run": "run-1"}], 6, "got event='refund'"),
     "field left out": (lambda r: [r[0], {k: v for k, v in r[1].items() if k != "plan"}], 2, "every field of a reserve"),
     "plan that is none": (changed(1, plan=7), 2, "every field of a reserve"),
+    "another version": (changed(0, version=2), 1, "a ledger of version 1"),
 }
 
 
@@ -95,6 +96,18 @@ def test_forging_nothing_gives_the_same_bytes_and_no_fault(path):
     before = path.read_bytes()
     forge(path, records)
     assert path.read_bytes() == before and checked(path).records == 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b'"event":"charge"', b'"event": "charge"'), (b'"spends":null', b'"spends":1e400')]
+)
+def test_line_in_another_spelling_is_no_record(path, old, new):
+    honest(path)
+    edited = path.read_bytes().replace(old, new, 1)
+    path.write_bytes(edited)
+    with pytest.raises(SpecError, match=r"line \d: expected the next record of the chain"):
+        checked(path)
+    assert new in edited
 
 
 def test_agent_refuses_to_open_what_breaks_a_rule(path):

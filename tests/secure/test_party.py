@@ -239,6 +239,15 @@ BAD_QUERIES = {
         HEADER | {"question": ASKED | {"mechanism": ASKED["mechanism"] | {"level": "1"}}},
         "malformed",
     ),
+    "mechanism's level an integer": (
+        HEADER | {"question": ASKED | {"mechanism": ASKED["mechanism"] | {"level": 1}}},
+        "malformed",
+    ),
+    "mechanism's scope left out": (
+        HEADER | {"question": ASKED | {"mechanism": {k: v for k, v in ASKED["mechanism"].items() if k != "scope"}}},
+        "malformed",
+    ),
+    "unit left out": (HEADER | {"question": {k: v for k, v in ASKED.items() if k != "unit"}}, "malformed"),
 }
 
 

@@ -9,7 +9,7 @@ import sys
 from json import loads
 from pathlib import Path
 
-from tests.vectors.reading import messages, pinned, shares
+from tests.vectors.reading import files, messages, pinned, shares
 from tests.vectors.reading.rules import REFUSALS
 
 
@@ -74,7 +74,8 @@ STRUCTURES = {
         *(pinned.digest, pinned.study, pinned.terms, pinned.query, pinned.payload),
         *(shares.statement, shares.party_key, shares.stamp, shares.numbers, shares.context, shares.mask),
         *(shares.sealed_secret, shares.sealed_vector, shares.part, shares.total),
-        *(messages.frame, messages.opening, messages.answers, messages.call),
+        *(messages.frame, messages.message, messages.opening, messages.winners, messages.call),
+        *(files.answers, files.ledger),
         *(messages.hello, messages.link_frame, messages.tuple_request),
     )
 }

@@ -18,12 +18,15 @@ from unittest.mock import patch
 from fedgenome.query import Query
 from fedgenome.secure import bundle, envelope
 from fedgenome.secure.envelope import PublicKey
-from tests.vectors.cases import agreed, messages, sealed
+from tests.vectors.cases import agreed, files, links, messages, queries, sealed
 from tests.vectors.check import patched
 from tests.vectors.library import STRUCTURES, outcome, party_key_of
 
 CASES = {
-    name: vars(module)[name] for module in (agreed, sealed, messages) for name in STRUCTURES if name in vars(module)
+    name: vars(module)[name]
+    for module in (agreed, queries, sealed, messages, files, links)
+    for name in STRUCTURES
+    if name in vars(module)
 }
 HERE = Path(__file__).resolve().parent / "v1"
 Case = dict[str, Any]

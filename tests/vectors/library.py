@@ -9,6 +9,8 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,14 +25,18 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from fedgenome.errors import FedgenomeError, Refused, SpecError
 from fedgenome.federation import wire
+from fedgenome.privacy.books import Run
+from fedgenome.privacy.replay import replay
 from fedgenome.query import Query, Terms, digest_of, from_header
-from fedgenome.secure import bundle, dealer, envelope, frames, links, party, ring, sharing
+from fedgenome.secure import bundle, dealer, envelope, frames, links, parties, party, ring, sharing
 from fedgenome.secure.envelope import PartyKey, PublicKey
-from fedgenome.secure.generators import Meeting, Pass, stream_key
+from fedgenome.secure.generators import Pass, stream_key
+from fedgenome.secure.group import meeting
 from fedgenome.secure.identity import Identity, _statement, verify
 from fedgenome.secure.once import Once
 from fedgenome.secure.party import Party
 from fedgenome.secure.runkeys import RunKey
+from fedgenome.secure.winners import _INDEX, NOISE, WINNERS, unmasked, unpack
 from fedgenome.streams import Root
 from fedgenome.study import Plan, Study
 
@@ -111,9 +117,11 @@ def terms(terms: Given, roster: Given) -> Given:
 def query(header: Given, terms: Given, study: str, run: str) -> Given:
     pinned = party._Pinned(study=study, run=run, terms=terms_of(terms), roster=None)
     asked = party._query(header, pinned)
-    floats = {"sensitivity": asked.sensitivity, "sigma": asked.sigma_ring, "sigma_party": asked.sigma_party}
-    derived = {name: value.hex() for name, value in (floats | {"limit": asked.limit}).items()}
-    return {"digest": asked.digest, "width": asked.width} | derived
+    floats = {"sensitivity": asked.sensitivity, "sigma": asked.sigma_ring, "limit": asked.limit}
+    floats |= {"sigma_party": asked.sigma_party, "sigma_home": asked.sigma_home}
+    chosen = asked.selection and asdict(asked.selection) | {"rate": str(asked.selection.rate)}
+    derived = {name: value.hex() for name, value in floats.items()}
+    return {"digest": asked.digest, "width": asked.width, "selection": chosen} | derived
 
 
 def payload(header: Given, terms: Given, arrays: dict[str, Given]) -> Given:
@@ -208,7 +216,14 @@ def _opened(asked: Query, shares: Any) -> Given:
     integers = ring.signed(words)
     ring.check_range(integers, asked.limit)
     numbers = ring.decode(words, asked.scale, asked.width)
-    return {"integers": integers.tolist(), "numbers": [x.hex() for x in numbers.tolist()]}
+    return {"integers": integers.tolist(), "numbers": [x.hex() for x in numbers.tolist()]} | _largest(asked, integers)
+
+
+def _largest(asked: Query, integers: Any) -> Given:
+    """What the coordinator takes of scores without noise."""
+    if asked.question.reduce == "sum":
+        return {}
+    return {"winners": np.argsort(-integers, kind="stable")[: asked.question.reply_length].tolist()}
 
 
 # ── messages and files ───────────────────────────────────────────────────────────────────────────
@@ -227,8 +242,12 @@ def frame(frame: str) -> Given:
     return {"kind": found.kind.name, "header": found.header, "body": bytes(found.body).hex()}
 
 
-def opening(header: Given, terms: Given, sites: list[str], replies: list[str]) -> Given:
-    asked, found = query_of(header, terms), [frames.decode(bytes.fromhex(reply)) for reply in replies]
+def _replies(replies: dict[str, str]) -> list[frames.Frame]:
+    return [frames.decode(bytes.fromhex(replies[f"party-{index}"])) for index in range(len(replies))]
+
+
+def opening(header: Given, terms: Given, sites: list[str], replies: dict[str, str]) -> Given:
+    asked, found = query_of(header, terms), _replies(replies)
     told = {"query": asked.digest, "set": party.set_digest(asked.digest, sites)}
     if any(reply.kind is not frames.Kind.WORDS or reply.header != told for reply in found):
         raise Refused("other-set")
@@ -236,7 +255,30 @@ def opening(header: Given, terms: Given, sites: list[str], replies: list[str]) -
     return _opened(asked, shares)
 
 
-def answers(file: str) -> Given:
+def winners(header: Given, terms: Given, sites: list[str], replies: dict[str, str]) -> Given:
+    asked, found = query_of(header, terms), _replies(replies)
+    told = {"query": asked.digest, "set": party.set_digest(asked.digest, sites)}
+    first = found[0].header.get("winners")
+    for reply in found:
+        same = reply.kind is frames.Kind.WINNERS and reply.header == told | {"winners": first}
+        if not (same and parties._possible(first, asked)):
+            raise Refused("other-winners")
+    return {"winners": first}
+
+
+def message(sent: str) -> Given:
+    """What ``frames.receive`` reads of the bytes that the other end sent before it left."""
+    theirs, ours = socket.socketpair()
+    with theirs, Connection(ours.detach()) as link:
+        theirs.sendall(bytes.fromhex(sent))
+        theirs.shutdown(socket.SHUT_WR)
+        try:
+            return {"frame": frames.receive(link).hex()}
+        except (EOFError, OSError):
+            raise Refused("gone") from None
+
+
+def answers(file: str, terms: Given | None = None) -> Given:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / party.ANSWERS
         path.write_bytes(bytes.fromhex(file))
@@ -247,7 +289,38 @@ def answers(file: str) -> Given:
                 "answered": dict(once._told),
                 "last": [key, digest],
                 "body": None if body is None else body.hex(),
+                "selection": _kept(str(digest), body, terms),
             }
+
+
+def _kept(digest: str, body: bytes | None, terms: Given | None) -> Given | None:
+    """What a party takes up a selection with, as ``Chooser.repeat`` reads it."""
+    *_, stage = digest.split(" ")
+    if terms is None or body is None or stage not in (NOISE, WINNERS):
+        return None
+    key, header, rest = unpack(body)
+    asked = query_of(header, terms)
+    if stage == NOISE:
+        return {"query": asked.digest, "key": key.hex(), "share": unmasked(key, rest, asked.width).tobytes().hex()}
+    return {"query": asked.digest, "winners": np.frombuffer(rest, _INDEX).tolist()}
+
+
+def ledger(file: str) -> Given:
+    found = replay(file.encode(), Path("ledger"), signature=verify)
+    told = {name: getattr(found, name) for name in ("heads", "noted", "torn", "signers", "unsigned")}
+    held = found.books
+    return told | {
+        "account": held.account,
+        "runs": {name: _run(run) for name, run in held.runs.items()},
+        "reserved": list(held.reserved()),
+        "spent": list(held.spent()),
+        "budget": held.budget and [held.budget.epsilon, held.budget.delta],
+    }
+
+
+def _run(run: Run) -> Given:
+    used = [[form and asdict(form), count] for form, count in run.used.items()]
+    return {"plan": run.plan.digest, "status": run.status, "used": used}
 
 
 def call(json: str, arrays: dict[str, Given]) -> Given:
@@ -262,9 +335,9 @@ def call(json: str, arrays: dict[str, Given]) -> Given:
 # ── parties and dealer among themselves ──────────────────────────────────────────────────────────
 
 
-def hello(session: str, identities: list[str], exchange: str, rank: int, hello: str) -> Given:
+def hello(study: str, run: str, terms: Given, identities: list[str], exchange: str, rank: int, hello: str) -> Given:
     """What ``links._greet`` reads before TLS, at the role ``rank`` with the session key ``exchange``."""
-    meeting = Meeting(session=session, identities=tuple(identities), addresses=("/a", "/b", "/c"))
+    where = meeting(study, run, terms_of(terms), identities, ("/a", "/b", "/c"))
     own = Pass(
         rank=rank,
         tls=identity_of("01" * 32).key,
@@ -278,10 +351,15 @@ def hello(session: str, identities: list[str], exchange: str, rank: int, hello: 
         theirs.sendall(raw)
         theirs.shutdown(socket.SHUT_WR)
         try:
-            links._greet(meeting, own, ours, None)
+            links._greet(where, own, ours, None)
         except _Met as met:
-            told, secret = raw[5], own.meet(meeting, raw[5], raw[links.HELLO.size :])[1]
-            found = {"rank": told, "certificate": met.certificate.hex(), "secret": secret.hex()}
+            told, secret = raw[5], own.meet(where, raw[5], raw[links.HELLO.size :])[1]
+            found = {
+                "session": where.session,
+                "rank": told,
+                "certificate": met.certificate.hex(),
+                "secret": secret.hex(),
+            }
             return found | {"tuples": stream_key(secret, dealer.PURPOSE).hex()}
         except OSError:
             raise Refused("gone") from None
@@ -323,6 +401,7 @@ STRUCTURES: dict[str, Callable[..., Given]] = {
     one.__name__: one
     for one in (
         *(digest, study, terms, query, payload, statement, party_key, stamp, numbers, context, mask, sealed_secret),
-        *(sealed_vector, part, total, frame, opening, answers, call, hello, link_frame, tuple_request),
+        *(sealed_vector, part, total, frame, message, opening, winners, answers, ledger, call),
+        *(hello, link_frame, tuple_request),
     )
 }

@@ -1,25 +1,24 @@
 """Vectors of what all sides pin, and of queries; each function returns what its vectors mean."""
 
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from tests.vectors.cases.roles import (
+    CHOICE,
     NOISE,
     PLAN,
     ROSTER,
     SITES,
     STUDY,
     a_query,
-    asked,
+    a_selection,
     canonical,
-    flipped,
     hashed,
     pinned,
     public_of,
     roster_told,
 )
-from tests.vectors.library import terms_of
+from tests.vectors.library import query_of
 
 
 def digest(v: Any) -> str:
@@ -32,8 +31,9 @@ def digest(v: Any) -> str:
         "payload": [["w", "<f4", [2, 3], hashed("array")]],
         "query": [a_query()["header"], [32, (131193.0).hex(), (104954.5).hex()]],
         "set": [hashed("query"), list(SITES)],
-        "meeting": ["session", [*ROSTER.parties, ROSTER.dealer]],
-        "select": [hashed("query"), 32, {"sensitivity": 1.0}],
+        "session": [hashed("study"), "run-1", hashed("terms")],
+        "meeting": [hashed("session"), [*ROSTER.parties, ROSTER.dealer]],
+        "select": [hashed("set"), 32, _selection(a_selection())],
     }
     for kind, value in values.items():
         v.good(f"kind {kind}", kind=kind, json=canonical(value))
@@ -66,6 +66,11 @@ def digest(v: Any) -> str:
     return "The canonical JSON of a value of a kind gives its digest. Bad: text that is not canonical."
 
 
+def _selection(made: dict[str, Any]) -> dict[str, Any]:
+    chosen = query_of(made["header"], made["terms"]).selection
+    return asdict(chosen) if chosen else {}
+
+
 def study(v: Any) -> str:
     of = v.good("three sites, a dealer", study=STUDY, plan=PLAN)
     keyless = [entry | {"key": ""} for entry in STUDY["roster"]]
@@ -75,6 +80,11 @@ def study(v: Any) -> str:
         study=STUDY | {"roster": keyless, "parties": [], "dealer": "", "privacy": open_, "secure": "off"},
         plan={"mechanisms": []},
     )
+    home = {"mechanisms": [NOISE | {"where": "home", "count": 60}]}
+    local, site_ = (STUDY["privacy"] | {"trust": trust} for trust in ("local", "site"))
+    v.good("noise at home", study=STUDY | {"privacy": local}, plan=home)
+    v.good("noise at home, plain sums", study=STUDY | {"privacy": local, "secure": "off"}, plan=home)
+    v.good("each site bounded", study=STUDY | {"privacy": site_}, plan={"mechanisms": [NOISE | {"sampling": 1.0}]})
     first, *rest = STUDY["roster"]
 
     def site(**changes: Any) -> dict[str, Any]:
@@ -107,7 +117,19 @@ def study(v: Any) -> str:
                 "Trust none has no epsilon.",
                 STUDY | {"privacy": STUDY["privacy"] | {"trust": "none"}},
             ),
-            "open under distributed": ("secure off needs trust none.", STUDY | {"secure": "off"}),
+            "local without epsilon": (
+                "Trust local has an epsilon.",
+                STUDY | {"privacy": STUDY["privacy"] | {"trust": "local", "epsilon": None, "delta": None}},
+            ),
+            "unknown trust model": (
+                "Trust is distributed, local, site or none.",
+                STUDY | {"privacy": STUDY["privacy"] | {"trust": "central"}},
+            ),
+            "open under distributed": ("secure off needs trust local or none.", STUDY | {"secure": "off"}),
+            "open under site": (
+                "secure off needs trust local or none.",
+                STUDY | {"secure": "off", "privacy": STUDY["privacy"] | {"trust": "site"}},
+            ),
         },
     )
     v.bads(
@@ -118,6 +140,10 @@ def study(v: Any) -> str:
             "level zero": ("A level is positive.", {"mechanisms": [NOISE | {"level": 0.0}]}),
             "rate above one": ("A sampling rate is at most 1.", {"mechanisms": [NOISE | {"sampling": 1.5}]}),
             "unknown kind": ("A mechanism is gaussian or exponential.", {"mechanisms": [NOISE | {"kind": "laplace"}]}),
+            "noise elsewhere": ("Noise is added by parties or at home.", {"mechanisms": [NOISE | {"where": "cloud"}]}),
+            "sum with winners": ("A sum has no winners but 1.", {"mechanisms": [NOISE | {"winners": 2}]}),
+            "no winners": ("A selection has a winner.", {"mechanisms": [CHOICE | {"winners": 0}]}),
+            "too many winners": ("At most 2^20 winners.", {"mechanisms": [CHOICE | {"winners": 2**20 + 1}]}),
         },
     )
     return "The Study and plan of a join, all fields spelled out, give the digests of Study, plan, roster and terms."
@@ -157,94 +183,3 @@ def terms(v: Any) -> str:
         },
     )
     return "The terms and roster of PIN give their digests; the roster must be that of the terms."
-
-
-def query(v: Any) -> str:
-    five, fifty = [[f"s{i}", 400] for i in range(5)], [[f"s{i}", 20000] for i in range(50)]
-    big = [["huge", 2**40], ["small", 1]]
-    of = v.good("a round of gradients, five sites", **a_query(length=9410, precision="float32", caps=five))
-    v.good("the same at fifty sites of 20,000: 64 bits", **a_query(length=9410, precision="float32", caps=fifty))
-    v.good(
-        "the same at forty sites: a coarser scale",
-        **a_query(length=9410, precision="float32", caps=five * 8 and [[f"s{i}", 400] for i in range(40)]),
-    )
-    v.good("float64, all donors, two colluders", **a_query(mechanism=NOISE | {"sampling": 1.0}, colluders=2))
-    v.good(
-        "float32, all donors, no colluders",
-        **a_query(mechanism=NOISE | {"sampling": 1.0}, precision="float32", colluders=0),
-    )
-    v.good("no noise", **a_query(mechanism=None))
-    v.good("no noise, 64 bits", **a_query(mechanism=None, caps=big, length=1))
-    v.good("each site bounded", **a_query(unit="site", mechanism=None, caps=big))
-    v.good("small bound, a resumed attempt", **a_query(bound=0.001, attempt=3))
-    v.good("bound that is no power of two", **a_query(bound=0.3, length=77, run="run ö", method="marginals"))
-    other = terms_of(pinned(quorum=1)).digest
-    scale = of["header"]["scale"]
-    v.bads(
-        "header",
-        of,
-        {
-            "unknown field": ("A header has no other fields.", asked(of, more=1)),
-            "unknown field of the question": ("A question has no other fields.", asked(of, {"more": 1})),
-            "unknown field of the mechanism": ("A mechanism has no other fields.", asked(of, mechanism={"more": 1})),
-            "payload in the header": ("The payload travels beside the header.", asked(of, {"payload": {}})),
-            "field missing": ("Every field is there.", {k: x for k, x in of["header"].items() if k != "attempt"}),
-            "other terms": ("The terms are not those pinned.", asked(of, terms=other)),
-            "other study": ("The Study is not the one pinned.", asked(of, study=hashed("other"))),
-            "other run": ("The run is not the one pinned.", asked(of, run="run-2")),
-            "step negative": ("A step is at least 0.", asked(of, step=-1)),
-            "attempt of truth": ("An attempt is an integer, not false.", asked(of, attempt=False)),
-            "step as a float": ("A step is an integer.", asked(of, step=7.0)),
-            "length as a float": ("A length is an integer.", asked(of, {"length": 9410.0})),
-            "length zero": ("A length is at least 1.", asked(of, {"length": 0})),
-            "bound as an integer": ("A bound is written as a float.", asked(of, {"bound": 1})),
-            "bound zero": ("A bound is positive.", asked(of, {"bound": 0.0})),
-            "coarser scale": ("The scale is not the one that question and terms give.", asked(of, scale=scale / 2)),
-            "finer scale": ("The scale is not the one that question and terms give.", asked(of, scale=scale * 2)),
-            "scale no power of two": ("A scale is a power of two.", asked(of, scale=scale * 1.5)),
-            "scale negative": ("A scale is positive.", asked(of, scale=-scale)),
-            "unknown precision": ("Precision is float64 or float32.", asked(of, {"precision": "float16"})),
-            "unknown unit": ("A unit is donor or site.", asked(of, {"unit": "row"})),
-            "unknown reduction": ("Reduce is sum or select.", asked(of, {"reduce": "max"})),
-            "level zero": ("A level is positive.", asked(of, mechanism={"level": 0.0})),
-            "rate zero": ("A rate is positive.", asked(of, mechanism={"sampling": 0.0})),
-            "rate above one": ("A rate is at most 1.", asked(of, mechanism={"sampling": 1.5})),
-            "count zero": ("A count is at least 1.", asked(of, mechanism={"count": 0})),
-            "unknown mechanism": ("A mechanism is gaussian or exponential.", asked(of, mechanism={"kind": "laplace"})),
-            "noise at home": ("Parties add the noise of every secure sum.", asked(of, mechanism={"where": "home"})),
-            "too little noise": ("A party's noise is at least 4 ring units.", asked(of, mechanism={"level": 1e-07})),
-            "mechanism empty": ("A mechanism is whole or null.", asked(of, {"mechanism": {}})),
-        },
-    )
-    return (
-        "A query's header, and the terms, Study digest and run that a party pinned, give the digest, the ring's width,"
-        " and Δ, σ, a party's σ and the limit as hexadecimal floats."
-    )
-
-
-def payload(v: Any) -> str:
-    held = {"w": np.arange(6, dtype="<f4").reshape(2, 3), "edges": np.array([1, -2], "<i8"), "t": np.array(3, "|u1")}
-    made = a_query(payload=held)
-    arrays = {
-        name: {"dtype": array.dtype.str, "shape": list(array.shape), "data": array.tobytes().hex()}
-        for name, array in held.items()
-    }
-    of = v.good("three arrays, one without axes", header=made["header"], terms=made["terms"], arrays=arrays)
-    none = a_query()
-    v.good("no arrays", header=none["header"], terms=none["terms"], arrays={})
-    v.bads(
-        "arrays",
-        of,
-        {
-            "other bytes": (
-                "A bit of an array is another.",
-                arrays | {"w": arrays["w"] | {"data": flipped(arrays["w"]["data"], 0)}},
-            ),
-            "other shape": ("The shape is another.", arrays | {"w": arrays["w"] | {"shape": [3, 2]}}),
-            "other element type": ("The element type is another.", arrays | {"w": arrays["w"] | {"dtype": "<i4"}}),
-            "other name": ("A name is another.", {"x" if name == "w" else name: a for name, a in arrays.items()}),
-            "array missing": ("An array is missing.", {"w": arrays["w"]}),
-            "array added": ("There is one array more.", arrays | {"x": arrays["t"]}),
-        },
-    )
-    return "A query's header and its payload, whose digest must be the header's, give the query's digest."

@@ -1,22 +1,17 @@
 """Vectors of messages and files; each function returns what its vectors mean."""
 
-import struct
-import tempfile
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from fedgenome.query import PARTIES
-from fedgenome.secure import bundle, dealer, frames, links, party
+from fedgenome.secure import bundle, frames, party
 from fedgenome.secure.frames import Kind
-from fedgenome.secure.generators import Meeting, _signed
-from fedgenome.secure.once import Once
 from tests.vectors.cases.roles import (
-    IDENTITIES,
     KEYS,
-    LOW_ORDER,
     SITES,
+    a_selection,
     flipped,
     framed,
     hashed,
@@ -26,7 +21,7 @@ from tests.vectors.cases.roles import (
     sealed_by,
     small,
 )
-from tests.vectors.library import identity_of, party_key_of, query_of
+from tests.vectors.library import party_key_of, query_of
 
 
 def _raw(header: bytes, body: bytes = b"", kind: int = Kind.PART, magic: bytes = b"FGPF", version: int = 1) -> str:
@@ -52,6 +47,7 @@ def frame(v: Any) -> str:
         ("OK of BEGIN", Kind.OK, {"query": digest}, b""),
         ("OK of PART", Kind.OK, {}, b""),
         ("WORDS", Kind.WORDS, {"query": digest, "set": hashed("set")}, bytes(range(24))),
+        ("WINNERS", Kind.WINNERS, {"query": digest, "set": hashed("set"), "winners": [17, 0, 4]}, b""),
         ("REFUSED", Kind.REFUSED, {"code": "other-set", "rule": "größer"}, b""),
     ]
     for name, kind, header, body in good:
@@ -92,6 +88,7 @@ def _bad_frames(v: Any, right: str, header: bytes) -> None:
         "vast body": ("The lengths do not add up.", flipped(right, 10, 128)),
         "body where none is allowed": ("BEGIN has no body.", _raw(b'{"query":{}}', b"x", kind=Kind.BEGIN)),
         "body of a reply": ("OK has no body.", _raw(b"{}", b"x", kind=Kind.OK)),
+        "body of winners": ("WINNERS has no body.", _raw(b"{}", b"x", kind=Kind.WINNERS)),
         "header empty": ("A header is an object.", _raw(b"")),
         "header a list": ("A header is an object.", _raw(b"[]")),
         "space": ("Canonical JSON has no spaces.", _raw(b"{ " + field + b"}")),
@@ -107,6 +104,18 @@ def _bad_frames(v: Any, right: str, header: bytes) -> None:
         v.bad(label, wrong, frame=value)
 
 
+_REFUSED = framed(Kind.REFUSED, {"code": "other-set", "rule": ""})
+
+
+def _by_party(replies: Iterable[str]) -> dict[str, str]:
+    return {f"party-{index}": reply for index, reply in enumerate(replies)}
+
+
+def _third(right: dict[str, str], wrong: dict[str, str]) -> dict[str, str]:
+    """Return the replies of which that of party 2 is wrong."""
+    return right | {"party-2": wrong["party-2"]}
+
+
 def opening(v: Any) -> str:
     made = small(32)
     given = {name: made[name] for name in ("header", "terms")}
@@ -117,9 +126,9 @@ def opening(v: Any) -> str:
         for i, sealed in enumerate(parts):
             bundle.add_part(query, site, index, i, party_key_of(KEYS[i]), sealed, totals[i])
 
-    def replies(words: Any = totals, of: Any = sites, digest: str = query.digest) -> list[str]:
+    def replies(words: Any = totals, of: Any = sites, digest: str = query.digest) -> dict[str, str]:
         told = {"query": digest, "set": party.set_digest(query.digest, of)}
-        return [framed(Kind.WORDS, told, one.tobytes()) for one in words]
+        return _by_party(framed(Kind.WORDS, told, one.tobytes()) for one in words)
 
     right = replies()
     of = v.good("three sites, exact", sites=sites, replies=right, **given)
@@ -130,7 +139,7 @@ def opening(v: Any) -> str:
     v.good(
         "64 bits",
         sites=["graz"],
-        replies=[framed(Kind.WORDS, told, np.array(one, "<u8").tobytes()) for one in shares],
+        replies=_by_party(framed(Kind.WORDS, told, np.array(one, "<u8").tobytes()) for one in shares),
         header=wide["header"],
         terms=wide["terms"],
     )
@@ -141,53 +150,83 @@ def opening(v: Any) -> str:
         of,
         {
             "beyond the limit": ("No honest sum is so large.", replies(beyond)),
-            "other set": ("A party opened another set.", [*right[:2], replies(of=sites[:2])[2]]),
-            "other query": ("A party opened another query.", [replies(digest=hashed("x"))[0], *right[1:]]),
-            "one refused": ("A party refused.", [*right[:2], framed(Kind.REFUSED, {"code": "other-set", "rule": ""})]),
+            "other set": ("A party opened another set.", _third(right, replies(of=sites[:2]))),
+            "other query": ("A party opened another query.", _third(right, replies(digest=hashed("x")))),
+            "one refused": ("A party refused.", _third(right, _by_party([_REFUSED] * PARTIES))),
         },
     )
     v.bads("sites", of, {"sites unsorted": ("A set's digest is over the sorted names.", sites[::-1])})
+    scores = a_selection(mechanism=None, length=5)
+    exact = query_of(scores["header"], scores["terms"])
+    told = {"query": exact.digest, "set": party.set_digest(exact.digest, sites)}
+    v.good(
+        "scores without noise: ties go to the lowest index",
+        sites=sites,
+        replies=_by_party(framed(Kind.WORDS, told, np.array(one, "<u4").tobytes()) for one in _SCORES),
+        header=scores["header"],
+        terms=scores["terms"],
+    )
     return (
-        "Three parties' replies to REVEAL of `sites` give the sum: integers of the ring, numbers as hexadecimal floats."
+        "Three parties' replies to REVEAL of `sites` give the sum: integers of the ring, numbers as hexadecimal floats;"
+        " of scores without noise also the winners."
     )
 
 
-def answers(v: Any) -> str:
-    kept = [(f'["run-1","cvae",{step},0]', hashed(step), hashed("body", step, size=40 - 9 * step)) for step in range(3)]
+_SCORES = [[2**32 - 1, 5, 9, 7, 0], [0, 4, 2**32 - 9, 1, 2**32 - 1], [2, 1, 10, 2, 2**32 - 2]]
 
-    def file(count: int) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / party.ANSWERS
-            with Once(path) as once:
-                for key, digest, body in kept[:count]:
-                    once.record(key, digest, [bytes.fromhex(body)])
-            return path.read_bytes().rstrip(b"\0").hex()
 
-    for count in range(4):
-        of = {"file": file(count)}
-        v.good(f"{count} answers", **of)
-    right = of["file"]
-    size = len(right) // 2
-    second = len(file(1)) // 2 - 40  # where the body of the first answer began
-    v.good("body damaged: its attempt stays spent", file=flipped(right, size - 1))
-    v.good("body cut: its attempt stays spent", file=right[:-4])
-    v.good("a record damaged: it and all after it were never there", file=flipped(right, second + 60))
-    v.good("a record of another file: its check does not follow", file=file(1)[: 2 * second] + right[4 * second :])
-    v.good("a record cut in its check", file=right[: 2 * (second + 100)])
-    v.good("the zeros of a file that a crash left", file="00" * 20)
+def message(v: Any) -> str:
+    whole = bytes.fromhex(framed(Kind.ABORT, {}))
+    sent = frames.LENGTH.pack(len(whole)) + whole
+    of = v.good("ABORT", sent=sent.hex())
+    v.good("the next message is left for the next reading", sent=(sent + sent[:7]).hex())
+    v.good("no bytes: no frame, but a message", sent="00000000")
     v.bads(
-        "file",
+        "sent",
         of,
         {
-            "magic": ("A file of answers begins with FGON.", b"FGPF".hex() + right[8:]),
-            "version": ("Another version must not pass for an empty file.", flipped(right, 4, 3)),
-            "truncated mark": ("Neither a record nor zeros.", right[:8]),
-            "text": ("It is another file.", b"something that somebody wants to keep".hex()),
+            "nothing": ("The other end left.", ""),
+            "length truncated": ("A length has 4 bytes.", sent[:3].hex()),
+            "truncated": ("The last byte is missing.", sent[:-1].hex()),
+            "little-endian length": ("A length is big-endian.", (sent[3::-1] + whole).hex()),
+            "too long": ("A message is shorter than 2^31 bytes.", (b"\x80\0\0\0" + whole).hex()),
+            "length in 8 bytes": ("There is no longer form.", (b"\xff" * 4 + bytes(4) + sent).hex()),
         },
     )
-    return (
-        "A file `answers` (zeros at its end left out) gives what was answered, the last answer, and its body if whole."
+    return "What the driver's or the party's socket brings first: a length, and the bytes of one frame."
+
+
+def winners(v: Any) -> str:
+    made, sites = a_selection(), list(SITES)
+    query = query_of(made["header"], made["terms"])
+    told = {"query": query.digest, "set": party.set_digest(query.digest, sites), "winners": [17, 0, 39]}
+
+    def replies(kind: Kind = Kind.WINNERS, **changes: Any) -> dict[str, str]:
+        return _by_party([framed(kind, told | changes)] * PARTIES)
+
+    right = replies()
+    of = v.good("3 of 40", header=made["header"], terms=made["terms"], sites=sites, replies=right)
+    v.bads(
+        "replies",
+        of,
+        {
+            "other winners": ("A party found others.", _third(right, replies(winners=[17, 39, 0]))),
+            "other set": ("A party opened another set.", _third(right, replies(set=hashed("x")))),
+            "other query": ("Parties opened another query.", replies(query=hashed("x"))),
+            "one refused": ("A party refused.", _third(right, _by_party([_REFUSED] * PARTIES))),
+            "too few winners": ("Three were asked for.", replies(winners=[17, 0])),
+            "too many winners": ("Three were asked for.", replies(winners=[17, 0, 39, 1])),
+            "winner twice": ("A score wins once.", replies(winners=[17, 0, 17])),
+            "no such score": ("Indices are below the number of scores.", replies(winners=[17, 0, 40])),
+            "negative index": ("Indices begin at 0.", replies(winners=[17, 0, -1])),
+            "index of truth": ("An index is an integer.", replies(winners=[17, 0, True])),
+            "index as a float": ("An index is an integer.", replies(winners=[17.0, 0, 39])),
+            "unknown field": ("A reply has no other fields.", replies(more=1)),
+            "shares of scores": ("Scores are never opened.", replies(kind=Kind.WORDS)),
+        },
     )
+    v.bads("sites", of, {"sites unsorted": ("A set's digest is over the sorted names.", sites[::-1])})
+    return "Three parties' replies to REVEAL of a selection give its winners, largest first."
 
 
 def call(v: Any) -> str:
@@ -199,6 +238,8 @@ def call(v: Any) -> str:
     }
     raw = {"dtype": "|u1", "shape": [3], "stype": "fedgenome.raw", "data": "00ff07"}
     v.good("hello", json="{}", arrays={})
+    v.good("close", json="{}", arrays={})
+    v.good("a sum in the clear", json='{"site":"graz"}', arrays={"sum": raw | {"dtype": "<u4", "data": "00ff0700" * 3}})
     v.good("site's answer", json='{"site":"graz"}', arrays={"part0": raw})
     v.good("refusal", json='{"refused":["over-cap","the site takes no part"]}', arrays={})
     of = v.good("ask", json='{"query":{"scale":2.0}}', arrays={"w": array, "t": raw | {"shape": [], "data": "03"}})
@@ -227,111 +268,3 @@ def call(v: Any) -> str:
     return (
         "A call's two records, `header` and `arrays`, give header and arrays as lists. The JSON need not be canonical."
     )
-
-
-def hello(v: Any) -> str:
-    roles = ("party-0", "party-1", "party-2", "dealer")
-    meeting = Meeting(session="run-1", identities=tuple(map(public_of, roles)), addresses=("/a", "/b", "/c"))
-    certificate = b"a certificate in DER"
-
-    def made(rank: int, told: Any = None, by: Any = None, at: Meeting = meeting, point: bytes | None = None) -> str:
-        public = point or x25519_public(hashed("exchange", rank))
-        signer = identity_of(IDENTITIES[by or roles[rank]])
-        signature = signer.key.sign(_signed(at, rank, public, certificate))
-        shown = public + signature + certificate
-        return (links.HELLO.pack(b"FGTL", 1, rank if told is None else told, len(shown)) + shown).hex()
-
-    given = {"session": meeting.session, "identities": list(meeting.identities), "exchange": hashed("own"), "rank": 0}
-    for rank in (1, 2, 3):
-        of = v.good(f"from {roles[rank]}", hello=made(rank), **given)
-    right = of["hello"]
-    other = Meeting(session="run-2", identities=meeting.identities, addresses=meeting.addresses)
-    v.bads(
-        "hello",
-        of,
-        {
-            "magic": ("A greeting begins with FGTL.", b"FGLF".hex() + right[8:]),
-            "version": ("The version is 1.", flipped(right, 4, 3)),
-            "own rank": ("Callers have a higher rank.", made(0)),
-            "rank 4": ("There is no such role.", made(3, told=4)),
-            "other rank": ("It was signed as another role.", made(3, told=1)),
-            "head truncated": ("A greeting has a head of 8 bytes.", right[:14]),
-            "truncated": ("The last byte is missing.", right[:-2]),
-            "longer than it says": (
-                "Bytes are missing from what was signed.",
-                right[:12] + f"{len(right) // 2 - 9:04x}" + right[16:],
-            ),
-            "pass too long": ("A pass has at most 2048 bytes.", right[:12] + "0801" + right[16:]),
-            "pass empty": ("There is no pass.", right[:12] + "0000"),
-            "other signer": ("Another identity signed it.", made(3, by="party-1")),
-            "other session": ("It was signed for another session.", made(3, at=other)),
-            "signature altered": ("A bit of the signature is another.", flipped(right, 50)),
-            "certificate altered": ("A bit of the certificate is another.", flipped(right, len(right) // 2 - 1)),
-            "low order point": ("With this X25519 point all secrets are zero.", made(3, point=LOW_ORDER[0])),
-        },
-    )
-    return (
-        "A greeting, at the role `rank` with the X25519 key `exchange` for the session, gives who calls, its"
-        " certificate, the pair's secret, and the key of its stream `tuples`."
-    )
-
-
-def x25519_public(private: str) -> bytes:
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-    return X25519PrivateKey.from_private_bytes(bytes.fromhex(private)).public_key().public_bytes_raw()
-
-
-def link_frame(v: Any) -> str:
-    request = dealer.REQUEST.pack(dealer.Function.AND, 5)
-    bodies = {
-        links.Kind.WELCOME: b"",
-        links.Kind.AGREE: bytes.fromhex(hashed("set")),
-        links.Kind.WORDS: bytes(range(16)),
-        links.Kind.REQUEST: request,
-        links.Kind.TUPLE: bytes(range(8)),
-    }
-
-    def made(kind: int, number: int, body: bytes, magic: bytes = b"FGLF", version: int = 1) -> str:
-        return (links.HEAD.pack(magic, version, kind, number, len(body)) + body).hex()
-
-    for kind in links.Kind:
-        body = bodies.get(kind, b"\0" * 8)
-        number = 0 if kind is links.Kind.WELCOME else 300
-        v.good(kind.name, kind=kind.name, number=number, body_bytes=len(body), frame=made(kind, number, body))
-    body = bodies[links.Kind.WORDS]
-    of = {"kind": "WORDS", "number": 300, "body_bytes": 16, "frame": made(links.Kind.WORDS, 300, body)}
-    v.bads(
-        "frame",
-        of,
-        {
-            "magic": ("A frame of a link begins with FGLF.", made(3, 300, body, magic=b"FGPF")),
-            "version": ("The version is 1.", made(3, 300, body, version=2)),
-            "other kind": ("Another kind is due.", made(5, 300, body)),
-            "unknown kind": ("There is no such kind.", made(99, 300, body)),
-            "repeated": ("A later number is due.", made(3, 299, body)),
-            "skipped": ("An earlier number is due.", made(3, 301, body)),
-            "shorter": ("A longer body is due.", made(3, 300, body[:8])),
-            "longer": ("A shorter body is due.", made(3, 300, body + body)),
-            "truncated": ("The last byte is missing.", of["frame"][:-2]),
-            "over long": ("A byte follows that begins no frame that is due.", of["frame"] + "00"),
-            "empty": ("The peer left.", ""),
-        },
-    )
-    return "A frame between parties and dealer arrives where this kind, number and length are due; gives its body."
-
-
-def tuple_request(v: Any) -> str:
-    for function in dealer.Function:
-        v.good(function.name, request=dealer.REQUEST.pack(function, 1000).hex())
-    v.good("most", request=dealer.REQUEST.pack(1, dealer.MOST).hex())
-    wrongs = {
-        "function 0": ("There is no such function.", struct.pack(">BQ", 0, 1)),
-        "function 4": ("There is no such function.", struct.pack(">BQ", max(dealer.Function) + 1, 1)),
-        "no tuples": ("At least one tuple.", struct.pack(">BQ", 1, 0)),
-        "too many": ("At most 2^26 tuples.", struct.pack(">BQ", 1, dealer.MOST + 1)),
-        "little-endian": ("Counts are big-endian.", struct.pack("<BQ", 1, 5)),
-    }
-    for label, (wrong, raw) in wrongs.items():
-        v.bad(label, wrong, request=raw.hex())
-    return "Party 0's request to the dealer gives the function and how many tuples."

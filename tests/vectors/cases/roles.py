@@ -63,7 +63,9 @@ STUDY = {
     "secure": "on",
 }
 NOISE = {"kind": "gaussian", "level": 0.8, "sampling": 0.1, "count": 1, "where": "parties", "scope": "cvae"}
-PLAN = {"mechanisms": [NOISE | {"count": 210}]}
+NOISE |= {"winners": 1}
+CHOICE = NOISE | {"kind": "exponential", "level": 0.5, "sampling": 1.0, "winners": 3}
+PLAN = {"mechanisms": [NOISE | {"count": 210}, CHOICE | {"count": 2}]}
 
 
 def pinned(**changes: Any) -> dict[str, Any]:
@@ -82,18 +84,27 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+_QUESTION = ("reply_length", "unit", "precision", "reduce", "monotone", "payload")
+
+
 def a_query(
     *, mechanism: Any = NOISE, caps: Any = None, colluders: int = 1, length: int = 6, bound: float = 1.0, **changes: Any
 ) -> dict[str, Any]:
     """Return header, terms, Study digest and run of a query; ``changes`` are fields of question or query."""
+    changes = {"reply_length": length} | changes
     told = pinned(colluders=colluders) | ({"caps": caps} if caps else {})
-    asked = {name: changes.pop(name) for name in ("unit", "precision", "reduce", "payload") if name in changes}
+    asked = {name: changes.pop(name) for name in _QUESTION if name in changes}
     made = Mechanism(**mechanism) if mechanism else None
-    question = Question(**{"payload": {}} | asked, length=length, reply_length=length, bound=bound, mechanism=made)
+    question = Question(**{"payload": {}} | asked, length=length, bound=bound, mechanism=made)
     when = {"study": hashed("study"), "run": "run-1", "method": "cvae", "step": 7, "attempt": 0} | changes
     under = terms_of(told)
     query = Query(question=question, terms=under, scale=choose_scale(question, under), **when)
     return {"header": query.header(), "terms": told, "study": query.study, "run": query.run}
+
+
+def a_selection(**changes: Any) -> dict[str, Any]:
+    """Return :func:`a_query` of a selection: 3 of 40 scores, unless ``changes`` say otherwise."""
+    return a_query(**{"reduce": "select", "mechanism": CHOICE, "length": 40, "reply_length": 3} | changes)
 
 
 def asked(of: dict[str, Any], question: Any = None, mechanism: Any = None, **changes: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from tests.vectors.library import identity_of, party_key_of, query_of, terms_of
 def statement(v: Any) -> str:
     stated = {
         "party key": [hashed("study"), "run é", hashed("terms"), 2, hashed("key", size=40)],
+        "ledger line": [hashed("line")],
         "bundle": [hashed("query"), "berlin", hashed(0), hashed(1), hashed(2)],
     }
     signer = identity_of(IDENTITIES["berlin"])

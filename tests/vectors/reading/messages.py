@@ -1,6 +1,5 @@
-"""Messages and files: frames, answers, Flower's records, and what passes between parties and dealer."""
+"""Messages: frames, Flower's records, and what passes between parties and dealer."""
 
-import hashlib
 import hmac
 import re
 import struct
@@ -9,7 +8,7 @@ from json import loads
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from tests.vectors.reading.pinned import asked
+from tests.vectors.reading.pinned import asked, terms_digest
 from tests.vectors.reading.rules import PARTIES, digest_of, exactly, named, parsed, rule, verify
 from tests.vectors.reading.shares import opened, word_type
 
@@ -22,7 +21,7 @@ REQUESTS = {
     6: ("ABORT", {}),
     7: ("CLOSE", {}),
 }
-REPLIES = {64: "OK", 65: "WORDS", 66: "REFUSED"}
+REPLIES = {64: "OK", 65: "WORDS", 66: "REFUSED", 67: "WINNERS"}
 
 
 def frame_of(raw):
@@ -45,27 +44,30 @@ def opening(header, terms, sites, replies):
     found = asked(header, terms)
     told = {"query": found["digest"], "set": digest_of("set", [found["digest"], sites])}
     shares = []
-    for kind, reply, body in (frame_of(bytes.fromhex(one)) for one in replies):
+    for kind, reply, body in (frame_of(bytes.fromhex(replies[f"party-{party}"])) for party in range(PARTIES)):
         rule(kind == "WORDS" and reply == told, "one query and set")
         shares.append(np.frombuffer(body, word_type(found["width"])))
-    return opened(shares[0] + shares[1] + shares[2], header["scale"], found["limit"])
+    return opened(shares[0] + shares[1] + shares[2], header, found["limit"])
 
 
-def answers(file):
-    raw, place, before = bytes.fromhex(file), 0, bytes(32)
-    told, last, body = {}, ["", None], None
-    rule(raw[:5] in (b"FGON\x01", bytes(5), b""), "a file of answers")
-    while len(raw) - place >= 49:
-        magic, version, n_names, n_body, sha = struct.unpack_from(">4sBIQ32s", raw, place)
-        end = place + 49 + n_names
-        check = hashlib.sha256(before + raw[place:end]).digest()
-        if (magic, version) != (b"FGON", 1) or raw[end : end + 32] != check:
-            break
-        last, before, place = loads(raw[place + 49 : end]), check, end + 32
-        told[last[0]] = last[1]
-        whole = raw[place : place + n_body].ljust(n_body, b"\0")  # zeros at the end of a vector are left out
-        body = whole.hex() if hashlib.sha256(whole).digest() == sha else None
-    return {"answered": told, "last": last, "body": body}
+def winners(header, terms, sites, replies):
+    found, question = asked(header, terms), header["question"]
+    told = {"query": found["digest"], "set": digest_of("set", [found["digest"], sites])}
+    first = None
+    for kind, reply, _ in (frame_of(bytes.fromhex(replies[f"party-{party}"])) for party in range(PARTIES)):
+        exactly(reply, query=str, set=str, winners=list)
+        first = first or reply["winners"]
+        rule(kind == "WINNERS" and reply == told | {"winners": first}, "one query, set and winners")
+    rule(all(type(index) is int and 0 <= index < question["length"] for index in first), "indices of scores")
+    rule(len(set(first)) == len(first) == question["reply_length"], "each once, as many as were asked for")
+    return {"winners": first}
+
+
+def message(sent):
+    raw = bytes.fromhex(sent)
+    (size,) = struct.unpack_from(">I", raw)
+    rule(size < 1 << 31 and len(raw) >= 4 + size, "the length")
+    return {"frame": raw[4 : 4 + size].hex()}
 
 
 def call(json, arrays):
@@ -83,7 +85,8 @@ def hkdf(salt, secret, info):
     return hmac.digest(hmac.digest(salt, secret, "sha256"), info + b"\1", "sha256")
 
 
-def hello(session, identities, exchange, rank, hello):
+def hello(study, run, terms, identities, exchange, rank, hello):
+    session = digest_of("session", [study, run, terms_digest(terms)])
     raw = bytes.fromhex(hello)
     magic, version, caller, size = struct.unpack_from(">4sBBH", raw)
     rule((magic, version) == (b"FGTL", 1) and rank < caller <= PARTIES and size <= 2048 and len(raw) == 8 + size)
@@ -94,7 +97,8 @@ def hello(session, identities, exchange, rank, hello):
     pair = bytes([rank]) + own.public_key().public_bytes_raw() + bytes([caller]) + public
     secret = hkdf(meeting, own.exchange(X25519PublicKey.from_public_bytes(public)), b"fedgenome pair 1" + pair)
     stream = hkdf(bytes(32), secret, b"fedgenome stream 1tuples")
-    return {"rank": caller, "certificate": certificate.hex(), "secret": secret.hex(), "tuples": stream.hex()}
+    told = {"rank": caller, "certificate": certificate.hex(), "secret": secret.hex(), "tuples": stream.hex()}
+    return {"session": session} | told
 
 
 LINKS = {"WELCOME": 1, "AGREE": 2, "WORDS": 3, "REQUEST": 4, "TUPLE": 5}

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from tests.vectors.reading.rules import PARTIES, digest_of, exactly, named, parsed, rule, sha256
 
+MOST_SCORES = 1 << 20
 NAME, KEY = re.compile("[a-z0-9][a-z0-9_-]{0,62}"), re.compile("[0-9a-f]{64}")
 
 
@@ -20,9 +21,10 @@ def check_roster(sites, parties, dealer):
 
 
 def check_mechanism(told):
-    exactly(told, kind=str, level=float, sampling=float, count=int, where=str, scope=str)
+    exactly(told, kind=str, level=float, sampling=float, count=int, where=str, scope=str, winners=int)
     rule(told["kind"] in ("gaussian", "exponential") and told["where"] in ("parties", "home"))
     rule(0 < told["level"] < math.inf and 0 < told["sampling"] <= 1 and told["count"] >= 1)
+    rule(1 <= told["winners"] <= (1 if told["kind"] == "gaussian" else MOST_SCORES), "winners")
 
 
 def check_study(told):
@@ -50,12 +52,12 @@ def check_people(told):
 def check_privacy(told):
     privacy, maybe = told["privacy"], (float, type(None))
     exactly(privacy, trust=str, epsilon=maybe, delta=maybe, colluders=int, retries=float)
-    private = named({"distributed": True, "none": False}, privacy["trust"])
+    private = named({"distributed": True, "local": True, "site": True, "none": False}, privacy["trust"])
     rule((privacy["epsilon"] is not None) == (privacy["delta"] is not None) == private, "epsilon and delta")
     rule(not private or 0 < privacy["delta"] <= 1 / (10 * told["donors_bound"]), "delta")
     rule(not private or privacy["epsilon"] > 0, "epsilon")
     rule(0 <= privacy["colluders"] < PARTIES and 0 <= privacy["retries"] <= 1 and told["donors_bound"] >= 1)
-    rule(told["secure"] == "on" or (told["secure"] == "off" and not private), "secure")
+    rule(told["secure"] == "on" or (told["secure"] == "off" and privacy["trust"] in ("local", "none")), "secure")
 
 
 def study(study, plan):
@@ -91,7 +93,15 @@ def terms(terms, roster):
     return {"terms": terms_digest(terms), "roster": found}
 
 
-QUESTION = {"length": int, "reply_length": int, "bound": float, "reduce": str, "unit": str, "precision": str}
+QUESTION = {
+    "length": int,
+    "reply_length": int,
+    "bound": float,
+    "reduce": str,
+    "unit": str,
+    "precision": str,
+    "monotone": bool,
+}
 WHEN = {"study": str, "run": str, "method": str, "step": int, "attempt": int, "scale": float, "payload_digest": str}
 
 
@@ -113,52 +123,100 @@ def micro_batches(donors, rate):
     return -(-most // 16)
 
 
+def units_of(question, under):
+    return len(under["caps"]) if question["unit"] == "site" else sum(cap for _, cap in under["caps"])
+
+
+def selection_of(question, under, scale):
+    """What the parties select by, with the rate of each one's noise; None for a sum or without noise."""
+    mechanism, m, k = question["mechanism"], question["length"], question["reply_length"]
+    if question["reduce"] == "sum" or mechanism is None:
+        return None
+    units, step = units_of(question, under), int(scale * question["bound"])
+    rule(m * k <= 1 << 26 and units * step <= 1 << 53, "draws, sums of scores")
+    told = {"scores": m, "winners": k, "epsilon": mechanism["level"], "sensitivity": step, "units": units}
+    rate = Fraction(mechanism["level"]) / (step * (1 if question["monotone"] else 2))
+    return told | {"monotone": question["monotone"], "rate": str(rate)}
+
+
+def derived_of_scores(question, under, scale):
+    """The same of a selection: nothing is rounded, and its noise is no σ."""
+    chosen = selection_of(question, under, scale)
+    if chosen is None:
+        limit = units_of(question, under) * scale * question["bound"]
+    else:
+        noise = PARTIES * (46.0 + math.log(PARTIES * chosen["scores"])) / float(Fraction(chosen["rate"]))
+        limit = chosen["units"] * chosen["sensitivity"] + noise
+    return scale * question["bound"], 0.0, 0.0, 0.0, limit
+
+
 def derived(question, under, scale):
-    """Δ, σ, a party's σ, the limit, in the order of the page's rules."""
+    """Δ, σ, a party's σ, a site's σ, the limit, in the order of the page's rules."""
+    if question["reduce"] == "select":
+        return derived_of_scores(question, under, scale)
     n, c, mechanism = question["length"], question["bound"], question["mechanism"]
     caps = [cap for _, cap in under["caps"]]
+    home = mechanism is not None and mechanism["where"] == "home"
     if question["precision"] == "float64":
         adding = max(caps) ** 2 * 2.0**-52
     else:
         adding = micro_batches(max(caps), mechanism["sampling"] if mechanism else 1.0) * 2 * 16**2 * 2.0**-24
     sensitivity = scale * c * (1 + adding) + math.sqrt(n)
-    sigma = hypot(mechanism["level"] * sensitivity, 2.0) if mechanism else 0.0
+    noised = mechanism is not None and not (home and question["unit"] == "site")
+    sigma = hypot(mechanism["level"] * sensitivity, 2.0) if noised else 0.0
     honest = PARTIES - under["colluders"]
-    units = len(caps) if question["unit"] == "site" else sum(caps)
-    limit = units * (scale * c + 1) + len(caps) + 10.0 * (sigma * math.sqrt(PARTIES / honest))
-    return sensitivity, sigma, sigma / math.sqrt(honest), limit
+    makers = len(caps) if home else PARTIES / honest
+    limit = units_of(question, under) * (scale * c + 1) + len(caps) + 10.0 * (sigma * math.sqrt(makers))
+    return sensitivity, sigma, *((0.0, sigma) if home else (sigma / math.sqrt(honest), 0.0)), limit
 
 
 def scale_of(question, under):
+    if question["reduce"] == "select":
+        finest = Fraction(question["bound"]).denominator
+        rule(finest <= 1 << 20, "a multiple of 2^-20")
+        return float(finest)
     n, c = Fraction(question["length"]), Fraction(question["bound"])
     scale = Fraction(2) ** math.ceil(math.log2(math.sqrt(n) / (2.0**-10 * float(c))))
     fitting = []
     while n <= (Fraction(1, 50) * scale * c) ** 2:
-        fitting.append((float(scale), derived(question, under, float(scale))[3]))
+        fitting.append((float(scale), derived(question, under, float(scale))[-1]))
         scale /= 2
     fitting = [(s, limit) for s, limit in fitting if limit < 2.0**62]
     return next((s for s, limit in fitting if limit < 2.0**30), fitting[0][0])
 
 
+def check_question(told):
+    exactly(told, mechanism=(dict, type(None)), **QUESTION)
+    rule(told["reduce"] in ("sum", "select") and told["unit"] in ("donor", "site"), "reduction, unit")
+    rule(told["precision"] in ("float64", "float32"), "a precision")
+    rule(told["length"] >= 1 and 0 < told["bound"] < math.inf, "length, bound")
+    mechanism, selects = told["mechanism"], told["reduce"] == "select"
+    rule(selects or not told["monotone"], "monotone for selections")
+    rule(not selects or 1 <= told["reply_length"] <= told["length"] <= MOST_SCORES, "winners, scores")
+    if mechanism is not None:
+        check_mechanism(mechanism)
+        rule((mechanism["kind"] == "exponential") == selects, "noise of the kind that suits")
+        priced = (mechanism["where"], mechanism["winners"]) == ("parties", told["reply_length"])
+        rule(not selects or priced, "a selection by the parties, all its winners paid for")
+    return told
+
+
 def asked(header, under, study=None, run=None):
     """Width, derived numbers and digest of a query."""
     exactly(header, question=dict, terms=str, **WHEN)
-    question = exactly(header["question"], mechanism=(dict, type(None)), **QUESTION)
+    question = check_question(header["question"])
     rule(header["terms"] == terms_digest(under), "terms")
     rule((header["study"], header["run"]) == (study or header["study"], run or header["run"]), "Study and run")
-    rule(question["length"] >= 1 and 0 < question["bound"] < math.inf and min(header["step"], header["attempt"]) >= 0)
-    rule(question["reduce"] == "sum" and question["unit"] in ("donor", "site"), "a sum")
-    rule(question["precision"] in ("float64", "float32"), "a precision")
-    if question["mechanism"] is not None:
-        check_mechanism(question["mechanism"])
-        rule((question["mechanism"]["kind"], question["mechanism"]["where"]) == ("gaussian", "parties"), "the parties")
+    rule(min(header["step"], header["attempt"]) >= 0, "step, attempt")
     rule(header["scale"] == scale_of(question, under), "scale")
-    sensitivity, sigma, sigma_party, limit = derived(question, under, header["scale"])
-    rule(limit < 2.0**62 and (sigma == 0 or sigma_party >= 4), "range, noise")
+    sensitivity, sigma, sigma_party, sigma_home, limit = derived(question, under, header["scale"])
+    rule(limit < 2.0**62 and (sigma == 0 or max(sigma_party, sigma_home) >= 4), "range, noise")
     width = 32 if limit < 2.0**30 else 64
     digest = digest_of("query", [header, [width, sensitivity.hex(), sigma.hex()]])
-    floats = {"sensitivity": sensitivity, "sigma": sigma, "sigma_party": sigma_party, "limit": limit}
-    return {"digest": digest, "width": width} | {name: value.hex() for name, value in floats.items()}
+    floats = {"sensitivity": sensitivity, "sigma": sigma, "sigma_party": sigma_party, "sigma_home": sigma_home}
+    told = {name: value.hex() for name, value in (floats | {"limit": limit}).items()}
+    chosen = selection_of(question, under, header["scale"])
+    return {"digest": digest, "width": width, "selection": chosen} | told
 
 
 def query(header, terms, study, run):

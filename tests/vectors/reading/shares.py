@@ -146,10 +146,18 @@ def part(header, terms, site, party, key, part):
     return {"share": words.tobytes().hex()}
 
 
-def opened(total, scale, limit):
+def opened(total, header, limit):
     integers = signed(total)
     rule(all(abs(x) <= float.fromhex(limit) for x in integers), "the range")
-    return {"integers": integers, "numbers": [(float(x) / scale).hex() for x in integers]}
+    return {"integers": integers, "numbers": [(float(x) / header["scale"]).hex() for x in integers]} | largest(
+        header, integers
+    )
+
+
+def largest(header, integers):
+    """The winners among scores without noise."""
+    ranked = sorted(range(len(integers)), key=lambda index: (-integers[index], index))
+    return {"winners": ranked[: header["question"]["reply_length"]]} if header["question"]["reduce"] == "select" else {}
 
 
 def total(header, terms, keys, sites):
@@ -163,4 +171,4 @@ def total(header, terms, keys, sites):
             raw = bytes.fromhex(told["parts"][party])
             sums[party] = sums[party] + share_of(header, found, index, site, party, bytes.fromhex(keys[party]), raw)
     held = {"accumulators": [one.tobytes().hex() for one in sums]}
-    return held | opened(sums[0] + sums[1] + sums[2], header["scale"], found["limit"])
+    return held | opened(sums[0] + sums[1] + sums[2], header, found["limit"])
