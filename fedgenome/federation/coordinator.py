@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,12 +195,29 @@ class Coordinator:
         while len(nodes := list(self._grid.get_node_ids())) < len(self._terms.caps) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         replies = self._send("hello", {node: Call(header={}) for node in nodes})
-        self._nodes = {str(reply.header["site"]): node for node, reply in replies if not reply.refusal}
+        self._nodes = self._named(replies)
         missing = [site for site, _ in self._terms.caps if site not in self._nodes]
         if len(self._terms.caps) - len(missing) < self._terms.quorum:
             raise RoleError(
                 f"expected at least {self._terms.quorum} sites of the roster, missing: {', '.join(missing)}"
             )
+
+    def _named(self, replies: Iterable[tuple[int, Call]]) -> dict[str, int]:
+        """Return the node of each site of the roster that is there; a node's name is its own word.
+
+        Raises:
+            RoleError: two nodes give the same name: one of them would answer in the other's place.
+        """
+        roster, nodes = {site for site, _ in self._terms.caps}, dict[str, int]()
+        for node, reply in replies:
+            site = reply.header.get("site")
+            if reply.refusal or not isinstance(site, str) or site not in roster:
+                log.warning("node %d names itself no site of the roster and is left out", node)
+                continue
+            if site in nodes:
+                raise RoleError(f"two nodes say that they are {site}; expected one for each site of the roster")
+            nodes[site] = node
+        return nodes
 
     def _join(self) -> None:
         """Have every site pin the study and reserve the plan, before anything is asked."""

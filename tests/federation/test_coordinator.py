@@ -262,3 +262,43 @@ def test_flowers_ray_engine_gives_the_same_seeded_release_as_the_local_one(agent
         engines.run(engine, coordinator.conduct, both(agent, study, seed=7))
         releases.append(coordinator.releases)
     assert same(*releases)
+
+
+class Says(Flaky):
+    """An agent that answers calls of one kind with this header."""
+
+    def __init__(self, agent, kind, header):
+        super().__init__(agent)
+        self.kind, self.header = kind, header
+
+    def handle(self, kind, call):
+        return Call(header=self.header) if kind == self.kind else super().handle(kind, call)
+
+
+def test_a_node_that_is_no_site_of_the_roster_is_told_nothing_and_adds_nothing(agent, make_job):
+    study, told = make_study(**PLAIN), []
+    north, south = both(agent, study)
+
+    def stranger(kind, call):
+        told.append(kind)
+        answer = south.handle(kind, call)
+        return Call(header={"site": "mallory"}, arrays={name: array * 0 + 1 for name, array in answer.arrays.items()})
+
+    alone = conduct(make_job(study), [north, south]).releases
+    with_it = conduct(make_job(study, folder=make_job(study).folder / "two", run="run-2"), [north, south, stranger])
+    assert told == ["hello"] and same(with_it.releases, alone)
+
+
+def test_two_nodes_of_one_name_end_the_run_before_anything_is_asked(agent, make_job):
+    study = make_study(**PLAIN)
+    north, south = both(agent, study)
+    with pytest.raises(RoleError, match="two nodes say that they are north"):
+        conduct(make_job(study), [north, south, Says(south, "hello", {"site": "north"})])
+    assert north._run is None
+
+
+@pytest.mark.parametrize("header", [{}, {"site": ["north"]}, {"refused": 5}, {"refused": "x"}, {"refused": {"a": 1}}])
+def test_a_greeting_that_names_no_site_counts_as_none(agent, make_job, header):
+    study = make_study(**PLAIN, quorum=1)
+    north, south = both(agent, study)
+    assert conduct(make_job(study), [north, Says(south, "hello", header)]).answered["marginals"] == 1
