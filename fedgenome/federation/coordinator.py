@@ -255,7 +255,7 @@ class Coordinator:
             log.warning("%s refuses to %s: %s (%s)", site, kind, code, rule)
 
     def _send(self, kind: str, calls: Mapping[int, Call]) -> Iterator[tuple[int, Call]]:
-        """Push one message a node; yield (node, answer) until all came or the time is up."""
+        """Push one message a node; yield (node, answer) until all came or none did for the time that a site may take."""
         records = {id(call): to_records(call) for call in calls.values()}
         messages = [
             self._grid.create_message(records[id(call)], f"query.{kind}", node, "", self._job.timeout)
@@ -270,7 +270,9 @@ class Coordinator:
                 node = waiting.pop(reply.metadata.reply_to_message_id)
                 if (answer := _answer(node, reply)) is not None:
                     yield node, answer
-            if not replies:
+            if replies:  # one machine's sites answer one after another: each has its own time
+                deadline = time.monotonic() + self._job.timeout
+            else:
                 time.sleep(_POLL_SECONDS)
 
 

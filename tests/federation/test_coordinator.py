@@ -1,6 +1,7 @@
 """The coordinator over Flower's apps: sums, retries, resumes and failures."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -302,3 +303,18 @@ def test_a_greeting_that_names_no_site_counts_as_none(agent, make_job, header):
     study = make_study(**PLAIN, quorum=1)
     north, south = both(agent, study)
     assert conduct(make_job(study), [north, Says(south, "hello", header)]).answered["marginals"] == 1
+
+
+def test_sites_that_answer_one_after_another_each_have_their_time(agent, make_job):
+    study = make_study(**PLAIN)
+
+    def slow(one):
+        def handle(kind, call):
+            time.sleep(0.3 if kind == "ask" else 0)
+            return one.handle(kind, call)
+
+        return handle
+
+    job = make_job(study, timeout=0.25)
+    assert conduct(job, [slow(one) for one in both(agent, study)]).answered["marginals"] == 1
+    assert json.loads((job.folder / "asked.json").read_text())["attempt"] == 0
