@@ -255,7 +255,7 @@ class Coordinator:
             log.warning("%s refuses to %s: %s (%s)", site, kind, code, rule)
 
     def _send(self, kind: str, calls: Mapping[int, Call]) -> Iterator[tuple[int, Call]]:
-        """Push one message a node; yield (node, answer) until all came or none did for the time that a site may take."""
+        """Push one message a node; yield (node, answer) until all came, or none for as long as a site may take."""
         records = {id(call): to_records(call) for call in calls.values()}
         messages = [
             self._grid.create_message(records[id(call)], f"query.{kind}", node, "", self._job.timeout)
