@@ -7,6 +7,7 @@ sealed parts pass through it to the parties, and only their sum comes back.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -123,14 +124,16 @@ class Coordinator:
         raise RoleError(last)
 
     def _next(self, label: str, step: int, question: Question) -> Query:
-        form = "none" if question.mechanism is None else digest_of("form", repr(question.mechanism.form))
-        steps = 1 if question.mechanism is None else question.mechanism.count
-        attempt, before = self._checkpoint.asking(label, step, form, steps)
-        if question.mechanism is not None and before + steps > self._job.plan.allowed(question.mechanism):
+        mechanism = question.mechanism
+        form = "none" if mechanism is None else digest_of("form", repr(mechanism.form))
+        steps = 1 if mechanism is None else mechanism.count
+        most = math.inf if mechanism is None else self._job.plan.allowed(mechanism)
+        if self._checkpoint.asked(form) + steps > most:
             raise BudgetRefused(
-                f"{label}, query {step}: the plan's {before} queries of this form are used up, retries included; "
+                f"{label}, query {step}: the plan's {most} queries of this form are used up, retries included; "
                 "a new run with a larger privacy.retries leaves more"
             )
+        attempt = self._checkpoint.asking(label, step, form, steps)
         scale = choose_scale(question, self._terms)
         when = {"study": self._job.study.digest, "run": self._job.run, "method": label, "step": step}
         return Query(question=question, terms=self._terms, scale=scale, attempt=attempt, **when)  # type: ignore[arg-type]

@@ -116,6 +116,18 @@ def test_a_failed_attempt_is_repeated_from_the_reserve_and_the_next_one_is_refus
             conduct(job, [north, Flaky(south, 2, 4)])
 
 
+def test_a_plan_that_is_used_up_says_the_same_however_often_the_run_is_resumed(agent, make_job):
+    study = make_study(privacy={"trust": "local", "epsilon": 9.0, "delta": 1e-3}, secure="off")
+    said = []
+    for _ in range(3):
+        north, south = both(agent, study)
+        with pytest.raises(BudgetRefused, match="the plan's 1 queries of this form are used up") as fault:
+            conduct(make_job(study), [north, Flaky(south, 0)])
+        said.append(str(fault.value))
+    assert len(set(said)) == 1
+    assert json.loads((make_job(study).folder / "asked.json").read_text())["attempt"] == 0
+
+
 class Gone(Flaky):
     """An agent that ends at its n-th answer to ``ask``."""
 
