@@ -8,10 +8,11 @@ from pathlib import Path
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Put ``data`` in the place of ``path``: a crash leaves the old file or the new one."""
+    """Put ``data`` in the place of ``path``: a crash leaves the old file or, once this returned, the new one."""
     beside = path.with_name(f".{path.name}.new")
     write(beside, data)
     beside.replace(path)
+    sync(path.parent)
 
 
 def create(path: Path, data: bytes, mode: int) -> None:

@@ -32,6 +32,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 MICRO_BATCH = 16  # masked slots whose gradients are added in float32; across them in float64
 BLOCK_TAIL = 1e-12  # chance that a Poisson sample exceeds the micro-batches charged for; goes into δ
 SIGMA_TAIL = 10.0  # opened sums lie within this many standard deviations (1.5e-23 a coordinate)
+_MOST_NAME = 255  # characters: sites and parties keep the names of what they answered
 _MIN_PARTY_SIGMA = 4.0  # ring units; below, a party's noise is refused
 _ROUNDING_OK = 0.02  # largest √n / (s·C): what rounding may cost of the sensitivity
 _ROUNDING_GOAL = 2.0**-10  # no finer scale is useful
@@ -254,13 +255,17 @@ class Query:
         for name in ("step", "attempt"):
             number = getattr(self, name)
             require(type(number) is int and number >= 0, f"{name} an integer >= 0", **{name: number})
+        for name in ("run", "method"):
+            given = getattr(self, name)
+            named = type(given) is str and len(given) <= _MOST_NAME
+            require(named, f"{name} a text of at most {_MOST_NAME} characters", length=len(str(given)))
         require(self.scale > 0 and math.frexp(self.scale)[0] == 0.5, "scale a power of two", scale=self.scale)
         if not self.payload_digest:
             object.__setattr__(self, "payload_digest", _payload_digest(self.question.payload))
-        given = self.question, self.terms, self.scale
-        object.__setattr__(self, "sensitivity", _sensitivity(*given))
-        object.__setattr__(self, "sigma_ring", _sigma_ring(*given))
-        object.__setattr__(self, "limit", _limit(*given))
+        facts = self.question, self.terms, self.scale
+        object.__setattr__(self, "sensitivity", _sensitivity(*facts))
+        object.__setattr__(self, "sigma_ring", _sigma_ring(*facts))
+        object.__setattr__(self, "limit", _limit(*facts))
         rounding = _rounding(self.question, self.scale)
         require(rounding <= _ROUNDING_OK, f"rounding sqrt(n)/(s*C) <= {_ROUNDING_OK}", rounding=rounding)
         require(self.limit < 2.0**62, "a sum below 2^62 ring units", limit=self.limit)

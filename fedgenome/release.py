@@ -116,7 +116,6 @@ def add_pages(folder: Path, pages: Mapping[str, str]) -> None:
     require(folder.is_dir(), f"a candidate at {folder}")
     for name, text in pages.items():
         files.replace(folder / name, text.encode())
-    files.sync(folder)
 
 
 def load(folder: Path) -> Release:

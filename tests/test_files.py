@@ -43,3 +43,16 @@ def test_a_place_is_replaced_by_all_of_the_new_bytes(tmp_path):
     for data in (b"a longer text", b"short"):
         files.replace(tmp_path / "a", data)
         assert (tmp_path / "a").read_bytes() == data and [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_replaced_place_is_on_the_disk_under_its_name_when_it_returns(tmp_path, monkeypatch):
+    synced, real = [], os.fsync
+
+    def noted(handle):
+        kind = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file"
+        synced.append((kind, (tmp_path / "a").exists()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    files.replace(tmp_path / "a", b"new")
+    assert synced == [("file", False), ("folder", True)]

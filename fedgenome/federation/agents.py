@@ -19,7 +19,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 
 import numpy as np
@@ -90,25 +90,27 @@ def served(agents: Sequence[Handle], folder: Path) -> Iterator[None]:
 def listening(agents: Sequence[Handle], path: Path, key: bytes) -> Iterator[None]:
     """Serve ``agents`` on a socket at ``path``, whose folder is the caller's own, to whoever holds ``key``."""
     path.unlink(missing_ok=True)  # a killed agent leaves its socket; ledger and memory are locked against a living one
-    with Listener(str(path), "AF_UNIX", backlog=len(agents), authkey=key) as listener:
+    with Listener(str(path), "AF_UNIX", backlog=len(agents)) as listener:
         closed = threading.Event()
-        threading.Thread(target=_serve, args=(listener, agents, closed), daemon=True).start()
+        threading.Thread(target=_serve, args=(listener, agents, key, closed), daemon=True).start()
         try:
             yield
         finally:
             closed.set()
 
 
-def _serve(listener: Listener, agents: Sequence[Handle], closed: threading.Event) -> None:
+def _serve(listener: Listener, agents: Sequence[Handle], key: bytes, closed: threading.Event) -> None:
     while not closed.is_set():
-        # A caller that dies while it is greeted must not take the agents with it.
-        with contextlib.suppress(OSError, EOFError, AuthenticationError):
+        with contextlib.suppress(OSError):
             link = listener.accept()
-            threading.Thread(target=_answer, args=(link, agents), daemon=True).start()
+            # Greeted there: a caller that stops in the midst of it must keep nobody else waiting.
+            threading.Thread(target=_answer, args=(link, agents, key), daemon=True).start()
 
 
-def _answer(link: Connection, agents: Sequence[Handle]) -> None:
-    with link, contextlib.suppress(OSError, EOFError):  # the caller has gone; what was answered is kept by its agent
+def _answer(link: Connection, agents: Sequence[Handle], key: bytes) -> None:
+    with link, contextlib.suppress(OSError, EOFError, AuthenticationError):  # a caller that has gone is no fault
+        deliver_challenge(link, key)
+        answer_challenge(link, key)
         try:
             kind, agent, call = _decode(link.recv_bytes())
         except WireError as fault:

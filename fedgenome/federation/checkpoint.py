@@ -69,18 +69,19 @@ class Checkpoint:
         blob = safetensors.numpy.save(state, {"step": str(progress.step)})
         files.replace(self._folder / f"{method}.safetensors", blob)
 
-    def asking(self, method: str, step: int, form: str, steps: int = 1) -> tuple[int, int]:
-        """Record that a query is about to leave.
+    def asked(self, form: str) -> int:
+        """Return how many queries of this ``form`` were asked, failed attempts included; each counts its steps."""
+        return self._asked.get(form, 0)
+
+    def asking(self, method: str, step: int, form: str, steps: int = 1) -> int:
+        """Record that a query of several ``steps`` is about to leave; it is on the disk when this returns.
 
         Returns:
-            The attempt's number, one more than that of an unfinished attempt at the same step; and how
-            many queries of this ``form`` were asked before, failed attempts included; a query of several
-            ``steps`` counts as so many.
+            The attempt's number, one more than that of an unfinished attempt at the same step.
         """
         attempt = self._last[2] + 1 if self._last is not None and self._last[:2] == (method, step) else 0
-        before = self._asked.get(form, 0)
-        self._asked[form] = before + steps
+        self._asked[form] = self.asked(form) + steps
         self._last = (method, step, attempt)
         record = {"identity": self._identity, "method": method, "step": step, "attempt": attempt, "asked": self._asked}
         files.replace(self._folder / "asked.json", json.dumps(record).encode())
-        return attempt, before
+        return attempt

@@ -7,9 +7,10 @@ sealed parts pass through it to the parties, and only their sum comes back.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,14 +124,16 @@ class Coordinator:
         raise RoleError(last)
 
     def _next(self, label: str, step: int, question: Question) -> Query:
-        form = "none" if question.mechanism is None else digest_of("form", repr(question.mechanism.form))
-        steps = 1 if question.mechanism is None else question.mechanism.count
-        attempt, before = self._checkpoint.asking(label, step, form, steps)
-        if question.mechanism is not None and before + steps > self._job.plan.allowed(question.mechanism):
+        mechanism = question.mechanism
+        form = "none" if mechanism is None else digest_of("form", repr(mechanism.form))
+        steps = 1 if mechanism is None else mechanism.count
+        most = math.inf if mechanism is None else self._job.plan.allowed(mechanism)
+        if self._checkpoint.asked(form) + steps > most:
             raise BudgetRefused(
-                f"{label}, query {step}: the plan's {before} queries of this form are used up, retries included; "
+                f"{label}, query {step}: the plan's {most} queries of this form are used up, retries included; "
                 "a new run with a larger privacy.retries leaves more"
             )
+        attempt = self._checkpoint.asking(label, step, form, steps)
         scale = choose_scale(question, self._terms)
         when = {"study": self._job.study.digest, "run": self._job.run, "method": label, "step": step}
         return Query(question=question, terms=self._terms, scale=scale, attempt=attempt, **when)  # type: ignore[arg-type]
@@ -195,12 +198,29 @@ class Coordinator:
         while len(nodes := list(self._grid.get_node_ids())) < len(self._terms.caps) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         replies = self._send("hello", {node: Call(header={}) for node in nodes})
-        self._nodes = {str(reply.header["site"]): node for node, reply in replies if not reply.refusal}
+        self._nodes = self._named(replies)
         missing = [site for site, _ in self._terms.caps if site not in self._nodes]
         if len(self._terms.caps) - len(missing) < self._terms.quorum:
             raise RoleError(
                 f"expected at least {self._terms.quorum} sites of the roster, missing: {', '.join(missing)}"
             )
+
+    def _named(self, replies: Iterable[tuple[int, Call]]) -> dict[str, int]:
+        """Return the node of each site of the roster that is there; a node's name is its own word.
+
+        Raises:
+            RoleError: two nodes give the same name: one of them would answer in the other's place.
+        """
+        roster, nodes = {site for site, _ in self._terms.caps}, dict[str, int]()
+        for node, reply in replies:
+            site = reply.header.get("site")
+            if reply.refusal or not isinstance(site, str) or site not in roster:
+                log.warning("node %d names itself no site of the roster and is left out", node)
+                continue
+            if site in nodes:
+                raise RoleError(f"two nodes say that they are {site}; expected one for each site of the roster")
+            nodes[site] = node
+        return nodes
 
     def _join(self) -> None:
         """Have every site pin the study and reserve the plan, before anything is asked."""
@@ -238,7 +258,7 @@ class Coordinator:
             log.warning("%s refuses to %s: %s (%s)", site, kind, code, rule)
 
     def _send(self, kind: str, calls: Mapping[int, Call]) -> Iterator[tuple[int, Call]]:
-        """Push one message a node; yield (node, answer) until all came or the time is up."""
+        """Push one message a node; yield (node, answer) until all came, or none for as long as a site may take."""
         records = {id(call): to_records(call) for call in calls.values()}
         messages = [
             self._grid.create_message(records[id(call)], f"query.{kind}", node, "", self._job.timeout)
@@ -253,7 +273,9 @@ class Coordinator:
                 node = waiting.pop(reply.metadata.reply_to_message_id)
                 if (answer := _answer(node, reply)) is not None:
                     yield node, answer
-            if not replies:
+            if replies:  # one machine's sites answer one after another: each has its own time
+                deadline = time.monotonic() + self._job.timeout
+            else:
                 time.sleep(_POLL_SECONDS)
 
 

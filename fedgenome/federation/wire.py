@@ -45,7 +45,7 @@ class Call:
     def refusal(self) -> tuple[str, str] | None:
         """(code, rule) of a refused request, else None."""
         refused = self.header.get("refused")
-        return (str(refused[0]), str(refused[1])) if refused else None
+        return (refused[0], refused[1]) if refused else None
 
 
 def to_records(call: Call) -> RecordDict:
@@ -67,11 +67,17 @@ def from_records(records: RecordDict) -> Call:
         text = records.config_records["header"]["json"]
         arrays = {str(name): _array(array) for name, array in records.array_records["arrays"].items()}
         header = json.loads(text) if isinstance(text, str) else None
-    except (KeyError, ValueError, TypeError) as fault:
+    except (KeyError, ValueError, TypeError, SyntaxError, RecursionError) as fault:  # NumPy parses types like Python
         raise WireError(f"records of a call: {type(fault).__name__}") from None
     if not isinstance(header, dict):
         raise WireError("records of a call: the header is not a JSON object")
+    if not _refuses_well(header.get("refused")):
+        raise WireError("records of a call: a refusal is a code and a rule")
     return Call(header=header, arrays=arrays)
+
+
+def _refuses_well(refused: object) -> bool:
+    return refused is None or (isinstance(refused, list) and [type(text) for text in refused] == [str, str])
 
 
 def _array(array: FlowerArray) -> Array:

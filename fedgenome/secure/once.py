@@ -32,6 +32,7 @@ RECORD = struct.Struct(">4sBIQ32s")
 MAGIC, VERSION = b"FGON", 1
 _MARK = MAGIC + bytes([VERSION])  # a file of another version must not pass for an empty one: all would be forgotten
 _CHECK_BYTES = 32
+_MOST_NAMES = 1 << 16  # bytes of key and digest; a longer record is none
 _PAGE = 1 << 16  # the file grows in such steps, so that most answers overwrite and change no metadata
 
 
@@ -83,6 +84,8 @@ class Once(Closing):
             RoleError: it could not be written: nothing may be sent, now or later.
         """
         names = json.dumps([key, digest], separators=(",", ":")).encode()
+        if len(names) > _MOST_NAMES:  # a record that cannot be read again would be forgotten, and all after it
+            raise RoleError(f"{self._path.name}: expected names of at most {_MOST_NAMES} bytes, got {len(names)}")
         sha256, size = hashlib.sha256(), sum(len(piece) for piece in body)
         for piece in body:
             sha256.update(piece)
@@ -136,7 +139,7 @@ class Once(Closing):
         if len(head) < RECORD.size:
             return None
         magic, version, n_names, n_body, sha256 = RECORD.unpack(head)
-        if (magic, version) != (MAGIC, VERSION) or n_names > _PAGE:
+        if (magic, version) != (MAGIC, VERSION) or n_names > _MOST_NAMES:
             return None
         rest = os.pread(self._file, n_names + _CHECK_BYTES, place + RECORD.size)
         names, check = rest[:n_names], rest[n_names:]

@@ -120,14 +120,14 @@ class Parties(Closing):
             same = self._kept[0] == folder and dealer == (self._dealer is not None)
             require(same, "the parties' folder, and a dealer or none, to stay the same for life")
             return self._kept[1]
+        states = [folder / str(handle.index) for handle in self._handles]
+        files = [state / IDENTITY for state in [*states, *[folder / DEALER] * dealer]]
+        identities = tuple(Identity.kept(file).public for file in files)
+        # Only now: a folder that is refused must leave nothing behind that a second call would start again.
         if dealer:
             self._dealer = spawn(PARTIES, "fedgenome.secure.dealer")
-        states = [folder / str(handle.index) for handle in self._handles]
-        identities = tuple(Identity.kept(state / IDENTITY).public for state in states)
         for handle, state in zip(self._handles, states, strict=True):
             tell(handle, str(state))
-        if dealer:
-            identities += (Identity.kept(folder / DEALER / IDENTITY).public,)
         self._kept = folder, identities
         return identities
 

@@ -9,7 +9,8 @@ process around it (``python -m fedgenome.secure.party``), started by :mod:`fedge
 
 Whoever drives a party may be its enemy: the roster tells whose signatures count, the query's digest
 what every site agreed to, and :class:`~fedgenome.secure.once.Once` what was opened in an earlier life.
-A refusal is a code and a rule in public terms, never data, and leaves the state as it was. Memory is
+A refusal is a code and a rule in public terms, never data, and leaves the state as it was; only the
+attempt of a selection that began stays spent, and a group that failed ends the party. Memory is
 O(length): one accumulator and the few parts in flight. CrypTen is loaded in the background
 once the socket listens.
 """
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -54,12 +55,17 @@ _NOISE = {"kind": str, "level": float, "sampling": float, "count": int, "where":
 _WHEN = {"study": str, "run": str, "method": str, "step": int, "attempt": int, "scale": float, "payload_digest": str}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Pinned:
     study: str
     run: str
     terms: Terms
     roster: Roster
+
+    @functools.cached_property
+    def sites(self) -> Mapping[str, tuple[int, str]]:
+        """Index and key of each site; made once, as looking by the terms costs the number of sites a part."""
+        return {name: (index, key) for index, (name, _, key) in enumerate(self.roster.sites)}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -190,20 +196,19 @@ class Party:
     def _part(self, request: Frame) -> Frame:
         site, stamp = request.fields(site=str, stamp=str)
         pinned, open_ = self._opened()
-        if site not in _indices(pinned.terms):
+        if site not in pinned.sites:
             raise Refused("unknown-site", "the roster names no such site")
         if site in open_.delivered:
             raise Refused("delivered-before", "each site once a query")
-        # A view of the message, not a copy: it is only read.
-        body = cast(bytes, request.body)
+        where, key = pinned.sites[site]
         try:
-            bundle.check_stamp(open_.query, site, _keys(pinned.roster)[site], self._index, body, unhex(stamp, "stamp"))
+            bundle.check_stamp(open_.query, site, key, self._index, request.body, unhex(stamp, "stamp"))
         except WireError:
             raise Refused("bad-stamp", "the site did not sign this part for this query") from None
-        self._add(open_, site, _indices(pinned.terms)[site], body)
+        self._add(open_, site, where, request.body)
         return _ok()
 
-    def _add(self, open_: _Open, site: str, where: int, body: bytes) -> None:
+    def _add(self, open_: _Open, site: str, where: int, body: bytes | memoryview) -> None:
         if self._key is None:
             raise Refused("not-pinned", "PIN comes before PART")
         try:
@@ -298,16 +303,6 @@ def _winners(told: Mapping[str, str], winners: tuple[int, ...]) -> Frame:
 
 def _refusal(code: str, rule: str) -> Frame:
     return Frame(kind=Kind.REFUSED, header={"code": code, "rule": rule})
-
-
-@functools.cache
-def _indices(terms: Terms) -> dict[str, int]:
-    return {site: index for index, (site, _) in enumerate(terms.caps)}
-
-
-@functools.cache
-def _keys(roster: Roster) -> dict[str, str]:
-    return roster.keys
 
 
 def _roster(told: Mapping[str, Any]) -> Roster:

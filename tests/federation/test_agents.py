@@ -56,6 +56,12 @@ def test_a_caller_that_dies_while_it_is_greeted_harms_nobody(path):
         assert asked(path).refusal is None
 
 
+def test_a_caller_that_stops_while_it_is_greeted_keeps_nobody_waiting(path):
+    with agents.listening([echo], path, KEY), socket.socket(socket.AF_UNIX) as stopped:
+        stopped.connect(str(path))
+        assert asked(path, seconds=5).refusal is None
+
+
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_caller_that_leaves_before_its_answer_harms_nobody(path):
     left, done = threading.Event(), threading.Event()

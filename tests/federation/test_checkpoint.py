@@ -23,11 +23,11 @@ def test_nothing_is_there_before_the_first_query(tmp_path):
 
 
 def test_an_interrupted_query_becomes_a_new_attempt_after_a_restart(tmp_path):
-    assert Checkpoint(tmp_path, RUN).asking("m", 3, "form") == (0, 0)
+    assert Checkpoint(tmp_path, RUN).asking("m", 3, "form") == 0
     again = Checkpoint(tmp_path, RUN)
-    assert again.asking("m", 3, "form") == (1, 1)
-    assert again.asking("m", 4, "form") == (0, 2)
-    assert again.asking("m", 4, "other") == (1, 0)
+    assert (again.asked("form"), again.asking("m", 3, "form")) == (1, 1)
+    assert (again.asked("form"), again.asking("m", 4, "form", steps=5)) == (2, 0)
+    assert (again.asked("form"), again.asked("other"), again.asking("m", 4, "other")) == (7, 0, 1)
 
 
 def test_the_state_of_another_run_is_refused(tmp_path):

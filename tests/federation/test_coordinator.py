@@ -1,6 +1,7 @@
 """The coordinator over Flower's apps: sums, retries, resumes and failures."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -113,6 +114,18 @@ def test_a_failed_attempt_is_repeated_from_the_reserve_and_the_next_one_is_refus
         job = make_job(study, running, noise=8.0, folder=tmp_path / "again")
         with pytest.raises(BudgetRefused, match="used up, retries included"):
             conduct(job, [north, Flaky(south, 2, 4)])
+
+
+def test_a_plan_that_is_used_up_says_the_same_however_often_the_run_is_resumed(agent, make_job):
+    study = make_study(privacy={"trust": "local", "epsilon": 9.0, "delta": 1e-3}, secure="off")
+    said = []
+    for _ in range(3):
+        north, south = both(agent, study)
+        with pytest.raises(BudgetRefused, match="the plan's 1 queries of this form are used up") as fault:
+            conduct(make_job(study), [north, Flaky(south, 0)])
+        said.append(str(fault.value))
+    assert len(set(said)) == 1
+    assert json.loads((make_job(study).folder / "asked.json").read_text())["attempt"] == 0
 
 
 class Gone(Flaky):
@@ -262,3 +275,58 @@ def test_flowers_ray_engine_gives_the_same_seeded_release_as_the_local_one(agent
         engines.run(engine, coordinator.conduct, both(agent, study, seed=7))
         releases.append(coordinator.releases)
     assert same(*releases)
+
+
+class Says(Flaky):
+    """An agent that answers calls of one kind with this header."""
+
+    def __init__(self, agent, kind, header):
+        super().__init__(agent)
+        self.kind, self.header = kind, header
+
+    def handle(self, kind, call):
+        return Call(header=self.header) if kind == self.kind else super().handle(kind, call)
+
+
+def test_a_node_that_is_no_site_of_the_roster_is_told_nothing_and_adds_nothing(agent, make_job):
+    study, told = make_study(**PLAIN), []
+    north, south = both(agent, study)
+
+    def stranger(kind, call):
+        told.append(kind)
+        answer = south.handle(kind, call)
+        return Call(header={"site": "mallory"}, arrays={name: array * 0 + 1 for name, array in answer.arrays.items()})
+
+    alone = conduct(make_job(study), [north, south]).releases
+    with_it = conduct(make_job(study, folder=make_job(study).folder / "two", run="run-2"), [north, south, stranger])
+    assert told == ["hello"] and same(with_it.releases, alone)
+
+
+def test_two_nodes_of_one_name_end_the_run_before_anything_is_asked(agent, make_job):
+    study = make_study(**PLAIN)
+    north, south = both(agent, study)
+    with pytest.raises(RoleError, match="two nodes say that they are north"):
+        conduct(make_job(study), [north, south, Says(south, "hello", {"site": "north"})])
+    assert north._run is None
+
+
+@pytest.mark.parametrize("header", [{}, {"site": ["north"]}, {"refused": 5}, {"refused": "x"}, {"refused": {"a": 1}}])
+def test_a_greeting_that_names_no_site_counts_as_none(agent, make_job, header):
+    study = make_study(**PLAIN, quorum=1)
+    north, south = both(agent, study)
+    assert conduct(make_job(study), [north, Says(south, "hello", header)]).answered["marginals"] == 1
+
+
+def test_sites_that_answer_one_after_another_each_have_their_time(agent, make_job):
+    study = make_study(**PLAIN)
+
+    def slow(one):
+        def handle(kind, call):
+            time.sleep(0.3 if kind == "ask" else 0)
+            return one.handle(kind, call)
+
+        return handle
+
+    job = make_job(study, timeout=0.25)
+    assert conduct(job, [slow(one) for one in both(agent, study)]).answered["marginals"] == 1
+    assert json.loads((job.folder / "asked.json").read_text())["attempt"] == 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from fedgenome.errors import WireError
 from fedgenome.federation import wire
@@ -31,6 +31,7 @@ def test_a_refusal_carries_code_and_rule_only():
         RecordDict({"header": ConfigRecord({"json": "{"})}),
         RecordDict({"header": ConfigRecord({"json": 3})}),
         RecordDict({"header": ConfigRecord({"other": "{}"})}),
+        RecordDict({"header": ConfigRecord({"json": "[" * 100_000}), "arrays": ArrayRecord({})}),
     ],
 )
 def test_malformed_records_are_refused(records):
@@ -44,6 +45,7 @@ def test_malformed_records_are_refused(records):
         ("dtype", "<f8"),
         ("dtype", "|O"),
         ("dtype", "nonsense"),
+        ("dtype", "(2,"),
         ("shape", (3, 3)),
         ("stype", "numpy.ndarray"),
         ("data", b"x"),
@@ -61,3 +63,9 @@ def test_a_header_that_is_no_object_is_refused():
     records.config_records["header"]["json"] = "[1]"
     with pytest.raises(WireError, match="not a JSON object"):
         wire.from_records(records)
+
+
+@pytest.mark.parametrize("refused", [5, "xy", {"0": "a", "1": "b"}, ["code"], ["code", 3], []])
+def test_a_refusal_that_is_not_a_code_and_a_rule_is_refused(refused):
+    with pytest.raises(WireError, match="a refusal is a code and a rule"):
+        wire.from_records(wire.to_records(Call(header={"refused": refused})))

@@ -138,6 +138,15 @@ def test_answer_is_on_the_disk_before_record_returns(path, monkeypatch):
     assert len(seen) == 1 and b"body of the answer" in seen[0] and len(seen[0]) > RECORD.size
 
 
+@pytest.mark.parametrize("key", ["k" * (1 << 16), "é" * 11_000], ids=["long", "long once escaped"])
+def test_name_that_could_not_be_read_again_is_refused_before_anything_is_written(path, key):
+    kept(path, ("k0", "d0", b"body"))
+    before = path.read_bytes()
+    with Once(path) as once, pytest.raises(RoleError, match="answers: expected names of at most 65536 bytes, got 6"):
+        once.record(key, "d1", [b"x"])
+    assert path.read_bytes() == before
+
+
 def test_memory_of_another_version_is_not_taken_for_an_empty_one(path):
     kept(path, ("k", "d", b"body"))
     later = path.read_bytes()[:4] + b"\x02" + path.read_bytes()[5:]

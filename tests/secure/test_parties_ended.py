@@ -13,11 +13,11 @@ from multiprocessing.connection import Listener
 
 import pytest
 
-from fedgenome.errors import RoleError
+from fedgenome.errors import RoleError, SpecError
 from fedgenome.query import PARTIES
 from fedgenome.secure import frames, ring
 from fedgenome.secure.handles import Handle
-from fedgenome.secure.parties import Parties, _words
+from fedgenome.secure.parties import DEALER, Parties, _words
 from fedgenome.secure.party import IDENTITY
 from tests.secure.trio import (
     NOISE,
@@ -37,6 +37,15 @@ from tests.secure.trio import (
 )
 
 pytestmark = pytest.mark.timeout(180)
+
+
+def test_folder_with_a_key_that_others_may_read_starts_no_dealer(tmp_path):
+    (tmp_path / DEALER).mkdir()
+    (tmp_path / DEALER / IDENTITY).touch(0o644)
+    with Parties((), None, 1.0) as parties:
+        with pytest.raises(SpecError, match="only its owner can use"):
+            parties.keep(tmp_path, dealer=True)
+        assert parties._dealer is None
 
 
 def test_silent_party_is_named(trio, steps):

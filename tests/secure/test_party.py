@@ -458,3 +458,10 @@ def test_passing_through_crypten_holds_a_block_at_a_time():
 def test_importing_a_party_loads_no_torch():
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("name", ["run", "method"])
+def test_query_of_a_name_too_long_to_be_kept_is_refused(a_party, name):
+    one, long = a_party(), "r" * 256
+    assert pinned(one, run=long if name == "run" else "r").kind is frames.Kind.OK
+    assert code_of(tell(one, Kind.BEGIN, query=a_query().header() | {name: long})) == "malformed"
