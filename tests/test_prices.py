@@ -26,7 +26,7 @@ def spec(**changes):
 
 def priced(**changes):
     prepared = prepare.prepare(spec(**changes), np.random.default_rng(1))
-    return prepared, prices.prices(prepared, np.random.default_rng(2))
+    return prepared, prices.prices(prepared)
 
 
 @pytest.fixture(scope="module")
