@@ -38,7 +38,7 @@ class EngineSpec(Strict):
 class ReleaseSpec(Strict):
     """What is generated from the trained models."""
 
-    generator: Name | None = Field(default=None, description="method that makes synthetic.h5ad; default: the first that generates")
+    generator: Name | None = Field(default=None, description="makes synthetic.h5ad; default: the first method that can")
     rows: int = Field(default=1000, ge=1, le=10_000_000, description="synthetic rows; a public number")
     why_epsilon: str = Field(default="", description="justification of ε for the card")
 
