@@ -3,22 +3,43 @@
 from dataclasses import replace
 
 from fedgenome import console
-from fedgenome.prepare import Part, Prices
+from fedgenome.prices import Part, Prices
 
 PART = Part(
-    method="cvae", queries=105, noise_multiplier=1.42, sampling=0.2, elements=4738, bits=32, site_bytes=2_381_295
+    method="cvae",
+    kind="gaussian",
+    queries=105,
+    asked=100,
+    steps=1,
+    epsilon=9.99502,
+    noise_multiplier=1.42,
+    deviation=1.43,
+    bound=1.0,
+    sampling=0.2,
+    elements=4738,
+    bits=32,
+    site_bytes=2_381_295,
+    seconds=11.0,
 )
 PRICES = Prices(
     study="trial",
+    seeded=False,
     trust="distributed",
     unit="donor",
+    adjacency="add or remove one donor",
+    protects="noise once, inside the secure sum",
+    warnings=(),
     sites=5,
     epsilon=9.99502,
     delta=1e-4,
+    reserves=(10.0, 1e-4),
     colluders=1,
     epsilon_colluding=17.03425,
     by_method={"cvae": 9.99502},
     parts=(PART, replace(PART, site_bytes=3767)),
+    site_bytes=2_385_062,
+    seconds=15.0,
+    accounts={},
 )
 
 
