@@ -28,6 +28,7 @@ SECURE_OFF = "secure aggregation off: the coordinator saw every site's vector in
 DEALT = "in select the dealer plus any one party learns everything: it is a fourth operator who colludes with nobody"
 NOISED_AT_HOME = "secure aggregation off: the coordinator saw every site's vector, noised at home"
 SIGNED = "keys and answers are signed and given once only: it can spoil or stop a run, not look inside a sum"
+_MULTIPLIED = "ε is multiplied by their number, and δ by more"
 _LIBRARIES = ("fedgenome", "numpy", "torch", "crypten", "cryptography", "dp-accounting", "flwr", "safetensors", "h5py")
 
 
@@ -268,14 +269,12 @@ def _composition(facts: Facts) -> dict[str, Any]:
     texts |= {
         "retry_reserve": facts.study.privacy.retries,
         "arithmetic": "noise on integers (discrete Gaussian, AES-256-CTR); rounding is part of the sensitivity",
-        "sampling": "Poisson by donor, with coins that only the site knows",
+        "sampling": _sampling(facts),
     }
     if facts.study.privacy.trust == "local":
         texts["sites"] = (
             "every site has the same plan and rates; a donor is at one site, so the whole costs what a site's part does"
         )
-    if facts.study.privacy.trust == "site":
-        texts["sampling"] = "none: every site takes part in every query"
     if not facts.claims:
         return texts
     return texts | {
@@ -289,6 +288,13 @@ def _composition(facts: Facts) -> dict[str, Any]:
     }
 
 
+def _sampling(facts: Facts) -> str:
+    unit = trust.unit(facts.study)
+    if all(m.sampling == 1 for m in facts.plan.mechanisms):
+        return f"none: every {unit} takes part in every query"
+    return f"Poisson by {unit}, with coins that " + ("only the site knows" if facts.claims else "follow from the seed")
+
+
 def _actors(facts: Facts) -> list[dict[str, str]]:
     """Who takes part, for what each is trusted, and why."""
     t, private = facts.study.privacy.colluders, facts.study.privacy.trust != "none"
@@ -300,21 +306,14 @@ def _actors(facts: Facts) -> list[dict[str, str]]:
         collude = (
             f"at most {t} of {PARTIES} may collude: each adds its own noise, and the rest is enough without theirs"
         )
-        if local or not private:
-            collude = "one honest party of three hides single sites" + "; none is needed for ε" * local
+        if local or not facts.claims:
+            collude = "one honest party of three hides single sites" + "; none is needed for ε" * facts.claims
         rows += [
             ("party", "to follow the protocol", collude),
             *([("dealer", "to collude with nobody", DEALT)] if facts.plan.selects else []),
             ("network", "with nothing but delivery", "seeds travel sealed (HPKE), vectors encrypted (AES-GCM)"),
         ]
-    if private and facts.study.secure == "on":
-        rows.append(("coordinator", "for the result, not for privacy", f"sees noisy sums only; {SIGNED}"))
-    elif private:
-        seen = "sees every site's vector, each noised at home in full"
-        rows.append(("coordinator", "for the result, not for privacy", seen))
-    else:
-        seen = "every exact sum" if facts.study.secure == "on" else "every site's exact vector"
-        rows.append(("coordinator", "fully", f"sees {seen}; crafted weights could single out one person"))
+    rows.append(("coordinator", *_coordinator(facts)))
     if facts.claims:
         rows.append(("recipient", "with nothing", "ε holds against whoever reads the release, whatever else they know"))
     else:
@@ -323,11 +322,24 @@ def _actors(facts: Facts) -> list[dict[str, str]]:
     return [{"actor": actor, "trusted": trusted, "why": why} for actor, trusted, why in rows]
 
 
+def _coordinator(facts: Facts) -> tuple[str, str]:
+    """Return with what the coordinator is trusted, and why."""
+    summed, noised = facts.study.secure == "on", facts.study.privacy.trust != "none"
+    if facts.claims:
+        seen = f"sees noisy sums only; {SIGNED}" if summed else "sees every site's vector, each noised at home in full"
+        return "for the result, not for privacy", seen
+    exact = "and can take its noise off, which follows from the seed" if noised else "without noise"
+    what = "sum" if summed else "site's vector"
+    return "fully", f"sees every {what} {exact}; crafted weights could single out one person"
+
+
 def _not_covered(facts: Facts) -> list[tuple[str, str, str]]:
     """(what, covered: no | not assessed, why)."""
+    summed = facts.study.secure == "on"
+    sent = "a sum hides who sent what, not who sent" if summed else "every site sends under its own name"
     rows = [
         ("names of sites, public caps, genes, labels and ranges", "no", "declared public by the operator"),
-        ("which sites took part, and when they answered", "no", "a sum hides who sent what, not who sent"),
+        ("which sites took part, and when they answered", "no", sent),
         ("what is true of the population", "no", "that is what the release is for"),
         ("how long answers took", "not assessed", "answers do not yet leave on a fixed schedule"),
         ("choice of hyper-parameters", "not assessed", "see tuning, under composition"),
@@ -351,13 +363,13 @@ def _not_covered_by(facts: Facts) -> list[tuple[str, str, str]]:
         return [
             ("the presence of a site", "no", "ε is about a site's data: that it took part is not hidden"),
             (f"a single {unit}", "no", f"no ε for a {unit} is stated; other data of a site are two replacements away"),
-            ("a person at several sites", "no", "ε is multiplied by their number"),
+            ("a person at several sites", "no", _MULTIPLIED),
             opened,
         ]
     own = ("the own site", "no", "it holds its donors' data, and adds the noise that hides them")
     return [
         ("relatives", "no", f"the unit is one {unit}; a relative's data stay in when that one is removed"),
-        (f"one person behind several {unit}s or at several sites", "no", "ε is multiplied by their number"),
+        (f"one person behind several {unit}s or at several sites", "no", _MULTIPLIED),
         own if model == "local" else opened,
     ]
 
@@ -373,7 +385,7 @@ def _risk(facts: Facts) -> dict[str, Any]:
         "gate_reads_people": facts.gate_reads_people,
         "audit": f"internal: it {reads}" if facts.gate_reads_people else "computed from public values only",
         "assessed": {
-            "membership": "yes" if facts.audited else "not assessed",
+            "membership": "yes, by rows of every method that generates" if facts.audited else "not assessed",
             "attribute": "not assessed",
             "extraction": "not assessed",
         },

@@ -107,15 +107,16 @@ def _epsilon_lines(prices: Prices) -> list[str]:
 def _guarantee(prices: Prices) -> list[str]:
     if prices.epsilon is None or prices.epsilon_colluding is None:
         return ["No ε: trust model 'none' protects nobody."]
+    seeded = ["No ε: a seeded run is a simulation, whose noise anybody can take off. Without its seed:"] * prices.seeded
     parts = ", ".join(f"{method} alone {epsilon_text(epsilon)}" for method, epsilon in prices.by_method.items())
     line = (
         f"ε = {epsilon_text(prices.epsilon)} at δ = {prices.delta:g} for {_neighbours(prices.unit)}, "
         f"retries included ({parts})."
     )
     if prices.trust == "local":
-        return [line, "Holds whichever parties collude: each site adds all of its noise at home."]
+        return [*seeded, line, "Holds whichever parties collude: each site adds all of its noise at home."]
     two = epsilon_text(prices.epsilon_colluding)
-    return [line, f"Holds with up to {prices.colluders} colluding parties; with two colluding, ε = {two}."]
+    return [*seeded, line, f"Holds with up to {prices.colluders} colluding parties; with two colluding, ε = {two}."]
 
 
 def _cost_lines(prices: Prices) -> list[str]:

@@ -38,7 +38,7 @@ class EngineSpec(Strict):
 class ReleaseSpec(Strict):
     """What is generated from the trained models."""
 
-    generator: Name | None = Field(default=None, description="method that makes synthetic.h5ad; default: the first")
+    generator: Name | None = Field(default=None, description="makes synthetic.h5ad; default: the first method that can")
     rows: int = Field(default=1000, ge=1, le=10_000_000, description="synthetic rows; a public number")
     why_epsilon: str = Field(default="", description="justification of ε for the card")
 
@@ -73,11 +73,6 @@ class Experiment(Strict):
             limit = 1 / (10 * self.caps.donors_bound)
             raise ValueError(f"privacy.delta: expected at most 1 / (10 · donors_bound) = {limit:.3g}")
         return self
-
-    @property
-    def generator(self) -> str:
-        """Label of the method that makes the synthetic data."""
-        return self.release.generator or self.methods[0].label
 
 
 def load(path: Path) -> Experiment:

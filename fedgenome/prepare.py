@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,23 +103,27 @@ def _decide(study: Study, methods: Mapping[str, Method]) -> _Decided:
     )
 
 
-def _queries(method: Method, base: tuple[Mechanism, ...], where: TrustModel) -> int:
+def _queries(method: Method, base: Sequence[Mechanism], where: TrustModel) -> int:
     """Return how many queries ``method`` asks for its part of ``base``: one may answer for several of its steps."""
-    own = Plan(mechanisms=tuple(m for m in base if m.scope == method.name))
-    steps = {q.mechanism.form: q.mechanism.count for q in walk(method, own, where) if q.mechanism is not None}
-    return sum(own.allowed(form) // count for form, count in steps.items())
+    own = [m for m in base if m.scope == method.name]
+    return sum(m.count // steps(question) for m, question in walk(method, own, where))
 
 
-def walk(method: Method, plan: Plan, where: TrustModel) -> Iterator[Question]:
-    """Yield the first question of each form that ``plan`` holds (the very first without a plan), on zero sums."""
-    wanted: set[Mechanism | None] = {m.form for m in plan.mechanisms} or {None}
+def steps(question: Question) -> int:
+    """Return as how many of the plan's queries ``question`` is charged."""
+    return question.mechanism.count if question.mechanism else 1
+
+
+def walk(method: Method, planned: Sequence[Mechanism], where: TrustModel) -> Iterator[tuple[Mechanism, Question]]:
+    """Yield each of the ``planned`` mechanisms with the first question that it protects, on zero sums."""
+    wanted = list(planned)
     state = method.start(np.random.default_rng(0))  # what is priced does not depend on the starting weights
     while wanted and (asked := method.ask(state)) is not None:
         question = trust.asked(asked, where)
         form = question.mechanism.form if question.mechanism else None
-        if form in wanted:
-            yield question
-            wanted.discard(form)
+        if (mechanism := next((m for m in wanted if m.form == form), None)) is not None:
+            wanted.remove(mechanism)
+            yield mechanism, question
         sums = question.reduce == "sum"
         reply = np.zeros(question.reply_length) if sums else np.arange(question.reply_length)
         state = method.learn(state, question, reply)

@@ -17,7 +17,7 @@ from fedgenome.errors import BudgetRefused
 from fedgenome.federation import home
 from fedgenome.methods import registry
 from fedgenome.methods.base import DonorStreams, Method
-from fedgenome.prepare import Prepared, walk
+from fedgenome.prepare import Prepared, steps, walk
 from fedgenome.privacy import accounting
 from fedgenome.privacy.books import Budget, Cost, total
 from fedgenome.privacy.coins import DonorNormals
@@ -88,14 +88,15 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What a run would cost.
+    """What a run would cost: internal, as its times are measured on real rows.
 
     Attributes:
+        seeded: The run would be a simulation, which claims no ε and reserves none; prices are those without the seed.
         unit: What ε is about: donor, row or site; ``adjacency`` says it in full.
         protects: Whom from whom, in one line.
         warnings: What an operator should hear before a run.
-        epsilon: ε of the whole plan at δ: what the card will print.
-        reserves: (ε, δ) that every site's ledger will hold and spend: the Study's, at least ``epsilon``.
+        epsilon: ε of the whole plan at δ: what the card will print, unless the run is seeded.
+        reserves: (ε, δ) that every site's ledger will hold and spend: the Study's, at least ``epsilon``; None: nothing.
         by_method: ε of each method's part alone.
         site_bytes: Bytes that one site uploads.
         seconds: About how long the queries take, the parties' start included.
@@ -103,6 +104,7 @@ class Prices:
     """
 
     study: str
+    seeded: bool
     trust: str
     unit: str
     adjacency: str
@@ -134,9 +136,13 @@ def prices(prepared: Prepared) -> Prices:
     """Price what :func:`fedgenome.prepare.prepare` decided; one answer of each form is computed and timed."""
     study, privacy = prepared.study, prepared.study.privacy
     parts = tuple(part for label in prepared.methods for part in _parts(prepared, label))
-    reserves = None if privacy.epsilon is None or privacy.delta is None else (privacy.epsilon, privacy.delta)
+    seeded = prepared.experiment.seed is not None
+    reserves: Cost | None = None
+    if privacy.epsilon is not None and privacy.delta is not None and not seeded:
+        reserves = privacy.epsilon, privacy.delta
     return Prices(
         study=study.name,
+        seeded=seeded,
         trust=privacy.trust,
         unit=trust.unit(study),
         adjacency=trust.adjacency(study),
@@ -157,45 +163,44 @@ def prices(prepared: Prepared) -> Prices:
 
 
 def _parts(prepared: Prepared, label: str) -> Iterator[Part]:
-    """Price each form of query of a method."""
-    method, base, plan = _planned(prepared, label)
-    held = Plan(mechanisms=base)
+    """Price each mechanism of a method."""
+    method, base = _planned(prepared, label)
     where = prepared.study.privacy.trust
-    for question in walk(method, held, "distributed" if where == "none" else where):
-        if (form := question.mechanism) is not None:  # always: even under trust none the twin has one
-            asked, queries = held.allowed(form) // form.count, plan.allowed(form) // form.count
-            yield _part(prepared, method, question, asked, queries)
+    for mechanism, question in walk(method, base, "distributed" if where == "none" else where):
+        yield _part(prepared, method, mechanism, question)
 
 
-def _planned(prepared: Prepared, label: str) -> tuple[Method, tuple[Mechanism, ...], Plan]:
-    """Return a method, what it asks, and the plan; under trust none those of its private twin, which asks as much."""
+def _planned(prepared: Prepared, label: str) -> tuple[Method, tuple[Mechanism, ...]]:
+    """Return a method and what it asks; under trust none those of its private twin, which asks as much."""
     base = tuple(m for m in prepared.base if m.scope == label)
     if base:
-        return prepared.methods[label], base, prepared.plan
+        return prepared.methods[label], base
     study = prepared.study
     (spec,) = (spec for spec in study.methods if spec.label == label)
     sites = len(study.roster)
     twin = registry.build(spec, study.schema_, study.donors_bound, True, trust="local", sites=sites).at(1.0)
-    return twin, twin.plan(1.0), Plan(mechanisms=twin.plan(1.0))
+    return twin, twin.plan(1.0)
 
 
-def _part(prepared: Prepared, method: Method, question: Question, asked: int, queries: int) -> Part:
-    study, steps = prepared.study, question.mechanism.count if question.mechanism else 1
+def _part(prepared: Prepared, method: Method, planned: Mechanism, question: Question) -> Part:
+    study, each = prepared.study, steps(question)
+    held = Plan.with_reserve((planned,), 0.0 if study.privacy.trust == "none" else study.privacy.retries)
+    asked = planned.count // each
     if study.privacy.trust == "none":
         question = replace(question, mechanism=None)
     mechanism, terms = question.mechanism, study.terms(prepared.plan)
     scale = choose_scale(question, terms)
     query = Query(question=question, study="", run="", method=method.name, step=0, attempt=0, scale=scale, terms=terms)
     own, sites, n = _seconds(prepared, query), len(study.roster), question.length
-    each = _QUERY + sites * (_SITE + own + _SITE_ELEMENT * n) + _PARTIES_ELEMENT * n
+    query_seconds = _QUERY + sites * (_SITE + own + _SITE_ELEMENT * n) + _PARTIES_ELEMENT * n
     sealed = study.secure == "on"
     return Part(
         method=method.name,
         kind=mechanism.kind if mechanism else "none",
-        queries=queries,
+        queries=held.mechanisms[0].count // each,
         asked=asked,
-        steps=steps,
-        epsilon=_alone(prepared, mechanism, queries * steps),
+        steps=each,
+        epsilon=_alone(prepared, held),
         noise_multiplier=mechanism.level if mechanism and mechanism.kind == "gaussian" else None,
         deviation=(query.sigma_home * math.sqrt(sites) or query.sigma_ring) / scale or None,
         bound=question.bound,
@@ -203,20 +208,19 @@ def _part(prepared: Prepared, method: Method, question: Question, asked: int, qu
         elements=n,
         bits=query.width,
         site_bytes=asked * (bundle.upload_bytes(query) if sealed else n * query.width // 8),
-        seconds=asked * each,
+        seconds=asked * query_seconds,
     )
 
 
-def _alone(prepared: Prepared, mechanism: Mechanism | None, queries: int) -> float | None:
+def _alone(prepared: Prepared, held: Plan) -> float | None:
     privacy = prepared.study.privacy
-    if mechanism is None or privacy.epsilon is None or privacy.delta is None:
+    if privacy.epsilon is None or privacy.delta is None:
         return None
-    delta = accounting.usable(prepared.plan, privacy.epsilon, privacy.delta)
-    return accounting.epsilon(Plan(mechanisms=(replace(mechanism, count=queries),)), delta)
+    return accounting.epsilon(held, accounting.usable(prepared.plan, privacy.epsilon, privacy.delta))
 
 
 def _seconds(prepared: Prepared, query: Query) -> float:
-    """Time one answer of the largest site, on about as many donors as a sample holds."""
+    """Time one answer of the largest site, on about as many donors as a sample holds: for its operator's eyes."""
     method, question = prepared.methods[query.method], query.question
     shard: Shard = max(prepared.split.sites.values(), key=lambda shard: len(shard.x))
     q = question.mechanism.sampling if question.mechanism else 1.0
@@ -237,8 +241,7 @@ def _accounts(prepared: Prepared, reserves: Cost | None) -> dict[str, Account]:
     if engine.ledgers is None and engine.budget_epsilon is None:
         return {}
     budget = Budget(epsilon=engine.budget_epsilon, delta=engine.budget_delta) if engine.budget_epsilon else None
-    cost = None if prepared.experiment.seed is not None else reserves
-    return {site: _account(engine.ledgers, site, budget, cost, prepared) for site in prepared.split.sites}
+    return {site: _account(engine.ledgers, site, budget, reserves, prepared) for site in prepared.split.sites}
 
 
 def _account(folder: Path | None, site: str, budget: Budget | None, cost: Cost | None, prepared: Prepared) -> Account:

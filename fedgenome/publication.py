@@ -37,6 +37,7 @@ class Done:
 
     Attributes:
         prepared: What was decided before; its Study is the one that was pinned.
+        generator: Label of the method that makes the synthetic data.
         seen: Method → queries answered → state, for the training curve.
         members: One record a donor in training.
         controls: One record a donor kept from it.
@@ -46,6 +47,7 @@ class Done:
     """
 
     prepared: Prepared
+    generator: str
     folder: RunFolder
     trained: Trained
     seen: Mapping[str, Mapping[int, State]]
@@ -148,13 +150,13 @@ def _write_candidate(
     done: Done, rows: Mapping[str, Rows], findings: Findings, ledger: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Write all that may leave, which holds nothing read off a person; return the final card."""
-    generator, verdict = done.prepared.experiment.generator, findings.verdict.public()
+    verdict = findings.verdict.public()
     final = release.write_candidate(
         done.folder.candidate,
         arrays=done.trained.arrays,
         card=card.build_card(_facts(done, audited=findings.audit is not None)),
         ledger=ledger,
-        synthetic={generator: rows[generator].released},
+        synthetic={done.generator: rows[done.generator].released},
         schema=done.prepared.study.schema_,
     )
     told = json.dumps(verdict, indent=1, ensure_ascii=False) + "\n"

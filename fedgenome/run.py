@@ -19,6 +19,7 @@ from fedgenome.audit import gate
 from fedgenome.audit.results import Audit, merge
 from fedgenome.audit.run import audit, enough
 from fedgenome.audit.targets import Records, people
+from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.folders import RunFolder
@@ -92,6 +93,7 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
     with _interruptible() as check, federate.parties(spec.seed, secure=spec.engine.secure == "on") as parties:
         with clock.step("prepare"):
             prepared = prepare.prepare(spec, root.stream("split").generator())
+        generator = generator_of(prepared)
         if spec.engine.ledgers is not None:
             folders.made(spec.engine.ledgers, "engine.ledgers")
         folder = folder or folders.create(out, spec.name, dump, run_id, deal)
@@ -101,6 +103,7 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
     prepared = replace(prepared, study=trained.study)
     done = Done(
         prepared=prepared,
+        generator=generator,
         folder=folder,
         trained=trained,
         seen=watch.seen,
@@ -119,6 +122,21 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
         useful = {label: _utility(done, made) for label, made in rows.items()}
     with clock.step("report"):
         return publish(done, rows, Findings(audit=audited, verdict=verdict, utility=useful))
+
+
+def generator_of(prepared: Prepared) -> str:
+    """Return the label of the method that makes the synthetic data: the one that is named, or the first that can.
+
+    Raises:
+        SpecError: the named method, or every method, generates nothing.
+    """
+    able = [label for label, method in prepared.methods.items() if isinstance(method, Generator)]
+    named = prepared.experiment.release.generator
+    if not able or (named is not None and named not in able):
+        which = f"one of {', '.join(able)}" if able else "such as marginals or cvae"
+        seen = named if named is not None else ", ".join(prepared.methods)
+        raise SpecError(f"release.generator: expected a method that generates rows ({which}), got {seen}")
+    return named or able[0]
 
 
 @contextlib.contextmanager
@@ -212,7 +230,7 @@ def _audits(done: Done, rows: Mapping[str, Rows]) -> Audit | None:
 def _audit(done: Done, label: str, made: Rows) -> Audit:
     """Attack a method's rows: the released table where it makes that, and what more its model would draw."""
     schema = done.prepared.study.schema_
-    table = made.released if label == done.prepared.experiment.generator else made.drawn
+    table = made.released if label == done.generator else made.drawn
     return audit(
         members=done.members,
         controls=done.controls,

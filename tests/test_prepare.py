@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedgenome import experiment, prepare
+from fedgenome import experiment, prepare, run
 from fedgenome.console import table
 from fedgenome.errors import SpecError
+from fedgenome.prices import prices
+from fedgenome.study import MethodSpec
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -29,7 +31,7 @@ def test_local_is_calibrated_to_epsilon_with_all_noise_at_home_whoever_colludes(
     assert 9.9 < found.epsilon <= 10 and found.epsilon_colluding == found.epsilon
     assert {m.where for m in found.plan.mechanisms} == {"home"}
     assert found.queries == {"marginals": 1, "cvae": 51}
-    assert [(p.queries, p.steps) for p in prepare.prices(found).parts] == [(1, 1), (1, 1), (52, 2)]  # reserve: 5 of 105
+    assert [(p.queries, p.steps) for p in prices(found).parts] == [(1, 1), (1, 1), (52, 2)]  # reserve: 5 of 105
 
 
 def test_local_prices_steps_as_the_same_number_of_queries_of_the_parties():
@@ -47,7 +49,7 @@ def test_site_is_calibrated_without_sampling_and_dearer_if_two_collude():
 
 
 def test_table_says_whom_the_trust_model_protects_from_and_warns():
-    site, local = (table(prepare.prices(prepared(kind="cvae", trust=trust))) for trust in ("site", "local"))
+    site, local = (table(prices(prepared(kind="cvae", trust=trust))) for trust in ("site", "local"))
     assert "all data of one site replaced by none" in site and "Warning: trust 'site' with 5 sites" in " ".join(
         site.split()
     )
@@ -68,3 +70,36 @@ def test_table_says_whom_the_trust_model_protects_from_and_warns():
 def test_a_method_that_has_no_form_under_the_trust_model_is_refused_with_a_remedy(change, message):
     with pytest.raises(SpecError, match=message):
         prepared(**change)
+
+
+# ---- Who makes the synthetic rows --------------------------------------------------------------------------
+
+CVAE = MethodSpec(kind="cvae", options={"rounds": 2, "hidden": 4})
+LINEAR = MethodSpec(kind="linear", options={"rounds": 2})
+
+
+def with_methods(*methods, generator=None):
+    spec = experiment.load(EXPERIMENTS / "quickstart.toml")
+    release = spec.release.model_copy(update={"generator": generator})
+    changed = spec.model_copy(update={"methods": methods, "release": release})
+    return prepare.prepare(changed, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("named", "chosen"), [(None, "cvae"), ("again", "again")])
+def test_the_generator_is_the_one_named_or_the_first_method_that_generates(named, chosen):
+    found = with_methods(LINEAR, CVAE, CVAE.model_copy(update={"name": "again"}), generator=named)
+    assert run.generator_of(found) == chosen
+
+
+@pytest.mark.parametrize(
+    ("methods", "named", "message"),
+    [
+        ((LINEAR,), None, r"rows \(such as marginals or cvae\), got linear$"),
+        ((LINEAR, CVAE), "linear", r"rows \(one of cvae\), got linear$"),
+    ],
+)
+def test_what_generates_nothing_is_no_generator_and_is_priced_all_the_same(methods, named, message):
+    found = with_methods(*methods, generator=named)
+    with pytest.raises(SpecError, match=r"^release\.generator: expected a method that generates " + message):
+        run.generator_of(found)
+    assert prices(found).parts[0].method == "linear"

@@ -26,7 +26,7 @@ def spec(**changes):
 
 def priced(**changes):
     prepared = prepare.prepare(spec(**changes), np.random.default_rng(1))
-    return prepared, prices.prices(prepared, np.random.default_rng(2))
+    return prepared, prices.prices(prepared)
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +84,34 @@ def test_table_shows_each_form_the_whole_and_that_nothing_is_kept(small):
     for text in (f"ε = {told.epsilon:.3f} at δ = 0.0001", "two colluding", "No ledger is kept over runs", "+1"):
         assert text in shown
     assert all(f"{part.epsilon:.4g}" in shown and f"{part.deviation:.4g}" in shown for part in told.parts)
+
+
+def test_seeded_run_is_priced_as_without_its_seed_and_says_that_it_claims_nothing(tmp_path):
+    _, told = priced(seed=7, engine={"ledgers": tmp_path, "budget_epsilon": 12.0})
+    assert told.seeded and told.reserves is None and told.accounts["site-1"].after == (12.0, 1e-2)
+    shown = console.table(told)
+    assert "No ε: a seeded run is a simulation" in shown and "ledger would hold" not in shown
+
+
+@pytest.mark.parametrize(("trust", "steps"), [("distributed", None), ("local", 2)])
+def test_label_counts_of_the_rounds_own_form_are_priced_apart(trust, steps):
+    options = {"rounds": 20, "sampling": 1.0, "labels_noise": 1.0, "hidden": 4, "local_steps": steps}
+    privacy = {"trust": trust, "epsilon": 10.0, "delta": 1e-4}
+    prepared, told = priced(methods=[{"kind": "cvae", "options": options}], privacy=privacy, release={})
+    assert [(part.asked, part.elements) for part in told.parts] == [(1, 10), (20, told.parts[1].elements)]
+    assert prepared.queries == {"cvae": 21}
+
+
+def test_reserve_of_less_than_a_query_is_priced_as_it_is_held():
+    options = {"rounds": 20, "sampling": 0.2, "hidden": 4, "local_steps": 6}
+    privacy = {"trust": "local", "epsilon": 10.0, "delta": 1e-4, "retries": 0.04}
+    prepared, told = priced(methods=[{"kind": "cvae", "options": options}], privacy=privacy, release={})
+    delta = accounting.usable(prepared.plan, 10.0, 1e-4)
+    assert told.parts[1].queries == 20 and prepared.plan.mechanisms[1].count == 124
+    assert told.parts[1].epsilon == accounting.epsilon(Plan(mechanisms=prepared.plan.mechanisms[1:]), delta)
+
+
+def test_learned_clip_norm_is_priced_at_the_middle_of_the_norms():
+    options = {"rounds": 20, "sampling": 0.2, "hidden": 4, "clip": 3.0, "clip_quantile": 0.5}
+    _, told = priced(methods=[{"kind": "cvae", "options": options}], release={})
+    assert [part.bound for part in told.parts if part.asked == 20] == [3.0]

@@ -34,6 +34,7 @@ def done(prepared, tmp_path):
     arrays = {"marginals": method.release(method.learn(state, question, np.zeros(question.reply_length)))}
     return Done(
         prepared=prepared,
+        generator="marginals",
         folder=folders.create(tmp_path, "quickstart", {}, "run", "00" * 32),
         trained=Trained(study=prepared.study, arrays=arrays, queries={"marginals": 1}, uploaded=0),
         seen={},

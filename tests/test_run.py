@@ -187,6 +187,7 @@ def test_local_with_plain_sums_claims_epsilon_and_its_ledgers_count_local_steps(
         (("rounds = 100", "round = 60"), "round"),
         (('kind = "cvae"', 'kind = "vae"'), "cvae"),
         (("epsilon = 10.0", "epsilom = 10.0"), "did you mean 'epsilon'"),
+        (('kind = "marginals"', 'name = "marginals"\nkind = "linear"'), "release.generator: expected a method"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, change, message):

@@ -29,7 +29,7 @@ from fedgenome.study import MethodSpec, Schema, Strict
 
 _MOMENTS = 0.9, 0.999  # Adam's decay of gradient and squared gradient
 _SMALL = 1e-8
-_MOST_ROWS = 64  # rows of one donor that take part in a gradient; its further rows are left out
+MOST_ROWS = 64  # rows of one donor that take part in a gradient; its further rows are left out
 _CHUNK = 1 << 14  # rows decoded at a time
 
 
@@ -178,7 +178,7 @@ class FedSgd:
         require(fits, f"a payload of {self.parameters} float32 weights", names=names, shape=weights.shape)
         cvae.load_flat(self.model, weights)
         rank = ranks(sample.donor)
-        kept = np.flatnonzero(rank < _MOST_ROWS)
+        kept = np.flatnonzero(rank < MOST_ROWS)
         x = self._scaled(sample.x[kept])
         inputs = x, self._onehot(sample)[kept], self._draws(sample, rank, rng)[kept]
         mask = sample.mask[kept] & np.isfinite(x).all(1) & (sample.label[kept] < len(self.schema.labels))
@@ -205,7 +205,7 @@ class FedSgd:
     def _draws(self, sample: Shard, rank: Array, rng: DonorStreams) -> npt.NDArray[np.float32]:
         """Return one latent draw a slot, (slots, latent), from its donor's stream at the slot's rank."""
         latent = self.options.latent
-        most = np.minimum(np.bincount(sample.donor, minlength=sample.n_donors), _MOST_ROWS)
+        most = np.minimum(np.bincount(sample.donor, minlength=sample.n_donors), MOST_ROWS)
         draws = np.zeros((len(rank), latent), np.float32)
         for rows in np.unique(most[most > 0]):  # donors of equally many rows together: no padding to the largest
             owners = np.flatnonzero(most == rows)

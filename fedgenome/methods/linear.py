@@ -23,6 +23,7 @@ from torch.nn import functional
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
+from fedgenome.methods.fedsgd import MOST_ROWS, ranks
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import Inputs, sum_gradients
 from fedgenome.query import Array, Mechanism, Question, State
@@ -152,8 +153,8 @@ class Linear:
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
         """Return Σ [row − middle, a count] (no payload), or the clipped gradient sum at the payload's weights.
 
-        A donor with several rows counts with their mean; a row with NaN counts as zeros, one of a label
-        that the schema does not have has no gradient.
+        A donor with several rows counts with their mean, or that of the first 64 rows' gradients; a row with NaN
+        counts as zeros, one of a label that the schema does not have has no gradient.
         """
         genes, labels = len(self.schema.genes), len(self.schema.labels)
         require(sample.x.shape[1] == genes, f"a shard of the schema's {genes} genes", genes=sample.x.shape[1])
@@ -163,12 +164,13 @@ class Linear:
         expected = {"centre": (genes,), "weights": (labels, genes)}
         require(shapes == expected, f"a payload of shapes {expected}", shapes=shapes)
         self._load(question.payload["weights"])
-        clean = np.asarray(np.isfinite(sample.x).all(1))
-        x = _unit(np.where(clean[:, None], sample.x, 0) - question.payload["centre"])
-        mask = sample.mask & clean & (sample.label < labels)
-        inputs = torch.from_numpy(x), torch.from_numpy(np.array(sample.label))
-        donor = torch.from_numpy(np.array(sample.donor))
-        return sum_gradients(self.model, _loss, inputs, donor, torch.from_numpy(mask), question.bound)
+        kept = np.flatnonzero(ranks(sample.donor) < MOST_ROWS)
+        x, label, donor = sample.x[kept], sample.label[kept], sample.donor[kept]
+        clean = np.asarray(np.isfinite(x).all(1))
+        inputs = _unit(np.where(clean[:, None], x, 0) - question.payload["centre"]), label
+        mask = torch.from_numpy(sample.mask[kept] & clean & (label < labels))
+        tensors = tuple(torch.from_numpy(array) for array in inputs)
+        return sum_gradients(self.model, _loss, tensors, torch.from_numpy(donor), mask, question.bound)
 
     def _about_middle(self, x: Array) -> npt.NDArray[np.float64]:
         """Return [row − middle, shortened to the radius, a count], (rows, genes + 1); zeros for a row with NaN.

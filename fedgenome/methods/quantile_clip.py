@@ -60,8 +60,13 @@ class QuantileClip:
         return sum_rows(votes, everyone, here, question.bound)
 
     def learn(self, total: Array) -> dict[str, Array]:
-        """Return the smallest public norm below which the noisy share of donors is at least the quantile."""
+        """Return the smallest public norm below which the noisy share of donors is at least the quantile.
+
+        The middle one if there are no votes at all.
+        """
         votes = np.maximum(total, 0)
+        if not votes.any():
+            return self.untaught()
         below = np.cumsum(votes) >= self.quantile * votes.sum()
         return {"norm": np.array(self.norms[int(np.argmax(below))])}
 

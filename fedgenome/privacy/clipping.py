@@ -31,21 +31,24 @@ class ClippedSum:
         value: (length,) float64, read-only. The number of donors in it is kept nowhere.
         bound: Bound of one donor: C in L2, or Δs for every score.
         norm: ``l2``; ``max`` for scores within ±Δs, or ``positive`` for scores from 0 to Δs.
+        precision: Arithmetic in which donors were added; ``float32`` unless it is known to be better.
     """
 
     value: Array
     bound: float
     token: InitVar[object]
     norm: Literal["l2", "max", "positive"] = "l2"
+    precision: Literal["float64", "float32"] = "float32"
 
     def __post_init__(self, token: object) -> None:
         require(token is _TOKEN, "a ClippedSum built by sum_rows, sum_scores or sum_gradients")
         self.value.setflags(write=False)
 
     def suits(self, question: Question) -> bool:
-        """Whether it is clipped as ``question`` asks, and as long."""
+        """Whether it is clipped as ``question`` asks, as long, and added no worse than ``question`` pays for."""
         norms = ("l2",) if question.reduce == "sum" else ("positive",) if question.monotone else ("max", "positive")
-        return self.bound == question.bound and self.norm in norms and self.value.shape == (question.length,)
+        paid = question.precision in ("float32", self.precision)  # float32 is the dearer of both
+        return self.bound == question.bound and self.norm in norms and self.value.shape == (question.length,) and paid
 
 
 def sum_rows(rows: Array, donor: Array, mask: Array, bound: float) -> ClippedSum:
@@ -71,7 +74,7 @@ def sum_rows(rows: Array, donor: Array, mask: Array, bound: float) -> ClippedSum
         means = _means(rows[slots], mask[slots], starts)
         norms = np.sqrt(np.einsum("ij,ij->i", means, means))
         total += (bound * _MARGIN / np.maximum(norms, bound * _MARGIN)) @ means
-    return ClippedSum(value=total, bound=bound, token=_TOKEN)
+    return ClippedSum(value=total, bound=bound, token=_TOKEN, precision="float64")
 
 
 def sum_scores(rows: Array, donor: Array, mask: Array, bound: float, *, monotone: bool = False) -> ClippedSum:
@@ -97,7 +100,8 @@ def sum_scores(rows: Array, donor: Array, mask: Array, bound: float, *, monotone
     for slots, starts in _donor_chunks(donor, max(1, _CHUNK // max(1, rows.shape[1]))):
         scores = np.clip(_means(rows[slots], mask[slots], starts), 0.0 if monotone else -bound, bound)
         total += np.rint(scores * scale).sum(axis=0)
-    return ClippedSum(value=total / scale, bound=bound, token=_TOKEN, norm="positive" if monotone else "max")
+    norm: Literal["max", "positive"] = "positive" if monotone else "max"
+    return ClippedSum(value=total / scale, bound=bound, token=_TOKEN, norm=norm, precision="float64")
 
 
 def check_slots(slots: int, donor: tuple[int, ...], mask: tuple[int, ...], bound: float) -> None:

@@ -78,7 +78,7 @@ def _delta(guarantee: Mapping[str, Any]) -> str:
 def _unit(guarantee: Mapping[str, Any]) -> str:
     note = f" The data: {guarantee['unit_note']}." if guarantee["unit_note"] else ""
     word = guarantee["unit"].split(" ")[0]
-    return f"Protected unit: {guarantee['unit']}. A person behind k {word}s has k times the ε.{note}"
+    return f"Protected unit: {guarantee['unit']}. Behind k {word}s of one person: k times the ε, and more δ.{note}"
 
 
 def _colluders(card: Mapping[str, Any]) -> str:

@@ -68,6 +68,8 @@ SHARDS: dict[str, Shard] = {
     "one row a donor": shard([1] * 12),
     "several rows a donor": shard([1, 5, 2, 1, 3, 1, 0, 4]),
     "NaN and infinity": _with_nan(shard([1, 1, 2, 1, 3, 1])),
+    "more rows than a gradient reads": shard([70, 1, 2]),
+    "a label that the schema does not have": replace(shard([1] * 6), label=np.array([0, 1, 7, 2, 3, 0])),
     "one class": replace(shard([1] * 6), label=np.ones(6, np.int64)),
     "one donor": shard([1]),
     "an outlier": _outlier(shard([1] * 12)),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedgenome.federation.wire import BUNDLE
+from fedgenome.methods import registry
 from fedgenome.query import Mechanism
 from fedgenome.secure import bundle
 from fedgenome.secure.identity import Identity
@@ -141,3 +142,20 @@ def test_nothing_leaves_that_could_not_be_kept(agent, tmp_path, monkeypatch):
         site = joined(agent, once=once)
         monkeypatch.setattr("os.fdatasync", lambda file: full() if file == once._file else None)
         assert code_of(ask(site, query_of(STUDY))) == "invalid"
+
+
+def gradient_query(study, precision):
+    """Return the first gradient question of a study of one cvae, with this precision."""
+    method = registry.build_all(study)["cvae"].at(8.0)
+    question = method.ask(method.start(np.random.default_rng(0)) | {"step": np.array(1)})
+    fields = ("payload", "length", "reply_length", "bound", "mechanism")
+    same = {name: getattr(question, name) for name in fields}
+    return query_of(study, step=1, noise=8.0, precision=precision, **same)
+
+
+@pytest.mark.parametrize(("precision", "code"), [("float64", "bound"), ("float32", None)])
+def test_float32_sum_is_not_passed_off_as_a_better_one_that_costs_less(agent, precision, code):
+    study = make_study(kind="cvae")
+    site = agent(study)
+    assert join(site, study, make_plan(study, 8.0)).refusal is None
+    assert code_of(ask(site, gradient_query(study, precision))) == code
