@@ -161,9 +161,9 @@ def _record(folder):
     def noted_reveal(self, sites):
         query = self._query
         note("revealing", query, sites=sorted(sites))
-        shares = reveal(self, sites)
-        note("opened", query, sites=sorted(sites), words=sum(shares).tolist())
-        return shares
+        total = reveal(self, sites)
+        note("opened", query, sites=sorted(sites), words=total.tolist())
+        return total
 
     def noted_add(self, query, site, answer, total):
         sent = b"".join(array.tobytes() for _, array in sorted(answer.arrays.items()))
@@ -202,7 +202,7 @@ def _begin(request):
 
 
 def _main():
-    crypten_runtime._load()
+    crypten_runtime.load()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a role ended: it tells, or it was killed
     for line in sys.stdin:
         sys.stdout.write(f"{_begin(json.loads(line))}\n")

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from fedgenome.privacy import replay
 from fedgenome.privacy.ledger import Ledger
 from fedgenome.secure.once import Once
 from fedgenome.secure.party import ANSWERS
@@ -44,16 +45,23 @@ def test_a_state_that_learnt_from_another_sum_is_found(play):
     assert not checks.sums_are_exact(play)
 
 
+def reopen(play, lines):
+    """Take the last ``lines`` off north's ledger, the run's close first; return its path."""
+    path = play.folder / "sites" / "north" / "ledger.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-lines]))
+    return path
+
+
 def test_a_charge_for_nothing_is_found(play):
     assert checks.site_paid_once(play, "north")
-    with Ledger(play.folder / "sites" / "north" / "ledger.jsonl", "people of north") as ledger:
-        ledger.charge(RUN, ledger._runs[RUN].plan.mechanisms[0])
+    with Ledger(reopen(play, 1), "people of north") as ledger:
+        form = replay.verify(ledger.path).books.runs[RUN].plan.mechanisms[0]
+        ledger.charge(RUN, form)
     assert not checks.site_paid_once(play, "north")
 
 
 def test_an_answer_without_a_charge_is_found(play):
-    path = play.folder / "sites" / "north" / "ledger.jsonl"
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    reopen(play, 2)
     assert not checks.site_paid_once(play, "north")
 
 
