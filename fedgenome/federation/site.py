@@ -229,7 +229,7 @@ class SiteAgent:
         sample, draws = self._sample(query, moment)
         answer = run.methods[query.method].answer(question, sample, draws)
         if not answer.suits(question):
-            raise Refused("bound", "the method's answer is not clipped to the question's bound and length")
+            raise Refused("bound", "the method's answer has another bound, norm, length or precision than the question")
         words = ring.encode(answer.value, query.scale, query.width)
         home.add_noise(words, query, self._root, moment)
         return words

@@ -31,19 +31,23 @@ class ClippedSum:
         value: (length,) float64, read-only. The number of donors in it is kept nowhere.
         bound: Bound of one donor: C in L2, or Δs for every score.
         norm: ``l2``; ``max`` for scores within ±Δs, or ``positive`` for scores from 0 to Δs.
+        precision: Arithmetic in which donors were added.
     """
 
     value: Array
     bound: float
     token: InitVar[object]
     norm: Literal["l2", "max", "positive"] = "l2"
+    precision: Literal["float64", "float32"] = "float64"
 
     def __post_init__(self, token: object) -> None:
         require(token is _TOKEN, "a ClippedSum built by sum_rows, sum_scores or sum_gradients")
         self.value.setflags(write=False)
 
     def suits(self, question: Question) -> bool:
-        """Whether it is clipped as ``question`` asks, and as long."""
+        """Whether it is clipped as ``question`` asks, as long, and added in no coarser arithmetic than is charged."""
+        if self.precision == "float32" and question.precision == "float64":
+            return False
         norms = ("l2",) if question.reduce == "sum" else ("positive",) if question.monotone else ("max", "positive")
         return self.bound == question.bound and self.norm in norms and self.value.shape == (question.length,)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedgenome.federation.wire import BUNDLE
+from fedgenome.methods import registry
 from fedgenome.query import Mechanism
 from fedgenome.secure import bundle
 from fedgenome.secure.identity import Identity
@@ -141,3 +142,14 @@ def test_nothing_leaves_that_could_not_be_kept(agent, tmp_path, monkeypatch):
         site = joined(agent, once=once)
         monkeypatch.setattr("os.fdatasync", lambda file: full() if file == once._file else None)
         assert code_of(ask(site, query_of(STUDY))) == "invalid"
+
+
+@pytest.mark.parametrize(("precision", "code"), [("float32", None), ("float64", "bound")])
+def test_sum_added_in_float32_is_given_only_where_its_rounding_is_charged(agent, precision, code):
+    study = make_study(kind="cvae")
+    plan, (method,) = make_plan(study, 8.0), registry.build_all(study).values()
+    site, weights = agent(study), np.zeros(method.parameters, np.float32)
+    assert join(site, study, plan).refusal is None
+    asked = {"payload": {"weights": weights}, "length": weights.size, "reply_length": weights.size, "bound": 1.0}
+    query = query_of(study, noise=8.0, mechanism=plan.mechanisms[1].form, precision=precision, **asked)
+    assert code_of(ask(site, query)) == code
