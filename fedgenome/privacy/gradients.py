@@ -84,7 +84,7 @@ def sum_gradients(
                 _add_each(task, blocks, bound, totals)
                 break
             _add_clipped(page, block.donors, bound, totals)
-    return ClippedSum(value=flat.numpy(), bound=bound, token=_TOKEN)
+    return ClippedSum(value=flat.numpy(), bound=bound, token=_TOKEN, precision="float32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
