@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 from fedgenome.audit.gate import Policy
 from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.split import SplitSpec
-from fedgenome.errors import SpecError, did_you_mean
-from fedgenome.study import PLAIN, MethodSpec, Name, Privacy, Strict
+from fedgenome.errors import SpecError
+from fedgenome.study import PLAIN, MethodSpec, Name, Privacy, Strict, finding
 
 
 class Caps(Strict):
@@ -88,27 +88,4 @@ def load(path: Path) -> Experiment:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise SpecError(f"{path}: expected TOML, {fault}") from None
     except pydantic.ValidationError as fault:
-        raise SpecError(f"{path}: {_first(fault)}") from None
-
-
-def _first(fault: pydantic.ValidationError) -> str:
-    """Say one of pydantic's findings in one line: a misspelt key, with the nearest known one, or else the first."""
-    every = fault.errors()  # a misspelt key that must be there is also told as missing, which hides why
-    found = next((one for one in every if one["type"] == "extra_forbidden"), every[0])
-    where = ".".join(str(part) for part in found["loc"])
-    more = f" (and {fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
-    if found["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {_nearest(found['loc'])}{more}"
-    text = found["msg"].removeprefix("Value error, ")
-    seen = "" if found["type"] in ("missing", "value_error") else f", got {found['input']!r}"
-    return (f"{where}: " if where else "") + f"{text}{seen}{more}"
-
-
-def _nearest(loc: tuple[int | str, ...]) -> str:
-    model: type[pydantic.BaseModel] = Experiment
-    for part in loc[:-1]:
-        field = model.model_fields.get(str(part)) if isinstance(part, str) else None
-        inner = getattr(field, "annotation", None)
-        candidates = [inner, *getattr(inner, "__args__", ())]
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, pydantic.BaseModel)), model)
-    return did_you_mean(str(loc[-1]), model.model_fields, f"known keys are {', '.join(model.model_fields)}")
+        raise SpecError(f"{path}: {finding(fault, Experiment)}") from None

@@ -37,6 +37,7 @@ class Entry:
         plan: Hex digest of the plan.
         kind: What it claims: private, simulation or none.
         status: reserved, spent or closed.
+        unit: What its ε is about: donor, row or site.
         epsilon: What is held or spent for it; None where nothing is claimed. ``delta`` with it.
         spent: Whether a share may have left.
         priced: What the plan costs by our own pricing, at most ``epsilon``; None where nothing is claimed.
@@ -50,6 +51,7 @@ class Entry:
     plan: str
     kind: str
     status: str
+    unit: str
     epsilon: float | None
     delta: float | None
     spent: bool
@@ -149,6 +151,7 @@ def _entry(name: str, run: Run) -> Entry:
         plan=run.plan.digest,
         kind=run.kind,
         status=run.status,
+        unit=run.unit,
         epsilon=run.epsilon,
         delta=run.delta,
         spent=bool(run.used),
@@ -182,7 +185,11 @@ def state(statement: Statement) -> list[str]:
 
 
 def _lines(entry: Entry) -> list[str]:
-    claim = f"{_cost((entry.epsilon or 0.0, entry.delta or 0.0))}" if entry.kind == "private" else "no ε is claimed"
+    claim = (
+        f"{_cost((entry.epsilon or 0.0, entry.delta or 0.0))} a {entry.unit}"
+        if entry.kind == "private"
+        else "no ε is claimed"
+    )
     used = "" if entry.status != "closed" else ", spent" if entry.spent else ", nothing spent"
     lines = [
         f"run {entry.run}: {entry.kind}, {entry.status}{used}, {claim}",

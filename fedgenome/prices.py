@@ -19,7 +19,7 @@ from fedgenome.methods import registry
 from fedgenome.methods.base import DonorStreams, Method
 from fedgenome.prepare import Prepared, steps, walk
 from fedgenome.privacy import accounting
-from fedgenome.privacy.books import Budget, Cost, total
+from fedgenome.privacy.books import Books, Budget, Cost, Run, total
 from fedgenome.privacy.coins import DonorNormals
 from fedgenome.privacy.replay import verify
 from fedgenome.query import Mechanism, Query, Question, choose_scale
@@ -247,13 +247,15 @@ def _accounts(prepared: Prepared, reserves: Cost | None) -> dict[str, Account]:
 def _account(folder: Path | None, site: str, budget: Budget | None, cost: Cost | None, prepared: Prepared) -> Account:
     """Say what a site's ledger would answer to a reservation of ``cost``; None: nothing is claimed."""
     path = folder / site / "ledger.jsonl" if folder else None
-    reserved = verify(path).books.reserved() if path and path.exists() else (0.0, 0.0)
-    after = total([reserved, cost or (0.0, 0.0)])
-    if budget is None:
-        return Account(budget=None, reserved=reserved, after=None, refused="")
-    refused = "trust 'none' has no bounded cost" if prepared.study.privacy.trust == "none" else ""
+    books = verify(path).books if path and path.exists() else Books()
+    study, refused = prepared.study, ""
+    kind = "none" if study.privacy.trust == "none" else "private" if cost else "simulation"
+    epsilon, delta = cost or (None, None)
+    asked = Run(study=study.digest, plan=prepared.plan, kind=kind, epsilon=epsilon, delta=delta, unit=trust.unit(study))
     try:
-        budget.check(after)
+        books.check_reserve(asked, budget)
     except BudgetRefused as fault:
         refused = str(fault)
-    return Account(budget=(budget.epsilon, budget.delta), reserved=reserved, after=budget.left(after), refused=refused)
+    after = total([books.reserved(), asked.price])
+    most, left = ((budget.epsilon, budget.delta), budget.left(after)) if budget else (None, None)
+    return Account(budget=most, reserved=books.reserved(), after=left, refused=refused)

@@ -33,6 +33,7 @@ MICRO_BATCH = 16  # masked slots whose gradients are added in float32; across th
 BLOCK_TAIL = 1e-12  # chance that a Poisson sample exceeds the micro-batches charged for; goes into δ
 SIGMA_TAIL = 10.0  # opened sums lie within this many standard deviations (1.5e-23 a coordinate)
 _MOST_NAME = 255  # characters: sites and parties keep the names of what they answered
+MOST_ELEMENTS = 10_000_000  # numbers in the largest noised answer: δ pays for the sampler's error in so many
 _MIN_PARTY_SIGMA = 4.0  # ring units; below, a party's noise is refused
 _ROUNDING_OK = 0.02  # largest √n / (s·C): what rounding may cost of the sensitivity
 _ROUNDING_GOAL = 2.0**-10  # no finer scale is useful
@@ -107,6 +108,8 @@ class Question:
 
     def __post_init__(self) -> None:
         require(self.length >= 1, "length >= 1", length=self.length)
+        paid = self.mechanism is None or self.length <= MOST_ELEMENTS
+        require(paid, f"at most {MOST_ELEMENTS} numbers in a noised answer, as δ pays for", length=self.length)
         require(0 < self.bound < math.inf, "0 < bound < inf", bound=self.bound)
         for name, words in _WORDS.items():
             require(getattr(self, name) in words, f"{name} one of {words}", **{name: getattr(self, name)})

@@ -113,11 +113,17 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
         file=file,
         seconds=clock.seconds,
     )
+    return _conclude(done, clock)
+
+
+def _conclude(done: Done, clock: _Clock) -> Outcome:
+    """Generate, audit, evaluate, judge and write."""
+    policy = done.prepared.experiment.audit
     with clock.step("generate"):
         rows = _generate(done)
     with clock.step("audit"):
         audited = _audits(done, rows)
-        verdict = gate.judge(audited, spec.audit)
+        verdict = gate.judge(audited, policy)
     with clock.step("evaluate"):
         useful = {label: _utility(done, made) for label, made in rows.items()}
     with clock.step("report"):

@@ -70,7 +70,7 @@ def test_trust_none_is_priced_at_nothing_and_still_counts_queries_and_bytes():
 @pytest.mark.parametrize(("budget", "left", "refused"), [(15.0, 2.0, ""), (12.0, 0.0, "site-1: all plans together")])
 def test_what_remains_of_a_kept_budget_is_what_the_ledger_would_say(tmp_path, budget, left, refused):
     with Ledger(tmp_path / "site-1" / "ledger.jsonl", "account-1", Budget(epsilon=9.0, delta=1e-2)) as ledger:
-        ledger.reserve("earlier", "5" * 64, EARLIER, 3.0, 1e-5)
+        ledger.reserve("earlier", "5" * 64, EARLIER, 3.0, 1e-5, unit="row")
     _, told = priced(engine={"ledgers": tmp_path, "budget_epsilon": budget})
     assert told.accounts["site-1"].reserved == (3.0, 1e-5)
     assert told.accounts["site-1"].after == (left, pytest.approx(1e-2 - 1.1e-4))
@@ -115,3 +115,10 @@ def test_learned_clip_norm_is_priced_at_the_middle_of_the_norms():
     options = {"rounds": 20, "sampling": 0.2, "hidden": 4, "clip": 3.0, "clip_quantile": 0.5}
     _, told = priced(methods=[{"kind": "cvae", "options": options}], release={})
     assert [part.bound for part in told.parts if part.asked == 20] == [3.0]
+
+
+def test_plan_says_that_a_ledger_of_another_unit_would_refuse(tmp_path):
+    with Ledger(tmp_path / "site-1" / "ledger.jsonl", "account-1") as ledger:
+        ledger.reserve("earlier", "5" * 64, EARLIER, 3.0, 1e-5, unit="site")
+    _, told = priced(engine={"ledgers": tmp_path})
+    assert told.refused.startswith("site-1: the plans of this account are about one site, this one about one row")

@@ -128,9 +128,8 @@ class SiteAgent:
             raise Refused("malformed", "join: study, plan, run, keys") from None
         self._check(study, plan)
         publics = self._party_keys(study, plan, run, keys)
-        self._ledger.reserve(
-            run, study.digest, plan, study.privacy.epsilon, study.privacy.delta, kind=self._claim(study)
-        )
+        price = study.privacy.epsilon, study.privacy.delta
+        self._ledger.reserve(run, study.digest, plan, *price, kind=self._claim(study), unit=trust.unit(study))
         methods = registry.build_all(study)
         self._run = _Run(run=run, study=study, plan=plan, terms=study.terms(plan), methods=methods, publics=publics)
         return self._reply()

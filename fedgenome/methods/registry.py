@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import pydantic
 
-from fedgenome.errors import SpecError, did_you_mean, require
+from fedgenome.errors import SpecError, require
 from fedgenome.methods.base import Method, Placed
-from fedgenome.study import MethodSpec, Schema, Strict, Study, TrustModel
+from fedgenome.study import MethodSpec, Schema, Strict, Study, TrustModel, finding
 
 _Options = TypeVar("_Options", bound=Strict)
 _Build = Callable[[MethodSpec, Schema, int, bool], Method]
@@ -113,14 +113,4 @@ def _options(spec: MethodSpec, model: type[_Options]) -> _Options:
     try:
         return model.model_validate(spec.options)
     except pydantic.ValidationError as fault:
-        raise SpecError(f"methods.{spec.label}.options.{_first(fault, model)}") from None
-
-
-def _first(fault: pydantic.ValidationError, model: type[Strict]) -> str:
-    """Say the first finding in one line: field, rule, what was seen."""
-    found = fault.errors()[0]
-    where = ".".join(str(part) for part in found["loc"])
-    if found["type"] == "extra_forbidden":
-        hint = did_you_mean(where, model.model_fields, f"known options are {', '.join(model.model_fields)}")
-        return f"{where}: unknown option; {hint}"
-    return f"{where}: {found['msg']}, got {found['input']!r}"
+        raise SpecError(f"methods.{spec.label}.options.{finding(fault, model, 'option')}") from None

@@ -17,13 +17,12 @@ from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDp
 from dp_accounting.pld import PLDAccountant
 
 from fedgenome.errors import SpecError, require
-from fedgenome.query import BLOCK_TAIL, PARTIES, Mechanism
+from fedgenome.query import BLOCK_TAIL, MOST_ELEMENTS, PARTIES, Mechanism
 from fedgenome.selection import WRAP_TAIL
 from fedgenome.study import Plan
 
 Priced = tuple[tuple[float, float, int], ...]  # (noise multiplier, sampling rate, count), sorted: the cache key
 
-MOST_ELEMENTS = 10_000_000  # numbers in the largest answer that δ pays for
 SAMPLER_TV = 1e-26  # bound on the distance of one draw from the discrete Gaussian; secure.noise stays below it
 _INTERVAL = 1e-3  # grid of the privacy loss; tighter and faster than RDP and PRV at this width
 _LARGEST_RHO = 1e4  # zCDP beyond which the grid would take gigabytes: the closed bound is returned

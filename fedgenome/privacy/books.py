@@ -56,6 +56,7 @@ class Run:
         plan: The multiset of queries it may ask.
         kind: What it claims: private, simulation or none.
         epsilon: What the plan costs, ``delta`` with it; both None unless private.
+        unit: What its ε is about: donor, row or site.
         used: Queries charged, by form.
         closed: No further query is answered.
     """
@@ -65,6 +66,7 @@ class Run:
     kind: str
     epsilon: float | None
     delta: float | None
+    unit: str = "donor"
     used: Counter[Mechanism | None] = field(default_factory=Counter)
     closed: bool = False
 
@@ -135,9 +137,16 @@ class Books:
 
         Raises:
             SpecError: see :meth:`Run.check`.
-            BudgetRefused: all plans together would pass the budget; or trust none, whose cost has no bound.
+            BudgetRefused: all plans together would pass the budget; or trust none, whose cost has no bound; or
+                an ε about another unit than that of the plans before, which do not add up.
         """
         asked.check()
+        units = {run.unit for run in self.runs.values() if run.cost != FREE} - {asked.unit}
+        if units and asked.kind == "private":
+            raise BudgetRefused(
+                f"the plans of this account are about one {units.pop()}, this one about one {asked.unit}: their ε do "
+                "not add up; expected another account, kept in another folder"
+            )
         if budget is None:
             return
         if asked.kind == "none":
@@ -188,7 +197,7 @@ class Books:
             raise SpecError(f"expected every field of a {event}, got {type(fault).__name__}") from None
 
     def _reserve(self, record: Mapping[str, Any]) -> None:
-        terms = {name: record[name] for name in ("study", "kind", "epsilon", "delta")}
+        terms = {name: record[name] for name in ("study", "kind", "epsilon", "delta", "unit")}
         asked = Run(plan=Plan.model_validate(record["plan"]), **terms)
         budget = Budget(**record["budget"]) if record["budget"] else None
         require(record["run"] not in self.runs, "one reservation a run", run=record["run"])
@@ -214,7 +223,7 @@ class Books:
 
 def reservation(run: str, asked: Run, budget: Budget | None) -> dict[str, Any]:
     """Return the record that reserves ``asked``; the budget it was checked against stands in it."""
-    terms = {"study": asked.study, "plan": asked.plan.model_dump(mode="json")}
+    terms = {"study": asked.study, "unit": asked.unit, "plan": asked.plan.model_dump(mode="json")}
     cost = {"epsilon": asked.epsilon, "delta": asked.delta, "budget": asdict(budget) if budget else None}
     return {"event": "reserve", "kind": asked.kind, "run": run, **terms, **cost}
 

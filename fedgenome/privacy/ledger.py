@@ -100,7 +100,15 @@ class Ledger(Closing):
         return self._noted
 
     def reserve(
-        self, run: str, study: str, plan: Plan, epsilon: float | None, delta: float | None, *, kind: str = "private"
+        self,
+        run: str,
+        study: str,
+        plan: Plan,
+        epsilon: float | None,
+        delta: float | None,
+        *,
+        kind: str = "private",
+        unit: str = "donor",
     ) -> None:
         """Hold ``plan`` whole for ``run``; again with the same terms it continues the run.
 
@@ -109,16 +117,17 @@ class Ledger(Closing):
             study: Hex digest of the Study.
             epsilon: What the plan costs at ``delta``; dropped unless ``kind`` is private.
             kind: What the run claims: private, simulation or none.
+            unit: What its ε is about: donor, row or site.
 
         Raises:
-            BudgetRefused: all plans together would pass the budget, or an account with a budget is
-                asked for a run under trust model none, whose cost has no bound.
+            BudgetRefused: all plans together would pass the budget, an account with a budget is asked for a
+                run under trust model none, whose cost has no bound, or earlier plans are about another unit.
             Refused: ``other-plan``: the run was reserved under other terms.
             SpecError: a private run without ε, δ or a query.
         """
         if kind != "private":
             epsilon = delta = None
-        asked = Run(study=study, plan=plan, kind=kind, epsilon=epsilon, delta=delta)
+        asked = Run(study=study, plan=plan, kind=kind, epsilon=epsilon, delta=delta, unit=unit)
         if (held := self._books.runs.get(run)) is not None:
             if held.terms != asked.terms:
                 raise Refused("other-plan", "a run keeps the study and plan it was reserved with")

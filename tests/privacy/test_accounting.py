@@ -10,7 +10,7 @@ from scipy import optimize, stats
 from fedgenome.errors import Refused, SpecError
 from fedgenome.privacy import accounting
 from fedgenome.privacy.ledger import Budget, Ledger
-from fedgenome.query import BLOCK_TAIL, Mechanism
+from fedgenome.query import BLOCK_TAIL, MOST_ELEMENTS, Mechanism, Question
 from fedgenome.study import Plan
 
 with warnings.catch_warnings():
@@ -170,7 +170,7 @@ def test_selection_costs_its_level_for_each_winner_and_its_ledger_allows_no_othe
 
 def test_usable_delta_is_what_the_slack_leaves():
     asked = plan(gaussian(2.0, 0.1, 200), SELECT)
-    slack = accounting.delta_slack(asked, accounting.MOST_ELEMENTS, epsilon=3.0)
+    slack = accounting.delta_slack(asked, MOST_ELEMENTS, epsilon=3.0)
     assert accounting.usable(asked, 3.0, 1e-5) == 1e-5 - slack < 1e-5
 
 
@@ -178,3 +178,10 @@ def test_usable_delta_is_what_the_slack_leaves():
 def test_delta_that_the_slack_eats_is_refused(epsilon, delta):
     with pytest.raises(SpecError, match="expected an epsilon and delta that leave half of delta for the noise"):
         accounting.usable(plan(gaussian(2.0, 0.1, 200)), epsilon, delta)
+
+
+def test_noised_answer_is_no_longer_than_what_delta_pays_for():
+    asked = {"payload": {}, "reply_length": 1, "bound": 1.0}
+    assert Question(length=MOST_ELEMENTS, mechanism=gaussian(2.0), **asked).length == MOST_ELEMENTS
+    with pytest.raises(SpecError, match="at most 10000000 numbers in a noised answer, as δ pays for"):
+        Question(length=MOST_ELEMENTS + 1, mechanism=gaussian(2.0), **asked)

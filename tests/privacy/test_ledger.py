@@ -151,6 +151,24 @@ def test_tenths_fit_a_budget_of_their_sum(path):
             ledger.reserve("d", **TERMS | {"epsilon": 1e-6})
 
 
+def test_epsilons_about_different_units_are_not_added(path):
+    used(path)
+    with opened(path) as ledger:
+        with pytest.raises(BudgetRefused, match=r"about one donor, this one about one site: their ε do not add up"):
+            ledger.reserve("run-2", **TERMS, unit="site")
+        ledger.reserve("run-2", **TERMS, unit="site", kind="simulation")
+        ledger.reserve("run-3", **TERMS)
+    assert [r["unit"] for r in records(path) if r["event"] == "reserve"] == ["donor", "site", "donor"]
+
+
+def test_unit_of_a_plan_that_was_given_back_binds_nobody(path):
+    used(path, [])
+    with opened(path) as ledger:
+        ledger.settle("run-1")
+        ledger.reserve("run-2", **TERMS, unit="site")
+        assert ledger.reserved() == (3.0, 1e-5)
+
+
 def test_simulation_claims_no_epsilon_and_still_keeps_to_its_plan(path):
     with opened(path, Budget(epsilon=1.0, delta=1e-5)) as ledger:
         ledger.reserve("run-1", **TERMS, kind="simulation")
