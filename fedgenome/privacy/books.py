@@ -17,6 +17,7 @@ from fedgenome.study import Plan
 Cost = tuple[float, float]  # ε and δ
 
 KINDS = ("private", "simulation", "none")
+UNITS = ("donor", "row", "site")
 FREE: Final[Cost] = (0.0, 0.0)
 _SLACK = 1e-9  # relative: three plans of 0.1 fit a budget of 0.3
 
@@ -99,9 +100,10 @@ class Run:
         """Refuse what claims nothing definite.
 
         Raises:
-            SpecError: an unknown kind; a private run without ε, δ or a query, or another one with a price.
+            SpecError: an unknown kind or unit; a private run without ε, δ or a query, or another one with a price.
         """
         require(self.kind in KINDS, f"kind one of {KINDS}", kind=self.kind)
+        require(self.unit in UNITS, f"unit one of {UNITS}", unit=self.unit)
         if self.kind == "private":
             priced = self.epsilon is not None and self.delta is not None and bool(self.plan.mechanisms)
             require(priced, "a private plan with queries, epsilon and delta", epsilon=self.epsilon, delta=self.delta)

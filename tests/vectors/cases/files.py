@@ -246,6 +246,8 @@ def _broken_rules(v: Any, of: dict[str, Any]) -> None:
         "private without epsilon": ("A private plan has its price.", [opened, held | {"epsilon": None}]),
         "simulation with epsilon": ("A simulation claims nothing.", [opened, held | {"kind": "simulation"}]),
         "unknown kind": ("It is private, simulation or none.", [opened, held | {"kind": "public"}]),
+        "unknown unit": ("It is donor, row or site.", [opened, held | {"unit": "hospital"}]),
+        "two units": ("ε of donors and of sites do not add up.", [opened, *_of_two_units(held, more)]),
         "none under a budget": ("Trust none has no bounded cost.", [opened, _free(held)]),
         "plan of no mechanism": ("A plan holds mechanisms.", [opened, held | {"plan": {"mechanisms": [{}]}}]),
         "unknown event": ("There is no such event.", [opened, held, {"event": "refund", "run": "run-1"}]),
@@ -258,6 +260,10 @@ def _broken_rules(v: Any, of: dict[str, Any]) -> None:
     }
     for name, (why, records) in wrongs.items():
         v.bad(name, why, file=_chain(records))
+
+
+def _of_two_units(held: dict[str, Any], more: dict[str, Any]) -> Records:
+    return [held | {"budget": None}, more | {"budget": None, "unit": "site"}]
 
 
 def _bare(record: dict[str, Any]) -> dict[str, Any]:

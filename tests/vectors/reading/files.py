@@ -108,7 +108,7 @@ def check_signature(found, before, record):
 
 FIELDS = {
     "open": {"version", "account"},
-    "reserve": {"kind", "run", "study", "plan", "epsilon", "delta", "budget"},
+    "reserve": {"kind", "run", "study", "plan", "epsilon", "delta", "unit", "budget"},
     "charge": {"kind", "run", "form", "spends"},
     "close": {"run"},
     "torn": {"length", "sha256"},
@@ -143,12 +143,15 @@ def reserve(books, record):
         rule(record["plan"]["mechanisms"], "queries")
     else:
         rule(price == [None, None], "no price")
+    rule(record["unit"] in ("donor", "row", "site"), "unit")
+    live = [run for run in books["runs"].values() if run["kind"] == "private" and (run["used"] or not run["closed"])]
+    rule(record["kind"] != "private" or {run["unit"] for run in live} <= {record["unit"]}, "one unit an account")
     if budget:
         exactly(budget, epsilon=float, delta=float)
         held = [run["price"] for run in books["runs"].values() if run["used"] or not run["closed"]]
         within = zip(total([*held, price]), (budget["epsilon"], budget["delta"]), strict=True)
         rule(record["kind"] != "none" and all(x <= most * (1 + 1e-9) for x, most in within), "the budget")
-    plan = {"plan": record["plan"], "kind": record["kind"], "price": price}
+    plan = {"plan": record["plan"], "kind": record["kind"], "unit": record["unit"], "price": price}
     books["runs"][record["run"]] = plan | {"used": {}, "closed": False}
     books["budget"] = [budget["epsilon"], budget["delta"]] if budget else None
 
