@@ -98,7 +98,7 @@ def _decide(study: Study, methods: Mapping[str, Method]) -> _Decided:
         plan=plan,
         base=base_at(noise),
         epsilon=accounting.epsilon(plan, delta),
-        epsilon_colluding=accounting.collusion(plan, delta, privacy.colluders, PARTIES - 1),
+        epsilon_colluding=accounting.collusion(plan, privacy.delta, privacy.colluders, PARTIES - 1),
         by_method=accounting.by_scope(plan, delta),
     )
 

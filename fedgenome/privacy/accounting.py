@@ -176,8 +176,22 @@ def _between(low: float, high: float, target: float, price: Callable[[float], fl
 
 
 def collusion(plan: Plan, delta: float, colluders_assumed: int, colluders_real: int) -> float:
-    """Return the ε of ``plan`` against ``colluders_real`` parties, where t were assumed (:func:`colluded`)."""
-    return epsilon(colluded(plan, colluders_assumed, colluders_real), delta)
+    """Return the ε of ``plan`` against ``colluders_real`` parties, where t were assumed (:func:`colluded`).
+
+    What is taken off δ grows with ε, and this ε is larger than the Study's: it pays for itself here.
+
+    Args:
+        delta: The Study's whole δ.
+
+    Raises:
+        SpecError: it is so large that too little of δ is left; see :func:`usable`.
+    """
+    seen = colluded(plan, colluders_assumed, colluders_real)
+    least, most = epsilon(seen, delta), 0.0
+    while least > most:
+        most = least * (1 + _TOLERANCE)
+        least = epsilon(seen, usable(plan, most, delta))
+    return least
 
 
 def colluded(plan: Plan, colluders_assumed: int, colluders_real: int) -> Plan:

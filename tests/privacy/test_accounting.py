@@ -124,12 +124,27 @@ def test_two_colluders_where_one_was_assumed_see_half_the_variance():
     base = plan(gaussian(2.0, 0.1, 50), gaussian(3.0, where="home"), SELECT)
     seen = accounting.colluded(base, 1, 2)
     assert [m.level for m in seen.mechanisms] == [pytest.approx(2.0 / math.sqrt(2)), 3.0, SELECT.level]
-    assert accounting.collusion(base, 1e-5, 1, 2) == accounting.epsilon(seen, 1e-5) > accounting.epsilon(base, 1e-5)
+    least = accounting.epsilon(seen, 1e-5)
+    assert accounting.epsilon(base, 1e-5) < least <= accounting.collusion(base, 1e-5, 1, 2) < 1.001 * least
+
+
+def test_epsilon_of_two_colluders_pays_for_itself_in_delta():
+    # At ε = 20.8 the sampler's errors, times e^ε, take a third of this δ; at the plan's own 13 next to nothing.
+    base, delta = plan(gaussian(1.5, count=10)), 1e-8
+    found = accounting.collusion(base, delta, 1, 2)
+    left = delta - accounting.delta_slack(base, accounting.MOST_ELEMENTS, epsilon=found)
+    assert 0.6 * delta < left < 0.7 * delta
+    assert accounting.epsilon(accounting.colluded(base, 1, 2), left) <= found
+
+
+def test_two_colluders_who_leave_nothing_of_delta_are_no_number():
+    with pytest.raises(SpecError, match="leave half of delta"):
+        accounting.collusion(plan(gaussian(0.5, count=10)), 1e-8, 1, 2)
 
 
 def test_collusion_as_assumed_costs_the_plan_and_less_of_it_less():
     base = plan(gaussian(2.0, 0.1, 50))
-    assert accounting.collusion(base, 1e-5, 1, 1) == accounting.epsilon(base, 1e-5)
+    assert accounting.collusion(base, 1e-5, 1, 1) == pytest.approx(accounting.epsilon(base, 1e-5), rel=1e-4)
     assert accounting.collusion(base, 1e-5, 1, 0) < accounting.epsilon(base, 1e-5)
     assert accounting.collusion(base, 1e-5, 0, 2) > accounting.collusion(base, 1e-5, 1, 2)
 
