@@ -50,7 +50,7 @@ def brca_pam50() -> str:
         for row in rows:
             if row["epsilon"] == "none":
                 axes.axhline(row["accuracy"], color="#555555", linewidth=0.8, linestyle="--")
-                axes.text(len(epsilons) - 0.52, row["accuracy"] + 0.005, row["trained"], ha="right", fontsize=8)
+                axes.text(-0.48, row["accuracy"] + 0.005, row["trained"], fontsize=8)
         axes.set_xticks(range(len(epsilons)), [f"ε = {epsilon}" for epsilon in epsilons])
         axes.set_ylabel("accuracy on test patients (95 % interval)")
         axes.set_xlim(-0.5, len(epsilons) - 0.5)

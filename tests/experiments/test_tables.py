@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from experiments import tables
+from experiments import figures, tables
 
 README = tables.README.read_text(encoding="utf-8")
 RECORDS = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tables.HERE.glob("**/*results.json"))]
@@ -46,3 +46,7 @@ def test_a_missed_target_is_called_missed_on_the_readme(record):
 )
 def test_a_cell_shows_three_digits_and_whole_numbers_in_full(value, text):
     assert tables._rows([{"x": value}])[2] == f"| {text} |"
+
+
+def test_figures_are_those_of_the_committed_results():
+    assert (figures.FOLDER / "brca_pam50.svg").read_text(encoding="utf-8") == figures.brca_pam50()
