@@ -59,9 +59,9 @@ def _section(path: Path, record: Mapping[str, Any]) -> str:
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    names = list(rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))
     head = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    return [*head, *("| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows), ""]
+    return [*head, *("| " + " | ".join(_cell(row.get(name, "")) for name in names) + " |" for row in rows), ""]
 
 
 def _cell(value: Any) -> str:

@@ -48,5 +48,9 @@ def test_a_cell_shows_three_digits_and_whole_numbers_in_full(value, text):
     assert tables._rows([{"x": value}])[2] == f"| {text} |"
 
 
+def test_a_row_without_a_column_has_an_empty_cell():
+    assert tables._rows([{"a": 1}, {"a": 2, "b": 3}])[2:4] == ["| 1 |  |", "| 2 | 3 |"]
+
+
 def test_figures_are_those_of_the_committed_results():
     assert (figures.FOLDER / "brca_pam50.svg").read_text(encoding="utf-8") == figures.brca_pam50()
