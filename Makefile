@@ -51,7 +51,7 @@ format: $(VENV)/.test ## rewrite the code in its format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: setup ## measure speed: every module of experiments/benchmarks
+bench: $(VENV)/.bench ## measure speed: every module of experiments/benchmarks, their rivals installed
 	@missed=0; for script in $(BENCH); do echo "== $$script"; $(BIN)/python -m "$$script" || missed=1; done; exit $$missed
 
 clean: ## remove .venv, caches and built packages; runs stay
@@ -71,6 +71,11 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.created
 	@echo 'Installing fedgenome into $(VENV): some minutes the first time'
 	$(if $(TORCH),$(PIP) install --quiet -c constraints.txt $(TORCH) torch)
 	$(PIP) install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	@echo 'Installing the rivals of the benchmarks into $(VENV)'
+	$(PIP) install --quiet -c constraints.txt -e '.[test,bench]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.runtime
