@@ -92,13 +92,17 @@ def _decide(study: Study, methods: Mapping[str, Method]) -> _Decided:
     delta = accounting.usable(plan_at(1.0), privacy.epsilon, privacy.delta)
     noise = accounting.calibrate(plan_at, privacy.epsilon, delta)
     plan, ready = plan_at(noise), {label: method.at(noise) for label, method in methods.items()}
+    cost = accounting.epsilon(plan, delta)
+    lessened = accounting.colluded(plan, privacy.colluders, PARTIES - 1) != plan
     return _Decided(
         methods=ready,
         queries={label: _queries(method, base_at(noise), privacy.trust) for label, method in ready.items()},
         plan=plan,
         base=base_at(noise),
-        epsilon=accounting.epsilon(plan, delta),
-        epsilon_colluding=accounting.collusion(plan, privacy.delta, privacy.colluders, PARTIES - 1),
+        epsilon=cost,
+        epsilon_colluding=(
+            accounting.collusion(plan, privacy.delta, privacy.colluders, PARTIES - 1) if lessened else cost
+        ),
         by_method=accounting.by_scope(plan, delta),
     )
 
