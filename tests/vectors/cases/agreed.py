@@ -85,6 +85,12 @@ def study(v: Any) -> str:
     v.good("noise at home", study=STUDY | {"privacy": local}, plan=home)
     v.good("noise at home, plain sums", study=STUDY | {"privacy": local, "secure": "off"}, plan=home)
     v.good("each site bounded", study=STUDY | {"privacy": site_}, plan={"mechanisms": [NOISE | {"sampling": 1.0}]})
+    _bad_studies(v, of)
+    _bad_plans(v, of)
+    return "The Study and plan of a join, all fields spelled out, give the digests of Study, plan, roster and terms."
+
+
+def _bad_studies(v: Any, of: dict[str, Any]) -> None:
     first, *rest = STUDY["roster"]
 
     def site(**changes: Any) -> dict[str, Any]:
@@ -132,6 +138,9 @@ def study(v: Any) -> str:
             ),
         },
     )
+
+
+def _bad_plans(v: Any, of: dict[str, Any]) -> None:
     v.bads(
         "plan",
         of,
@@ -146,7 +155,6 @@ def study(v: Any) -> str:
             "too many winners": ("At most 2^20 winners.", {"mechanisms": [CHOICE | {"winners": 2**20 + 1}]}),
         },
     )
-    return "The Study and plan of a join, all fields spelled out, give the digests of Study, plan, roster and terms."
 
 
 def terms(v: Any) -> str:

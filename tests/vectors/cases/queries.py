@@ -15,7 +15,7 @@ def query(v: Any) -> str:
     v.good("the same at fifty sites of 20,000: 64 bits", **a_query(length=9410, precision="float32", caps=fifty))
     v.good(
         "the same at forty sites: a coarser scale",
-        **a_query(length=9410, precision="float32", caps=five * 8 and [[f"s{i}", 400] for i in range(40)]),
+        **a_query(length=9410, precision="float32", caps=[[f"s{i}", 400] for i in range(40)]),
     )
     v.good("float64, all donors, two colluders", **a_query(mechanism=NOISE | {"sampling": 1.0}, colluders=2))
     v.good(
@@ -27,6 +27,19 @@ def query(v: Any) -> str:
     v.good("each site bounded", **a_query(unit="site", mechanism=None, caps=big))
     v.good("small bound, a resumed attempt", **a_query(bound=0.001, attempt=3))
     v.good("bound that is no power of two", **a_query(bound=0.3, length=77, run="run ö", method="marginals"))
+    _other_questions(v, of)
+    _broken_fields(v, of)
+    _at_home(v, five, fifty)
+    _selections(v, big)
+    return (
+        "A query's header, and the terms, Study digest and run that a party pinned, give the digest, the ring's width,"
+        " and Δ, σ, a party's σ, a site's σ and the limit as hexadecimal floats; of a selection with noise also what"
+        " the parties select by, and the rate of each one's noise as a fraction."
+    )
+
+
+def _other_questions(v: Any, of: dict[str, Any]) -> None:
+    """Headers that ask something else than was agreed, or lack their shape."""
     other = terms_of(pinned(quorum=1)).digest
     scale = of["header"]["scale"]
     v.bads(
@@ -52,6 +65,16 @@ def query(v: Any) -> str:
             "finer scale": ("The scale is not the one that question and terms give.", asked(of, scale=scale * 2)),
             "scale no power of two": ("A scale is a power of two.", asked(of, scale=scale * 1.5)),
             "scale negative": ("A scale is positive.", asked(of, scale=-scale)),
+        },
+    )
+
+
+def _broken_fields(v: Any, of: dict[str, Any]) -> None:
+    """Words, mechanisms and combinations that there are none of."""
+    v.bads(
+        "header",
+        of,
+        {
             "unknown precision": ("Precision is float64 or float32.", asked(of, {"precision": "float16"})),
             "unknown unit": ("A unit is donor or site.", asked(of, {"unit": "row"})),
             "unknown reduction": ("Reduce is sum or select.", asked(of, {"reduce": "max"})),
@@ -74,13 +97,6 @@ def query(v: Any) -> str:
             "sum with winners": ("A sum has no winners but 1.", asked(of, mechanism={"winners": 2})),
             "noise elsewhere": ("Noise is added by parties or at home.", asked(of, mechanism={"where": "cloud"})),
         },
-    )
-    _at_home(v, five, fifty)
-    _selections(v, big)
-    return (
-        "A query's header, and the terms, Study digest and run that a party pinned, give the digest, the ring's width,"
-        " and Δ, σ, a party's σ, a site's σ and the limit as hexadecimal floats; of a selection with noise also what"
-        " the parties select by, and the rate of each one's noise as a fraction."
     )
 
 
