@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 
-class Closing:
+class Closing(ABC):
     """A holder of files, sockets or processes: leaving its ``with`` block closes it."""
 
     __slots__ = ()
 
+    @abstractmethod
     def close(self) -> None:
         """Give up what is held. Repeating it does nothing."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

@@ -63,17 +63,21 @@ class _Seen:
         return getattr(self._model, name)
 
 
-def _samples(case: Case, wrap: Callable[[nn.Module], Any]) -> Step:
-    known = _known(case)
-    model = wrap(known)
-    seen = _Seen(known, model)
-    optimiser = DPOptimizer(
+def _optimiser(kind: type[Any], case: Case, model: nn.Module) -> Any:
+    return kind(
         torch.optim.SGD(model.parameters(), lr=RATE),
         noise_multiplier=0.0,
         max_grad_norm=BOUND,
         expected_batch_size=len(case.inputs[0]),
         loss_reduction="sum",
     )
+
+
+def _samples(case: Case, wrap: Callable[[nn.Module], Any]) -> Step:
+    known = _known(case)
+    model = wrap(known)
+    seen = _Seen(known, model)
+    optimiser = _optimiser(DPOptimizer, case, model)
 
     def step() -> None:
         optimiser.zero_grad()
@@ -103,13 +107,7 @@ def ghost(case: Case) -> Step:
     known = _known(case)
     model = GradSampleModuleFastGradientClipping(known, loss_reduction="sum", max_grad_norm=BOUND)
     seen = _Seen(known, model)
-    optimiser = DPOptimizerFastGradientClipping(
-        torch.optim.SGD(model.parameters(), lr=RATE),
-        noise_multiplier=0.0,
-        max_grad_norm=BOUND,
-        expected_batch_size=len(case.inputs[0]),
-        loss_reduction="sum",
-    )
+    optimiser = _optimiser(DPOptimizerFastGradientClipping, case, model)
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)

@@ -27,11 +27,12 @@ from fedgenome.privacy.blocks import Block, blank, cut
 from fedgenome.privacy.clipping import _TOKEN, ClippedSum, check_slots
 from fedgenome.privacy.compound import HANDLERS
 from fedgenome.privacy.recording import Recorder
-from fedgenome.privacy.rules import Use, squared_norms
+from fedgenome.privacy.rules import Ghost, Use, squared_norms
 from fedgenome.query import MICRO_BATCH
 
 Inputs = tuple[Tensor, ...]
 Model = TypeVar("Model", bound=nn.Module)
+_Use = TypeVar("_Use", bound=Use)
 Loss = Callable[[Model, Inputs], Tensor]
 Page = list[tuple[Use, Tensor]]  # every layer's use and the gradients of its outputs
 
@@ -173,7 +174,7 @@ def _rows_first(task: _Task, recorder: Recorder) -> bool:
     return here == there
 
 
-def _blanked(use: Use, idle: Tensor) -> Use:
+def _blanked(use: _Use, idle: Tensor) -> _Use:
     """Return ``use`` without what rows of zeros made of themselves, if that is not finite."""
     odd = use.a.is_floating_point() and not use.a[idle].isfinite().all()
     return replace(use, a=blank(use.a, idle)) if odd else use
@@ -182,11 +183,16 @@ def _blanked(use: Use, idle: Tensor) -> Use:
 def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor]) -> None:
     """Add a block's clipped donors to the totals."""
     names = [name for use, _ in page for name in use.names]
-    ghosts = [(use, g) for use, g in page if use.ghost and all(names.count(name) == 1 for name in use.names)]
-    dense = [entry for entry in page if entry not in ghosts]
+    ghosts: list[tuple[Ghost, Tensor]] = []
+    dense: Page = []
+    for use, g in page:
+        if isinstance(use, Ghost) and use.ghost and all(names.count(name) == 1 for name in use.names):
+            ghosts.append((use, g))
+        else:
+            dense.append((use, g))
     squared = torch.zeros(donors, dtype=torch.float64)
-    for use, g in ghosts:
-        squared += use.squared_norms(g)
+    for ghost, g in ghosts:
+        squared += ghost.squared_norms(g)
     for first in range(0, donors if dense else 0, MICRO_BATCH):
         some = slice(first, min(first + MICRO_BATCH, donors))
         written = _written(dense, some)
@@ -199,11 +205,11 @@ def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor
             totals[name].add_(factors.float() @ gradients)
     factors = _factors(squared, bound)
     lost = factors == 0
-    for use, g in ghosts:
+    for ghost, g in ghosts:
         if lost.any():
             rows = lost.repeat_interleave(g.shape[0] // donors)
-            use, g = _blanked(use, rows), blank(g, rows)
-        use.add(g, factors, [totals[name] for name in use.names])
+            ghost, g = _blanked(ghost, rows), blank(g, rows)
+        ghost.add(g, factors, [totals[name] for name in ghost.names])
 
 
 def _written(dense: Page, some: slice) -> dict[str, Tensor]:

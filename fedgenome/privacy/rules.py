@@ -10,6 +10,7 @@ Rows lie donor by donor, equally many of each: a donor of several rows is one lo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ _CHUNK = 128  # positions that are in float64 at a time: they stay in cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Use:
+class Use(ABC):
     """One use of a layer whose donors' gradients are written down.
 
     Attributes:
@@ -46,21 +47,26 @@ class Use:
         """Return the rows of some donors, (donors, rows a donor, ...)."""
         return rows.reshape(self.donors, -1, *rows.shape[1:])[first:last]
 
+    @abstractmethod
     def dense(self, g: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
         """Return the gradients of donors ``first`` to ``last``, (donors, numbers) float32 for each name."""
-        raise NotImplementedError
-
-    def squared_norms(self, g: Tensor) -> Tensor:
-        """Return the squared norms of the donors' gradients, (donors,) float64, for a ghost."""
-        raise NotImplementedError
-
-    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
-        """Add donors' gradients times ``factors`` (donors,) to ``totals``, (numbers,) float64 a name, for a ghost."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Linear(Use):
+class Ghost(Use):
+    """A use that can also do without donors' gradients."""
+
+    @abstractmethod
+    def squared_norms(self, g: Tensor) -> Tensor:
+        """Return the squared norms of the donors' gradients, (donors,) float64."""
+
+    @abstractmethod
+    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
+        """Add donors' gradients times ``factors`` (donors,) to ``totals``, (numbers,) float64 a name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Linear(Ghost):
     """Weight (out, in) and bias (out,) over a (rows, ..., in) and g (rows, ..., out): Σ g aᵀ and Σ g."""
 
     outputs: int
@@ -161,7 +167,7 @@ class Scale(Use):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Lookup(Use):
+class Lookup(Ghost):
     """Weight (entries, features): g of the positions that looked an entry up. a (rows, ...) int64.
 
     A ghost unless the weight is read elsewhere too: a donor's gradient has few entries.

@@ -120,8 +120,10 @@ def test_sum_up_to_its_limit_passes_and_one_beyond_is_refused(beyond):
         ring.check_range(np.array([5, beyond, 0]).view(np.uint64), 1000.0)
 
 
-def test_empty_sum_is_in_range():
-    ring.check_range(np.empty(0, np.uint32), 1.0)
+def test_empty_sum_is_in_range_and_decodes_to_nothing():
+    words = np.empty(0, np.uint32)
+    ring.check_range(words, 1.0)
+    assert ring.decode(words, 1.0, 32).shape == (0,)
 
 
 @given(st.integers(2**30, 2**31 + 2**30))

@@ -99,6 +99,13 @@ def refused(code):
     return pytest.raises(Refused, match=rf"^{code}: party \d")
 
 
+def code_of(call, *args):
+    """The code with which a party refuses a call."""
+    with pytest.raises(Refused, match=r": party \d") as raised:
+        call(*args)
+    return raised.value.code
+
+
 def pids(parties):
     return [handle.process.pid for handle in parties._handles]
 
