@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,12 @@ from torch.nn import functional
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
+from fedgenome.methods.learner import Learner
 from fedgenome.models import cvae
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import sum_gradients
 from fedgenome.query import Array, Mechanism, Question, State
-from fedgenome.study import MethodSpec, Schema, Strict
+from fedgenome.study import Strict
 
 _MOMENTS = 0.9, 0.999  # Adam's decay of gradient and squared gradient
 _SMALL = 1e-8
@@ -63,41 +64,12 @@ class Options(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FedSgd:
+class FedSgd(Learner[Options]):
     """A conditional VAE trained by clipped gradient sums. Not for two threads at once: they would share its model.
 
     State: ``step`` (queries answered), ``weights``, Adam's ``first`` and ``second`` moments (P,) float32,
     ``label_weights`` (labels,) float64, ``curve`` (rounds,) float64.
-
-    Attributes:
-        name: Label of the spec.
-        options: The spec's options.
-        schema: Public facts about the data.
-        donors_bound: Public bound on the donors of all sites; sums are divided by it, never by a batch's size.
-        factor: Noise relative to the study's other methods.
-        private: False under trust none: no mechanism, so that every round uses every donor.
-        noise: The calibrated noise level; None until :meth:`at`.
     """
-
-    name: str
-    options: Options
-    schema: Schema
-    donors_bound: int
-    factor: float
-    private: bool
-    noise: float | None = None
-
-    @classmethod
-    def build(cls, spec: MethodSpec, options: Options, schema: Schema, donors_bound: int, private: bool) -> Self:
-        """Return the method that ``spec`` describes."""
-        return cls(
-            name=spec.label,
-            options=options,
-            schema=schema,
-            donors_bound=donors_bound,
-            factor=spec.noise,
-            private=private,
-        )
 
     @functools.cached_property
     def model(self) -> cvae.CVAE:
@@ -119,10 +91,6 @@ class FedSgd:
             Mechanism(kind="gaussian", level=level * options.labels_noise, scope=self.name),
             Mechanism(kind="gaussian", level=level, sampling=options.sampling, count=options.rounds, scope=self.name),
         )
-
-    def at(self, noise: float) -> Self:
-        """Return this method with its noise level set."""
-        return replace(self, noise=noise)
 
     def start(self, rng: np.random.Generator) -> State:
         """Return random weights, public like their generator's seed, and an optimiser at rest."""

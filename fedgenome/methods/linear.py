@@ -10,8 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +23,11 @@ from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.fedsgd import MOST_ROWS, ranks
+from fedgenome.methods.learner import Learner
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import Inputs, sum_gradients
 from fedgenome.query import Array, Mechanism, Question, State
-from fedgenome.study import MethodSpec, Schema, Strict
+from fedgenome.study import Strict
 
 _COUNT = 0.25  # weight of a donor's count beside its row, in radii: 3 % more noise, and no need of the true number
 
@@ -48,40 +48,11 @@ class Options(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class Linear(Learner[Options]):
     """A linear classifier. Not for two threads at once: they would share its model.
 
     State: ``step`` (queries answered), ``centre`` (genes,), ``weights`` and ``velocity`` (labels, genes) float32.
-
-    Attributes:
-        name: Label of the spec.
-        options: The spec's options.
-        schema: Public facts about the data.
-        donors_bound: Public bound on the donors of all sites; gradient sums are divided by it.
-        factor: Noise relative to the study's other methods.
-        private: False under trust none.
-        noise: The calibrated noise level; None until :meth:`at`.
     """
-
-    name: str
-    options: Options
-    schema: Schema
-    donors_bound: int
-    factor: float
-    private: bool
-    noise: float | None = None
-
-    @classmethod
-    def build(cls, spec: MethodSpec, options: Options, schema: Schema, donors_bound: int, private: bool) -> Self:
-        """Return the method that ``spec`` describes."""
-        return cls(
-            name=spec.label,
-            options=options,
-            schema=schema,
-            donors_bound=donors_bound,
-            factor=spec.noise,
-            private=private,
-        )
 
     @functools.cached_property
     def model(self) -> nn.Linear:
@@ -110,10 +81,6 @@ class Linear:
             Mechanism(kind="gaussian", level=centre, scope=self.name),
             Mechanism(kind="gaussian", level=rounds, sampling=options.sampling, count=options.rounds, scope=self.name),
         )
-
-    def at(self, noise: float) -> Self:
-        """Return this method with its noise level set."""
-        return replace(self, noise=noise)
 
     def start(self, rng: np.random.Generator) -> State:
         """Return zero weights, at rest."""
