@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fedgenome import threads
+from fedgenome import files, threads
 from fedgenome.card import library_versions
 
 _VERSIONS = ("fedgenome", "torch", "numpy", "flwr", "crypten", "dp-accounting", "cryptography", "scikit-learn")
@@ -93,6 +93,4 @@ def _where(file: str) -> dict[str, Any]:
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
-    temporary.replace(path)
+    files.replace(path, (json.dumps(record, indent=1) + "\n").encode())

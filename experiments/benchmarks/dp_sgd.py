@@ -5,7 +5,7 @@ follows itself, not a rival that has swept the caches. A step is forward, backwa
 Every row has one donor. Ratios are of medians.
 
 - ``fedgenome``: ``sum_gradients``. ``+ noise``: encoded on the integers, with exact discrete Gaussian noise that a
-  second thread draws ahead, as under trust ``local``.
+  second thread draws ahead; sites under trust ``local`` do not draw ahead yet.
 - ``plain SGD``: ``torch.optim.SGD`` on the mean loss.
 - ``Opacus`` in each mode (hooks, ghost, functorch, expanded weights), and ``torch.func.vmap``: none draws noise here.
   What cannot run a model says so in its row. Its LSTM replaces torch's.
