@@ -81,7 +81,7 @@ def test_wheel_holds_fedgenome_and_its_data_and_nothing_else(copy, tmp_path):
 def test_installed_command_and_version_are_the_project_s(copy):
     project = tomllib.loads(text_of("pyproject.toml"))["project"]
     assert project["version"] == fedgenome.__version__
-    assert project["scripts"] == {"fedgenome": "fedgenome.cli:main"}
+    assert project["scripts"] == {"fedgenome": "fedgenome.cli.main:main"}
 
 
 def test_every_dependency_is_pinned_within_its_range():

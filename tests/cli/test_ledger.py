@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from fedgenome.cli import app
+from fedgenome.cli.main import app
 from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.query import Mechanism
 from fedgenome.secure.identity import Identity

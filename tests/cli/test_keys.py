@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from fedgenome.cli import app
+from fedgenome.cli.main import app
 from fedgenome.secure.identity import Identity
 
 
