@@ -13,7 +13,7 @@ from fedgenome import files
 from fedgenome.federation import engines
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.federation.coordinator import Coordinator, Job
-from fedgenome.federation.site import SiteAgent
+from fedgenome.federation.site import SiteAgent, pinned
 from fedgenome.prepare import Prepared
 from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.query import PARTIES, Array
@@ -129,12 +129,12 @@ def _agent(prepared: Prepared, study: Study, place: Place, site: str) -> Iterato
     ):
         yield SiteAgent(
             site,
-            prepared.split.sites[site],
+            lambda _: prepared.split.sites[site],
             root=Root.of(place.seed, "site", site),
             ledger=ledger,
             identity=identity,
             once=once,
-            pinned=study.digest,
+            admit=pinned(study.digest),
             public=prepared.cohort.public,
         )
 

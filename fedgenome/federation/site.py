@@ -11,7 +11,7 @@ import itertools
 import logging
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,17 +38,33 @@ from fedgenome.study import Plan, Study
 
 log = logging.getLogger(__name__)
 
+Signatures = Sequence[Mapping[str, object]]  # records of signer and signature, as they came: nobody has checked them
+Admit = Callable[[Study, Plan, Signatures], None]  # raises Refused where the site takes no part
+Load = Callable[[Study], Shard]  # the site's data as a Study names and orders them
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """What a site pinned when it joined a run."""
+    """What a site pinned when it joined a run; ``index`` is its own in the roster."""
 
     run: str
     study: Study
     plan: Plan
     terms: Terms
+    index: int
+    shard: Shard
     methods: Mapping[str, Method]
     publics: tuple[PublicKey, ...]
+
+
+def pinned(digest: str) -> Admit:
+    """Return what admits the one Study of this hex digest, whoever signed it: a simulation's operator agreed to it."""
+
+    def admit(study: Study, _plan: Plan, _signatures: Signatures) -> None:
+        if study.digest != digest:
+            raise Refused("other-study", "the study's digest is not the one pinned here")
+
+    return admit
 
 
 class SiteAgent:
@@ -56,34 +72,34 @@ class SiteAgent:
 
     Args:
         name: The site's name in the roster.
-        shard: Its data.
+        load: Gives its data, aligned to a Study that it admits; asked at every join, so it keeps what it read.
         root: Its randomness; a seeded root is refused unless ``public``.
         ledger: Its ledger, opened.
         identity: Its key pair of the roster: it signs every bundle.
         once: What it answered, in this life and earlier ones.
-        pinned: Hex digest of the Study this site agreed to.
+        admit: Refuses a Study, plan or signatures that this site did not agree to (:func:`pinned`).
         public: The operator declares the shard public: simulations and ``none`` are allowed.
     """
 
     def __init__(
         self,
         name: str,
-        shard: Shard,
+        load: Load,
         *,
         root: Root,
         ledger: Ledger,
         identity: Identity,
         once: Once,
-        pinned: str,
+        admit: Admit,
         public: bool,
     ) -> None:
         self.name = name
-        self._shard = shard
+        self._load = load
         self._root = root
         self._ledger = ledger
         self._identity = identity
         self._once = once
-        self._pinned = pinned
+        self._admits = admit
         self._public = public
         self._run: _Run | None = None
         self._turn = threading.Lock()
@@ -124,14 +140,23 @@ class SiteAgent:
             plan = Plan.model_validate(call.header["plan"])
             run = str(call.header["run"])
             keys = [RunKey.from_json(told) for told in call.header["keys"]]
+            signatures = list(call.header.get("signatures", ()))
         except (KeyError, TypeError, WireError, pydantic.ValidationError):
-            raise Refused("malformed", "join: study, plan, run, keys") from None
-        self._check(study, plan)
+            raise Refused("malformed", "join: study, plan, run, keys, signatures") from None
+        shard = self._check(study, plan, signatures)
         publics = self._party_keys(study, plan, run, keys)
         price = study.privacy.epsilon, study.privacy.delta
         self._ledger.reserve(run, study.digest, plan, *price, kind=self._claim(study), unit=trust.unit(study))
-        methods = registry.build_all(study)
-        self._run = _Run(run=run, study=study, plan=plan, terms=study.terms(plan), methods=methods, publics=publics)
+        self._run = _Run(
+            run=run,
+            study=study,
+            plan=plan,
+            terms=study.terms(plan),
+            index=[site.name for site in study.roster].index(self.name),
+            shard=shard,
+            methods=registry.build_all(study),
+            publics=publics,
+        )
         return self._reply()
 
     def _party_keys(self, study: Study, plan: Plan, run: str, keys: Sequence[RunKey]) -> tuple[PublicKey, ...]:
@@ -150,16 +175,12 @@ class SiteAgent:
             return "none"
         return "simulation" if self._root.seeded else "private"
 
-    def _check(self, study: Study, plan: Plan) -> None:
-        """Refuse a study or plan that this site did not agree to, before anything is reserved."""
+    def _check(self, study: Study, plan: Plan, signatures: Signatures) -> Shard:
+        """Refuse a study or plan that this site did not agree to, before anything is reserved; return its data."""
+        self._admits(study, plan, signatures)
         cap = {site.name: site.cap for site in study.roster}.get(self.name)
-        if study.digest != self._pinned:
-            raise Refused("other-study", "the study's digest is not the one pinned here")
         if cap is None:
             raise Refused("not-in-roster", "the roster does not name this site")
-        if self._shard.n_donors > cap:
-            log.error("site %s holds %d donors, over its cap of %d", self.name, self._shard.n_donors, cap)
-            raise Refused("over-cap", "the site takes no part; its log says why")
         if (self._root.seeded or study.privacy.trust == "none") and not self._public:
             raise Refused("not-public", "a seeded run or trust 'none' needs a cohort declared public")
         if study.privacy.epsilon is not None and study.privacy.delta is not None:
@@ -167,6 +188,11 @@ class SiteAgent:
 
             if accounting.priced(plan, study.privacy.epsilon, study.privacy.delta) > study.privacy.epsilon:
                 raise Refused("over-epsilon", "the plan costs more than the study's epsilon")
+        shard = self._load(study)
+        if shard.n_donors > cap:
+            log.error("site %s holds %d donors, over its cap of %d", self.name, shard.n_donors, cap)
+            raise Refused("over-cap", "the site takes no part; its log says why")
+        return shard
 
     def _ask(self, call: Call) -> Call:
         run = self._run
@@ -225,7 +251,7 @@ class SiteAgent:
         moment: Moment = (query.digest,)
         if self._root.seeded:  # never by digest or run id, which differ between engines (DESIGN §7.4)
             moment = (query.method, query.step, query.attempt)
-        sample, draws = self._sample(query, moment)
+        sample, draws = self._sample(query, run.shard, moment)
         answer = run.methods[query.method].answer(question, sample, draws)
         if not answer.suits(question):
             raise Refused("bound", "the answer is not clipped and added as the question says: bound, length, precision")
@@ -233,9 +259,9 @@ class SiteAgent:
         home.add_noise(words, query, self._root, moment)
         return words
 
-    def _sample(self, query: Query, moment: Moment) -> tuple[Shard, DonorStreams]:
+    def _sample(self, query: Query, shard: Shard, moment: Moment) -> tuple[Shard, DonorStreams]:
         """Return whom the method sees, and its draws; a site's local training at home sees noised steps only."""
-        mechanism, shard = query.question.mechanism, self._shard
+        mechanism = query.question.mechanism
         if query.question.unit == "site":
             steps = home.Steps(query, shard, self._root, moment)
             unseen = mechanism is not None and mechanism.where == "home"
@@ -247,8 +273,7 @@ class SiteAgent:
     def _seal(self, query: Query, run: _Run, words: Array) -> Call:
         if run.study.secure == "off":
             return self._reply({"sum": words})
-        index = [site for site, _ in query.terms.caps].index(self.name)
-        parts = bundle.seal(query, self.name, index, words, run.publics)
+        parts = bundle.seal(query, self.name, run.index, words, run.publics)
         stamp = bundle.sign(query, self.name, parts, self._identity)
         named = dict(zip(wire.BUNDLE, (*parts, stamp), strict=True))
         return self._reply({name: np.frombuffer(piece, np.uint8) for name, piece in named.items()})

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 
 from fedgenome.federation.checkpoint import Checkpoint
-from fedgenome.federation.site import SiteAgent
+from fedgenome.federation.site import SiteAgent, pinned
 from fedgenome.federation.wire import Call
 from fedgenome.privacy import ledger as ledgers
 from fedgenome.privacy.ledger import Ledger
@@ -112,8 +112,8 @@ def site_repeats(play, site):
     records, body = told(home / ANSWERS)
     with Ledger(home / "ledger.jsonl", f"people of {site}") as ledger, Once(home / ANSWERS) as once:
         root, identity = Root.of(scene.SEED, "site", site), Identity.load(home / IDENTITY)
-        given = {"ledger": ledger, "once": once, "identity": identity, "pinned": play.study.digest, "public": True}
-        agent = SiteAgent(site, scene.shard(site), root=root, **given)
+        given = {"ledger": ledger, "once": once, "identity": identity, "public": True}
+        agent = SiteAgent(site, lambda _: scene.shard(site), root=root, admit=pinned(play.study.digest), **given)
         assert agent.handle("join", _join(play)).refusal is None
         if not records:
             return True

@@ -21,7 +21,7 @@ from fedgenome.errors import FedgenomeError
 from fedgenome.federation import agents, site_app
 from fedgenome.federation.coordinator import Coordinator
 from fedgenome.federation.local_grid import LocalGrid
-from fedgenome.federation.site import SiteAgent
+from fedgenome.federation.site import SiteAgent, pinned
 from fedgenome.privacy import accounting  # noqa: F401  (loaded once, for all forks)
 from fedgenome.privacy.ledger import Ledger
 from fedgenome.secure import crypten_runtime, party
@@ -110,7 +110,9 @@ def site(told):
     with Ledger(home / "ledger.jsonl", f"people of {name}") as ledger, Once(home / ANSWERS) as once:
         given = {"ledger": ledger, "once": once, "identity": Identity.load(home / IDENTITY)}
         root = Root.of(scene.SEED, "site", name)
-        agent = SiteAgent(name, scene.shard(name), root=root, pinned=study.digest, public=True, **given)
+        agent = SiteAgent(
+            name, lambda _: scene.shard(name), root=root, admit=pinned(study.digest), public=True, **given
+        )
         with agents.listening([agent.handle], home / "agent.sock", bytes.fromhex(told["key"])):
             Path(told["ready"]).touch()
             signal.pause()

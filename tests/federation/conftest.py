@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedgenome.federation.coordinator import Job
-from fedgenome.federation.site import SiteAgent
+from fedgenome.federation.site import SiteAgent, pinned
 from fedgenome.methods import registry
 from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.secure.once import Once
@@ -31,9 +31,10 @@ def agent(tmp_path: Path):
             number = len(list(tmp_path.glob("*.jsonl")))
             ledger = stack.enter_context(Ledger(tmp_path / f"{name}-{number}.jsonl", "account", budget))
             once = changes.pop("once", None) or stack.enter_context(Once(tmp_path / f"{name}-{number}.answers"))
-            given = {"root": Root.of(seed, "site", name), "ledger": ledger, "pinned": study.digest, "public": True}
+            given = {"root": Root.of(seed, "site", name), "ledger": ledger, "admit": pinned(study.digest), "public": True}
             given |= {"identity": SITE_IDS[name], "once": once}
-            return SiteAgent(name, make_shard(donors, first=100 * (name == "south")), **(given | changes))
+            shard = make_shard(donors, first=100 * (name == "south"))
+            return SiteAgent(name, lambda _: shard, **(given | changes))
 
         yield build
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedgenome import trust
+from fedgenome.federation.site import pinned
 from fedgenome.federation.wire import Call
 from fedgenome.methods import registry
 from fedgenome.privacy.ledger import Budget
@@ -150,7 +151,7 @@ def test_asking_before_joining_is_refused(agent):
 
 def test_a_study_that_was_not_pinned_is_refused(agent):
     study = make_study()
-    assert join(agent(study, pinned="0" * 64), study).refusal[0] == "other-study"
+    assert join(agent(study, admit=pinned("0" * 64)), study).refusal[0] == "other-study"
 
 
 def test_a_site_above_its_cap_takes_no_part(agent):
