@@ -87,6 +87,16 @@ def split(cohort: Cohort, spec: SplitSpec, rng: np.random.Generator) -> Split:
     )
 
 
+def undealt(cohort: Cohort) -> Shard:
+    """Return all donors of a cohort as the shard of one site: what a hospital that reads its own file holds.
+
+    The same donors dealt to a site by :func:`split` give the same shard, byte for byte.
+    """
+    donors, donor = np.unique(np.array(cohort.owners, dtype=object), return_inverse=True)
+    _, shard = _deal(cohort, donors, donor, np.zeros(len(donors), np.int64), 1)
+    return shard
+
+
 def site_name(value: str) -> str:
     """Return a hospital's name as rosters spell it: lower case, digits, '-' and '_'.
 

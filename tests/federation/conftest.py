@@ -31,7 +31,12 @@ def agent(tmp_path: Path):
             number = len(list(tmp_path.glob("*.jsonl")))
             ledger = stack.enter_context(Ledger(tmp_path / f"{name}-{number}.jsonl", "account", budget))
             once = changes.pop("once", None) or stack.enter_context(Once(tmp_path / f"{name}-{number}.answers"))
-            given = {"root": Root.of(seed, "site", name), "ledger": ledger, "admit": pinned(study.digest), "public": True}
+            given = {
+                "root": Root.of(seed, "site", name),
+                "ledger": ledger,
+                "admit": pinned(study.digest),
+                "public": True,
+            }
             given |= {"identity": SITE_IDS[name], "once": once}
             shard = make_shard(donors, first=100 * (name == "south"))
             return SiteAgent(name, lambda _: shard, **(given | changes))

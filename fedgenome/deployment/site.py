@@ -1,0 +1,212 @@
+"""``site.toml`` and what it opens: a hospital's data, keys, ledger and memory, and the agent over them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import secrets
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import pydantic
+from pydantic import Field, model_validator
+
+from fedgenome import files
+from fedgenome.cohort import expression
+from fedgenome.cohort.datasets import DATASETS
+from fedgenome.cohort.expression import CohortSpec
+from fedgenome.cohort.shard import Shard
+from fedgenome.cohort.split import undealt
+from fedgenome.deployment.policy import Policy
+from fedgenome.errors import Refused, SpecError, WireError
+from fedgenome.federation.site import Admit, Load, SiteAgent
+from fedgenome.privacy.ledger import Budget, Ledger
+from fedgenome.secure.identity import Identity, unhex
+from fedgenome.secure.once import Once
+from fedgenome.secure.party import ANSWERS, IDENTITY
+from fedgenome.streams import Root
+from fedgenome.study import Name, Schema, Strict, Study, finding
+
+LEDGER, ACCOUNT, SOCKET_KEY = "ledger.jsonl", "account", "socket.key"  # in the state folder
+_LONGEST_SOCKET = 107  # bytes of a Unix socket's path on Linux
+_KEY_BYTES = 32
+
+
+class Data(Strict):
+    """The ``[cohort]`` table: where the site's data lie. Genes, classes and range are the Study's."""
+
+    source: str = Field(min_length=1, description="path of an .h5ad file, or a public dataset (pbmc68k)")
+    label: str = Field(min_length=1, description="obs column that holds the class of a row")
+    donor: str | None = Field(default=None, description="obs column of donor ids; absent: every row is a unit")
+    layer: str = Field(default="X", description="X, raw, or the name of a layer")
+    scale: Literal["log", "counts"] = Field(description="log: used as it is; counts: to 1e4 a row, then log1p")
+
+
+class SiteConfig(Strict):
+    """One ``site.toml``. Relative paths are read from the file's own folder."""
+
+    name: Name = Field(description="the site's name in the roster")
+    state: Path = Field(description="folder of keys, ledger, answers, approvals and journal")
+    socket: Path = Field(description="where the agent listens for its relay")
+    public: bool = Field(default=False, description="the data are declared public: simulations may use them")
+    seed: int | None = Field(default=None, ge=0, description="a simulation's seed; only with public = true")
+    schedule_seconds: float = Field(default=1.0, gt=0, le=300, description="answers leave so long after the question")
+    cohort: Data
+    policy: Policy
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.seed is not None and not self.public:
+            raise ValueError("seed: expected none, or public = true")
+        if "none" in self.policy.trust and (not self.public or self.policy.budget_epsilon is not None):
+            raise ValueError("policy.trust: expected 'none' only with public = true and without budget_epsilon")
+        if self.policy.budget_epsilon is None and not self.public:
+            raise ValueError("policy.budget_epsilon: expected a number, unless public = true")
+        if len(os.fsencode(self.socket)) > _LONGEST_SOCKET:
+            raise ValueError(f"socket: expected a path of at most {_LONGEST_SOCKET} bytes, got {self.socket}")
+        return self
+
+    @property
+    def budget(self) -> Budget | None:
+        """What all studies together may cost."""
+        most = self.policy.budget_epsilon
+        return None if most is None else Budget(epsilon=most, delta=self.policy.budget_delta)
+
+
+def load(path: Path) -> SiteConfig:
+    """Read and check a ``site.toml``.
+
+    Raises:
+        SpecError: one line naming file, field, what was found and what would be right.
+    """
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = SiteConfig.model_validate(_rooted(told, path.resolve().parent))
+    except OSError as fault:
+        raise SpecError(f"{path}: expected a site's configuration, {fault.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise SpecError(f"{path}: expected TOML, {fault}") from None
+    except pydantic.ValidationError as fault:
+        raise SpecError(f"{path}: {finding(fault, SiteConfig)}") from None
+    for field, folder in (("state", config.state), ("socket", config.socket.parent)):
+        if not folder.is_dir():
+            raise SpecError(f"{path}: {field}: expected the folder {folder}; there is none")
+    return config
+
+
+def _rooted(told: dict[str, Any], folder: Path) -> dict[str, object]:
+    """Return ``told`` with its paths under ``folder``; what is no path is left for the check to find."""
+    cohort = told.get("cohort")
+    if isinstance(cohort, dict) and "source" in cohort and cohort["source"] not in tuple(DATASETS):
+        told = told | {"cohort": cohort | {"source": _under(folder, cohort["source"])}}
+    return told | {field: _under(folder, told[field]) for field in ("state", "socket") if field in told}
+
+
+def _under(folder: Path, path: object) -> object:
+    return str(folder / path) if isinstance(path, str) and path else path
+
+
+def shard_of(config: SiteConfig, schema: Schema) -> Shard:
+    """Read the site's data with the Study's genes, classes and range.
+
+    Raises:
+        SpecError: they do not fit the Study, or break a rule of their own. It may quote a record: for the
+            hospital's eyes only.
+    """
+    spec = CohortSpec(
+        source=config.cohort.source,
+        label=config.cohort.label,
+        labels=schema.labels,
+        donor=config.cohort.donor,
+        layer=config.cohort.layer,
+        scale=config.cohort.scale,
+        panel=schema.genes,
+        low=schema.low,
+        high=schema.high,
+        public=config.public,
+    )
+    return undealt(expression.align(expression.read(spec), schema))
+
+
+def socket_key(config: SiteConfig) -> bytes:
+    """Return what agent and relay prove to one another that they hold.
+
+    Raises:
+        SpecError: the state folder holds none.
+    """
+    path = config.state / SOCKET_KEY
+    try:
+        key = unhex(path.read_text().strip(), SOCKET_KEY)
+    except (OSError, UnicodeDecodeError, WireError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise SpecError(f"{path}: expected {2 * _KEY_BYTES} hex digits; make the folder with: fedgenome keys request")
+    return key
+
+
+def account(state: Path) -> str:
+    """Return the random id of the site's population, made once: whatever is drawn from it is charged there.
+
+    The check that no donor of this account has another one belongs here.
+    """
+    path = state / ACCOUNT
+    if not path.exists():
+        files.replace(path, secrets.token_hex(16).encode())
+    return path.read_text().strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Site:
+    """An open site.
+
+    Attributes:
+        agent: Answers calls.
+        ledger: Its ledger, which the agent charges.
+        load: Gives its data for a Study, and keeps those it gave last.
+    """
+
+    agent: SiteAgent
+    ledger: Ledger
+    load: Load
+
+
+@contextlib.contextmanager
+def opened(config: SiteConfig, admit: Admit) -> Iterator[Site]:
+    """Open a site's ledger and memory and yield its agent, which reads the data when it first joins a Study.
+
+    Args:
+        admit: Refuses Studies that the hospital did not agree to.
+
+    Raises:
+        SpecError: a file of the state folder is missing or damaged, or another process has it open.
+        Refused: ``ledger-busy``: another agent runs on this folder.
+    """
+    identity = Identity.load(config.state / IDENTITY)
+    read = functools.lru_cache(maxsize=1)(functools.partial(shard_of, config))
+
+    def aligned(study: Study) -> Shard:
+        try:
+            return read(study.schema_)
+        except SpecError:
+            rule = "the site's data do not fit the study; at the hospital `fedgenome site approve` says why"
+            raise Refused("cohort", rule) from None
+
+    with (
+        Ledger(config.state / LEDGER, account(config.state), config.budget, signer=identity) as ledger,
+        Once(config.state / ANSWERS) as once,
+    ):
+        agent = SiteAgent(
+            config.name,
+            aligned,
+            root=Root.of(config.seed, "site", config.name),
+            ledger=ledger,
+            identity=identity,
+            once=once,
+            admit=admit,
+            public=config.public,
+        )
+        yield Site(agent=agent, ledger=ledger, load=aligned)
