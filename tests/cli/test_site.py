@@ -1,0 +1,68 @@
+"""``fedgenome site``: approve in plain words, look, take back; one line and a code for what is wrong."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from fedgenome.cli.main import app
+from fedgenome.deployment import approvals, site
+from fedgenome.federation import agents
+from fedgenome.federation.wire import Call
+from tests.deployment_roles.hospital import KEY, agreed, joining, settle_in, signed
+
+STUDY = agreed()
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A hospital's folder with a signed study in it."""
+    settle_in(tmp_path)
+    signed(STUDY).save(tmp_path / "study.json")
+    signed(agreed(quorum=1)).save(tmp_path / "weak.json")
+    return tmp_path
+
+
+def told(place, command, *more, answer=None):
+    done = CliRunner().invoke(app, ["site", command, str(place / "site.toml"), *map(str, more)], input=answer)
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("", 1)])
+def test_study_is_shown_and_approved_only_by_a_yes(place, answer, code):
+    found, text = told(place, "approve", place / "study.json", answer=answer)
+    assert found == code and "add or remove one donor" in text
+    assert len(approvals.listed(place / "state")) == (code == 0)
+
+
+def test_what_the_policy_refuses_is_one_line_and_asks_nothing(place):
+    code, text = told(place, "approve", place / "weak.json", "--yes")
+    assert (code, text) == (4, "error: policy: policy.quorum: at least 2 sites, the study says 1\n")
+
+
+def test_status_tells_approvals_runs_and_budget_until_revoked(place):
+    told(place, "approve", place / "study.json", "--yes")
+    config = site.load(place / "site.toml")
+    with site.opened(config, lambda *_: None) as opened:
+        assert opened.agent.handle("join", joining(STUDY)).refusal is None
+    found = json.loads(told(place, "status", "--json")[1])
+    assert (found["approved"], found["answers"]) == ([[STUDY.digest, "small"]], False)
+    assert found["left"] == pytest.approx([7.0, 0.009])
+    assert [run[:3] for run in found["runs"]] == [["run-1", STUDY.digest, "reserved"]]
+    assert told(place, "revoke", STUDY.digest[:10]) == (0, f"revoked {STUDY.digest}\n")
+    assert "waiting: no study is approved" in told(place, "status")[1]
+    assert [line["event"] for line in json.loads(told(place, "status", "--json")[1])["last"]] == ["approve", "revoke"]
+    assert "run-1" in told(place, "ledger")[1]
+
+
+@pytest.mark.parametrize(("name", "code"), [("north", 0), ("south", 1)])
+def test_health_is_that_this_site_answers_on_the_socket(place, name, code):
+    with agents.listening([lambda kind, _: Call(header={"site": name})], place / "agent.sock", KEY):
+        assert told(place, "health")[0] == code
+    assert told(place, "health")[0] == 1
+
+
+def test_health_of_a_wrong_configuration_is_one_not_two(place):
+    (place / "site.toml").write_text("name = 3")
+    code, text = told(place, "health")
+    assert code == 1 and "site.toml" in text
