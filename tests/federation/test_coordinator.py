@@ -12,6 +12,7 @@ from fedgenome.errors import BudgetRefused, RoleError
 from fedgenome.federation import engines, site_app
 from fedgenome.federation.coordinator import Coordinator
 from fedgenome.federation.local_grid import LocalGrid
+from fedgenome.federation.site import pinned
 from fedgenome.federation.wire import Call, refusal
 from fedgenome.secure.parties import Parties
 from tests.federation.small import make_study, party_folder
@@ -196,7 +197,7 @@ def test_too_few_sites_end_the_run_with_a_clear_error(agent, make_job):
 
 def test_a_site_that_refuses_to_join_ends_the_run_below_quorum(agent, make_job):
     study = make_study(**PLAIN)
-    agents = [agent(study, "north"), agent(study, "south", pinned="0" * 64)]
+    agents = [agent(study, "north"), agent(study, "south", admit=pinned("0" * 64))]
     with pytest.raises(RoleError, match=r"1 of 2 sites joined"):
         conduct(make_job(study), agents)
 
