@@ -16,7 +16,6 @@ import base64
 import contextlib
 import hashlib
 import io
-import re
 import shutil
 import struct
 import subprocess
@@ -30,15 +29,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-import yaml
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import Field, ValidationError
 
-from fedgenome import files
+from fedgenome.deployment import disk
+from fedgenome.deployment.release_keys import key_id, release_key
 from fedgenome.errors import RoleError, SpecError
-from fedgenome.secure.identity import Identity
 from fedgenome.study import Strict, finding
 
 MOST_BYTES = 10 << 20  # Flower's own limit
@@ -64,7 +61,7 @@ class Signatures(Strict):
 
     def save(self, path: Path) -> None:
         """Write it in the place of ``path``, whole or not at all."""
-        _put(path, self.model_dump_json(indent=1) + "\n")
+        disk.replace(path, (self.model_dump_json(indent=1) + "\n").encode(), "signatures")
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -74,7 +71,7 @@ class Signatures(Strict):
             SpecError: one line naming the file and what is wrong with it.
         """
         try:
-            return cls.model_validate_json(_get(path, "the signatures of a bundle"))
+            return cls.model_validate_json(disk.read(path, "the signatures of a bundle", MOST_BYTES))
         except ValidationError as fault:
             raise SpecError(f"{path}: {finding(fault, cls)}") from None
 
@@ -98,7 +95,7 @@ class Bundle:
         Raises:
             SpecError: no file, too large, or not a bundle.
         """
-        blob = _get(path, "an app bundle")
+        blob = disk.read(path, "an app bundle", MOST_BYTES)
         app, version = _named(path, blob)
         return cls(blob=blob, signatures=Signatures(app=app, version=version, sha256=hashlib.sha256(blob).hexdigest()))
 
@@ -179,6 +176,20 @@ def build(root: Path, folder: Path) -> Path:
         return Path(shutil.copy(made, folder / made.name))
 
 
+def sign(file: Path, key: Path, out: Path) -> Bundle:
+    """Sign a bundle and write its signatures to ``out``; earlier ones there of the same bundle are kept.
+
+    Raises:
+        SpecError: bundle, key or an earlier ``out`` is not what it should be.
+    """
+    bundle = Bundle.read(file)
+    if out.exists() and (earlier := Signatures.load(out)).sha256 == bundle.signatures.sha256:
+        bundle = bundle.join(earlier, out)
+    signed = bundle.signed(release_key(key))
+    signed.signatures.save(out)
+    return signed
+
+
 def _copy_app(root: Path, to: Path) -> None:
     """Copy what the bundle may hold, and not the gigabytes that may lie beside it."""
     told = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
@@ -204,73 +215,6 @@ def _flwr_build(app: Path, folder: Path) -> None:
         raise SpecError(f"flwr build: {' '.join((done.stderr or done.stdout).split())}")
 
 
-def release_key(path: Path) -> Ed25519PrivateKey:
-    """Read a release key: an identity file (PEM) or an OpenSSH key, unencrypted, for its owner alone.
-
-    Raises:
-        SpecError: no file, others may read it, or it holds no Ed25519 private key.
-    """
-    if not path.is_file() or b"OPENSSH PRIVATE KEY" not in path.read_bytes()[:64]:
-        return Identity.load(path).key
-    if path.stat().st_mode & 0o077:
-        raise SpecError(f"{path}: expected a key file that only its owner can use (mode 600)")
-    key = None
-    with contextlib.suppress(ValueError, TypeError, UnsupportedAlgorithm):  # their texts could quote the file
-        key = serialization.load_ssh_private_key(path.read_bytes(), None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SpecError(f"{path}: expected an unencrypted Ed25519 key in OpenSSH format")
-    return key
-
-
-def public_key(text: str) -> Ed25519PublicKey:
-    """Return the public key that ``text`` is: 64 hex digits or an OpenSSH line; or that the file it names holds.
-
-    Raises:
-        SpecError: it is neither.
-    """
-    line = (
-        text.strip()
-        if re.match(r"ssh-|[0-9a-f]{64}$", text.strip())
-        else _get(Path(text), "a public key").decode(errors="replace").strip()
-    )
-    key = None
-    with contextlib.suppress(ValueError, UnsupportedAlgorithm):
-        hexed = re.fullmatch(r"[0-9a-f]{64}", line)
-        key = (
-            Ed25519PublicKey.from_public_bytes(bytes.fromhex(line))
-            if hexed
-            else serialization.load_ssh_public_key(line.encode())
-        )
-    if not isinstance(key, Ed25519PublicKey):
-        raise SpecError(f"{text}: expected an Ed25519 public key: 64 hex digits, or a line ssh-ed25519 …")
-    return key
-
-
-def trusted(keys: Sequence[Ed25519PublicKey]) -> str:
-    """Return the YAML that a SuperNode takes as ``--trusted-entities``: apps signed by any of ``keys`` run there.
-
-    Raises:
-        SpecError: no key: Flower takes an empty list for no check at all.
-    """
-    if not keys:
-        raise SpecError("trusted: expected at least one release key; with none Flower would check nothing")
-    return yaml.safe_dump({key_id(key): _openssh(key) for key in keys})
-
-
-def save_trusted(keys: Sequence[Ed25519PublicKey], path: Path) -> None:
-    """Write :func:`trusted` in the place of ``path``, whole or not at all."""
-    _put(path, trusted(keys))
-
-
-def key_id(key: Ed25519PublicKey) -> str:
-    """Return the name under which signatures and trusted lists hold a release key."""
-    return f"release-{key.public_bytes_raw().hex()}"
-
-
-def _openssh(key: Ed25519PublicKey) -> str:
-    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
-
-
 def _named(path: Path, blob: bytes) -> tuple[str, str]:
     """Return (@publisher/name, version) of a bundle."""
     try:
@@ -279,19 +223,3 @@ def _named(path: Path, blob: bytes) -> tuple[str, str]:
         return f"@{told['tool']['flwr']['app']['publisher']}/{told['project']['name']}", told["project"]["version"]
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError):
         raise SpecError(f"{path}: expected an app bundle, made by: fedgenome app build") from None
-
-
-def _get(path: Path, what: str) -> bytes:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise SpecError(f"{path}: expected {what} of at most {MOST_BYTES >> 20} MiB")
-        return path.read_bytes()
-    except OSError as fault:
-        raise SpecError(f"{path}: expected {what}, {fault.strerror}") from None
-
-
-def _put(path: Path, text: str) -> None:
-    try:
-        files.replace(path, text.encode())
-    except OSError as fault:
-        raise SpecError(f"{path}: expected a place for the file, {fault.strerror}") from None

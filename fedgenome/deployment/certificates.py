@@ -7,6 +7,7 @@ sealed to the parties' keys; without them a network could play the coordinator.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import math
@@ -19,12 +20,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fedgenome import files
+from fedgenome.deployment import disk
 from fedgenome.errors import SpecError, require
 
 CA_KEY, CA, KEY, CERTIFICATE = "ca.key", "ca.crt", "server.key", "server.crt"
 _MODES = {CA_KEY: 0o600, CA: 0o644, KEY: 0o600, CERTIFICATE: 0o644}
 _CA_DAYS = 1095
+_MOST_BYTES = 1 << 16
 _SLACK = datetime.timedelta(hours=1)  # for clocks that run behind
 _HOST = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
@@ -44,10 +46,8 @@ def make(folder: Path, hosts: Sequence[str], days: float = 90) -> None:
     """
     names = _names(hosts)
     _check_days(days, _CA_DAYS)
-    try:
+    with disk.named(folder, "a folder for certificates"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise SpecError(f"{folder}: expected a folder for certificates, {fault.strerror}") from None
     if there := [name for name in _MODES if (folder / name).exists()]:
         raise SpecError(f"{folder}: expected none of {', '.join(there)}; certificates are renewed, never overwritten")
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
@@ -59,7 +59,7 @@ def make(folder: Path, hosts: Sequence[str], days: float = 90) -> None:
         (CA, _crt(authority)),
         (CERTIFICATE, _crt(certificate)),
     ):
-        _create(folder / name, blob)
+        disk.create(folder / name, blob, _MODES[name], "a new file")
 
 
 def renew(folder: Path, days: float = 90, hosts: Sequence[str] = ()) -> None:
@@ -82,7 +82,7 @@ def renew(folder: Path, days: float = 90, hosts: Sequence[str] = ()) -> None:
         raise SpecError(f"{folder / CA_KEY}: expected the key of {CA}, got another")
     names = _names(hosts) if hosts else list(old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     certificate = _server(authority, authority_key, _key(folder / KEY).public_key(), names, days)
-    _replace(folder / CERTIFICATE, _crt(certificate))
+    disk.replace(folder / CERTIFICATE, _crt(certificate), "the certificate")
 
 
 def read(path: Path) -> x509.Certificate:
@@ -91,10 +91,9 @@ def read(path: Path) -> x509.Certificate:
     Raises:
         SpecError: no file, or it holds none.
     """
+    blob = disk.read(path, "a certificate", _MOST_BYTES)
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
-    except OSError as fault:
-        raise SpecError(f"{path}: expected a certificate, {fault.strerror}") from None
+        return x509.load_pem_x509_certificate(blob)
     except ValueError:
         raise SpecError(f"{path}: expected a certificate in PEM") from None
 
@@ -189,12 +188,9 @@ def _now() -> datetime.datetime:
 
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey:
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except OSError as fault:
-        raise SpecError(f"{path}: expected a key file, {fault.strerror}") from None
-    except (ValueError, TypeError):  # their texts could quote the file
-        key = None
+    blob, key = disk.read(path, "a key file", _MOST_BYTES), None
+    with contextlib.suppress(ValueError, TypeError):  # their texts could quote the file
+        key = serialization.load_pem_private_key(blob, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise SpecError(f"{path}: expected an unencrypted elliptic-curve key in PEM")
     return key
@@ -207,17 +203,3 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _crt(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _create(path: Path, blob: bytes) -> None:
-    try:
-        files.create(path, blob, _MODES[path.name])
-    except OSError as fault:
-        raise SpecError(f"{path}: expected a place for a new file, {fault.strerror}") from None
-
-
-def _replace(path: Path, blob: bytes) -> None:
-    try:
-        files.replace(path, blob)
-    except OSError as fault:
-        raise SpecError(f"{path}: expected a place for the certificate, {fault.strerror}") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from pathlib import Path
 
 from fedgenome import files, folders
@@ -80,21 +79,18 @@ def root(key: str, *, seeded: bool) -> Root:
 def _write(path: Path, shard: Shard, dealt: Split, schema: Schema) -> Path:
     """Write a shard in AnnData's format, whole or not at all."""
     import anndata  # slow to import, and only this function needs it
-    import pandas as pd
 
     rows = schema.unit == "row"
     # Names in the order of the rows: whoever reads the file sorts a donor's rows by them.
     names = [shard.donors[i] for i in shard.donor] if rows else [f"row-{i:09d}" for i in range(len(shard.label))]
-    obs = pd.DataFrame({LABEL: [dealt.labels[i] for i in shard.label]}, index=names)
+    obs = {"obs_names": names, LABEL: [dealt.labels[i] for i in shard.label]}
     if not rows:
         obs[DONOR] = [shard.donors[i] for i in shard.donor]
-    data = anndata.AnnData(X=shard.x, obs=obs, var=pd.DataFrame(index=list(dealt.genes)))
+    data = anndata.AnnData(X=shard.x, obs=obs, var={"var_names": list(dealt.genes)})
     handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".h5ad")
     os.close(handle)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)  # anndata's own, of pandas' string arrays
-            data.write_h5ad(beside)
+        data.write_h5ad(beside)
         Path(beside).chmod(0o644)
         Path(beside).replace(path)
     finally:

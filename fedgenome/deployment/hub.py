@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -132,3 +133,24 @@ def listening(bundle: Bundle, port: int = 0) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def serve(bundle: Bundle, port: int, ready: Callable[[int], None]) -> None:
+    """Serve a signed bundle until the process is asked to end (SIGTERM, Ctrl-C).
+
+    Args:
+        bundle: What is served.
+        port: 0 for any free one.
+        ready: Told the port once the server listens.
+
+    Raises:
+        SpecError: as :func:`listening`.
+    """
+    wanted = {signal.SIGTERM, signal.SIGINT}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, wanted)  # threads inherit it: the signal waits for us
+    try:
+        with listening(bundle, port) as taken:
+            ready(taken)
+            signal.sigwait(wanted)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

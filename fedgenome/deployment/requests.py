@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -22,8 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field, ValidationError, model_validator
 
 from fedgenome import files
+from fedgenome.deployment import disk, nodes
+from fedgenome.deployment.nodes import Node, Role
 from fedgenome.errors import SpecError, WireError
-from fedgenome.query import PARTIES, digest_of
+from fedgenome.query import PARTIES
 from fedgenome.secure.identity import Identity, unhex, verify
 from fedgenome.secure.party import IDENTITY
 from fedgenome.secure.roster import RosterFile
@@ -32,9 +33,6 @@ from fedgenome.study import Name, Strict, finding
 NODE_KEY, SOCKET_KEY, REQUEST = "node.key", "socket.key", "request.json"  # in the state folder, beside IDENTITY
 PARTY_NAMES = tuple(f"party-{index}" for index in range(PARTIES))
 _MOST_BYTES = 64 << 10
-
-Role = Literal["site", "party", "dealer"]
-_Record = TypeVar("_Record", bound=Strict)
 
 
 class Request(Strict):
@@ -52,7 +50,7 @@ class Request(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_role(self.role, self.name, self.cap)
-        if node_key(self.node) is None:
+        if not is_node_key(self.node):
             raise ValueError("node: expected an ECDSA P-384 public key in OpenSSH format")
         try:
             verify(self.identity, "request", self._told, unhex(self.signature, "signature"))
@@ -74,12 +72,16 @@ class Request(Strict):
         """The request as its file holds it."""
         return self.model_dump_json(indent=1) + "\n"
 
+    def save(self, path: Path) -> None:
+        """Write it in the place of ``path``, whole or not at all."""
+        disk.replace(path, self.text.encode(), "the request")
+
     @classmethod
     def make(cls, role: Role, name: str, cap: int, identity: Identity, node: str) -> Self:
         """Return the signed request of ``identity``."""
         told = [role, name, cap, identity.public, node]
         fields = dict(zip(("role", "name", "cap", "identity", "node"), told, strict=True))
-        return _validated(cls, name, fields | {"signature": identity.sign("request", told).hex()})
+        return cls._of(name, fields | {"signature": identity.sign("request", told).hex()})
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -88,15 +90,14 @@ class Request(Strict):
         Raises:
             SpecError: one line naming the file and what is wrong with it.
         """
+        return cls._of(str(path), disk.read_json(path, "a request", _MOST_BYTES))
+
+    @classmethod
+    def _of(cls, where: str, told: object) -> Self:
         try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise SpecError(f"{path}: expected a request of at most {_MOST_BYTES >> 10} KiB")
-            told = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as fault:
-            raise SpecError(f"{path}: expected a request, {fault.strerror}") from None
-        except (ValueError, RecursionError) as fault:
-            raise SpecError(f"{path}: expected JSON, {fault}") from None
-        return _validated(cls, str(path), told)
+            return cls.model_validate(told)
+        except ValidationError as fault:
+            raise SpecError(f"{where}: {finding(fault, cls)}") from None
 
 
 def request(state: Path, role: Role, name: str, cap: int = 0) -> Request:
@@ -123,25 +124,32 @@ def request(state: Path, role: Role, name: str, cap: int = 0) -> Request:
         made = Request.make(role, name, cap, Identity.kept(state / IDENTITY), _node(state))
         if not (state / SOCKET_KEY).exists():
             files.create(state / SOCKET_KEY, secrets.token_hex(32).encode(), 0o600)
-        files.replace(state / REQUEST, made.text.encode())
+        made.save(state / REQUEST)
     except OSError as fault:
         raise SpecError(f"{state}: expected a folder for keys, {fault.strerror}") from None
     return made
 
 
-def check_role(role: str, name: str, cap: int) -> None:
-    """Refuse a name or cap that does not fit the role.
+def check_role(role: str, name: str, cap: int) -> Role:
+    """Return the role, if name and cap fit it.
 
     Raises:
         SpecError: says what would.
     """
     taken = name in ("dealer", *PARTY_NAMES)
-    fits = {"party": name in PARTY_NAMES, "dealer": name == "dealer", "site": not taken}
-    if not fits.get(role, False):
-        rule = {"party": f"one of {', '.join(PARTY_NAMES)}", "dealer": "dealer", "site": "no name of a party or dealer"}
-        raise SpecError(f"name: expected {rule.get(role, 'role site, party or dealer')}, got {name!r}")
+    known: dict[Role, tuple[bool, str]] = {
+        "site": (not taken, "no name of a party or dealer"),
+        "party": (name in PARTY_NAMES, f"one of {', '.join(PARTY_NAMES)}"),
+        "dealer": (name == "dealer", "dealer"),
+    }
+    found = next((one for one in known if one == role), None)
+    if found is None:
+        raise SpecError(f"role: expected site, party or dealer, got {role!r}")
+    if not known[found][0]:
+        raise SpecError(f"name: expected {known[found][1]}, got {name!r}")
     if (role == "site") != (cap > 0):
         raise SpecError(f"cap: expected {'at least 1, its most donors' if role == 'site' else 'none'}, got {cap}")
+    return found
 
 
 def approve(requests: Sequence[Request]) -> RosterFile:
@@ -164,23 +172,10 @@ def approve(requests: Sequence[Request]) -> RosterFile:
     )
 
 
-class Node(Strict):
-    """A relay of the node list."""
-
-    role: Role
-    cap: int = Field(ge=0)
-    key: str = Field(description="ECDSA P-384 public key, OpenSSH format")
-
-
-def nodes(requests: Sequence[Request]) -> dict[str, Node]:
-    """Return name → relay of every request, in order of names."""
+def relays(requests: Sequence[Request]) -> dict[str, Node]:
+    """Return the node list of these requests, in order of names."""
     every = sorted(requests, key=lambda one: one.name)
     return {one.name: Node(role=one.role, cap=one.cap, key=one.node) for one in every}
-
-
-def nodes_digest(told: Mapping[str, Node]) -> str:
-    """Return the digest of a node list, to compare over another channel."""
-    return digest_of("node list", [[name, node.role, node.cap, node.key] for name, node in sorted(told.items())])
 
 
 def save(requests: Sequence[Request], roster: Path, node_list: Path) -> RosterFile:
@@ -190,42 +185,33 @@ def save(requests: Sequence[Request], roster: Path, node_list: Path) -> RosterFi
         SpecError: as :func:`approve`; or other files are there, which are never replaced.
     """
     made = approve(requests)
-    told = {name: node.model_dump() for name, node in nodes(requests).items()}
-    blob = (json.dumps(told, indent=1) + "\n").encode()
+    blob = nodes.dump(relays(requests))
     other = roster.exists() and RosterFile.load(roster) != made
     if other or (node_list.exists() and node_list.read_bytes() != blob):
         raise SpecError(f"{roster}, {node_list}: expected none yet or the same; a roster is never replaced")
     if not roster.exists():
         made.save(roster)
     if not node_list.exists():
-        _create(node_list, blob, 0o644)
+        disk.create(node_list, blob, 0o644, "the node list")
     return made
 
 
-def load_nodes(path: Path) -> dict[str, Node]:
-    """Read a node list.
-
-    Raises:
-        SpecError: one line naming the file and what is wrong with it.
-    """
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as fault:
-        raise SpecError(f"{path}: expected a node list, {fault.strerror}") from None
-    except (ValueError, RecursionError) as fault:
-        raise SpecError(f"{path}: expected JSON, {fault}") from None
-    if not isinstance(told, dict):
-        raise SpecError(f"{path}: expected name → role, cap and key, as fedgenome keys approve writes it")
-    return {name: _validated(Node, f"{path}: {name}", one) for name, one in told.items()}
+def table(requests: Sequence[Request]) -> str:
+    """Return roles, names, caps and fingerprints as text, in order of names."""
+    lines = []
+    for one in sorted(requests, key=lambda one: one.name):
+        identity, node = one.fingerprints
+        lines.append(f"{one.role:7} {one.name:15} cap {one.cap:<8} identity {identity}")
+        lines.append(f"{'':37}node key {node}")
+    return "\n".join(lines)
 
 
-def node_key(text: str) -> ec.EllipticCurvePublicKey | None:
-    """Return the P-384 public key that an OpenSSH line holds; None if it holds none."""
+def is_node_key(text: str) -> bool:
+    """Tell whether ``text`` is a P-384 public key as OpenSSH writes it: one key has one text."""
     with contextlib.suppress(ValueError, UnsupportedAlgorithm):
         key = serialization.load_ssh_public_key(text.encode())
-        if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1):
-            return key
-    return None
+        return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1) and _line(key) == text
+    return False
 
 
 def fingerprint(public: bytes) -> str:
@@ -243,21 +229,21 @@ def _node(state: Path) -> str:
     path = state / NODE_KEY
     if not path.exists():
         made = ec.generate_private_key(ec.SECP384R1())
-        _create(
-            path,
-            made.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-            ),
-            0o600,
-        )
+        plain = serialization.NoEncryption()
+        blob = made.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, plain)
+        disk.create(path, blob, 0o600, "a new key")
     key = None
     with contextlib.suppress(ValueError, TypeError, UnsupportedAlgorithm):  # their texts could quote the file
         key = serialization.load_ssh_private_key(path.read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
         raise SpecError(f"{path}: expected an unencrypted ECDSA P-384 key in OpenSSH format")
-    line = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    files.replace(path.with_name(f"{NODE_KEY}.pub"), line + b"\n")
-    return line.decode()
+    line = _line(key.public_key())
+    files.replace(path.with_name(f"{NODE_KEY}.pub"), f"{line}\n".encode())
+    return line
+
+
+def _line(key: ec.EllipticCurvePublicKey) -> str:
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
 
 
 def _once(what: str, values: Sequence[str], names: Sequence[str]) -> None:
@@ -265,17 +251,3 @@ def _once(what: str, values: Sequence[str], names: Sequence[str]) -> None:
         if values.count(value) > 1:
             both = ", ".join(name for name, own in zip(names, values, strict=True) if own == value)
             raise SpecError(f"requests: expected every {what} once, got the same of {both}")
-
-
-def _validated(model: type[_Record], where: str, told: object) -> _Record:
-    try:
-        return model.model_validate(told)
-    except ValidationError as fault:
-        raise SpecError(f"{where}: {finding(fault, model)}") from None
-
-
-def _create(path: Path, blob: bytes, mode: int) -> None:
-    try:
-        files.create(path, blob, mode)
-    except OSError as fault:
-        raise SpecError(f"{path}: expected a place for a new file, {fault.strerror}") from None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fedgenome import prepare, trust
 from fedgenome.card import epsilon_text
 from fedgenome.deployment import deal
-from fedgenome.deployment.requests import Node
+from fedgenome.deployment.nodes import Node
 from fedgenome.deployment.signed import SignedStudy
 from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
