@@ -22,7 +22,6 @@ from fedgenome.errors import SpecError, WireError, require
 from fedgenome.secure.identity import SIGNATURE_BYTES, Identity, unhex, verify
 from fedgenome.study import Study, finding
 
-_KIND = "study"  # of the statement that a signature covers
 _KEY_BYTES = 32
 _MOST_SIGNATURES = 64
 _MOST_BYTES = 64 << 20  # a Study names every gene: 20,000 of them take less than 1 MiB
@@ -60,7 +59,7 @@ class SignedStudy:
         """Return the same Study signed by ``identity`` too; signed by it already, nothing changes."""
         if any(signer == identity.public for signer, _ in self.signatures):
             return self
-        made = identity.sign(_KIND, [self.study.digest]).hex()
+        made = identity.sign("study", [self.study.digest]).hex()
         return replace(self, signatures=(*self.signatures, (identity.public, made)))
 
     def verify(self, signers: Collection[str]) -> str:
@@ -113,7 +112,7 @@ def verify_signatures(digest: str, signatures: Iterable[Mapping[str, object]], s
         if signer not in known:
             continue
         try:
-            verify(signer, _KIND, [digest], unhex(signature, "signature"))
+            verify(signer, "study", [digest], unhex(signature, "signature"))
         except WireError:
             raise SpecError(f"study {digest[:12]}…: the signature of {signer[:16]}… does not fit this Study") from None
         return signer
