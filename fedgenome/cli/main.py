@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from fedgenome import threads
-from fedgenome.cli import keys, ledger, site
+from fedgenome.cli import app as bundles
+from fedgenome.cli import keys, ledger, site, study
 from fedgenome.cli.shared import File, Json, one_line_errors
 from fedgenome.errors import BudgetRefused
 
@@ -27,6 +28,8 @@ app = typer.Typer(
 app.add_typer(keys.app, no_args_is_help=True)
 app.add_typer(ledger.app, no_args_is_help=True)
 app.add_typer(site.app, no_args_is_help=True)
+app.add_typer(study.app, no_args_is_help=True)
+app.add_typer(bundles.app, no_args_is_help=True)
 
 
 @app.callback(invoke_without_command=True)
@@ -77,6 +80,23 @@ def plan(file: File, as_json: Json = False) -> None:
             raise typer.Exit(BudgetRefused.exit_code)
         if prices.refused:
             raise BudgetRefused(prices.refused)
+
+
+@app.command()
+def deal(
+    file: File,
+    out: Annotated[Path, typer.Argument(help="folder for one .h5ad a site, and the deal", metavar="OUT")],
+    as_json: Json = False,
+) -> None:
+    """Deal a public cohort out to the hospitals of a demonstration, as `fedgenome run` would."""
+    with one_line_errors(as_json):
+        from fedgenome import experiment
+        from fedgenome.deployment import deal as dealing
+
+        made = dealing.deal(experiment.load(file), out)
+        told = {site: str(path) for site, path in made.items()}
+        text = "\n".join(f"{site:15} {path}" for site, path in told.items())
+        typer.echo(json.dumps(told) if as_json else f"{text}\n{'deal':15} {out / dealing.DEAL}")
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ def digest(v: Any) -> str:
         "plan": PLAN,
         "roster": [ROSTER.sites, ROSTER.parties, ROSTER.dealer],
         "roster file": [["site", "berlin", public_of("berlin")], ["party", "party-0", public_of("party-0")]],
+        "node list": [["berlin", "site", 400, "ecdsa-sha2-nistp384 AAAA"]],
         "terms": [ROSTER.caps, 1, 2, ROSTER.digest, hashed("plan")],
         "payload": [["w", "<f4", [2, 3], hashed("array")]],
         "query": [a_query()["header"], [32, (131193.0).hex(), (104954.5).hex()]],

@@ -26,6 +26,8 @@ def statement(v: Any) -> str:
     stated = {
         "party key": [hashed("study"), "run é", hashed("terms"), 2, hashed("key", size=40)],
         "ledger line": [hashed("line")],
+        "study": [hashed("study")],
+        "request": ["site", "berlin", 400, public_of("berlin"), "ecdsa-sha2-nistp384 AAAA"],
         "bundle": [hashed("query"), "berlin", hashed(0), hashed(1), hashed(2)],
     }
     signer = identity_of(IDENTITIES["berlin"])
