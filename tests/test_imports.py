@@ -20,7 +20,7 @@ def packages_loaded(module, root):
     return {name.partition(".")[0] for name in names}, names
 
 
-@pytest.mark.parametrize("module", ["fedgenome.query", "fedgenome.secure.party", "sites.app"])
+@pytest.mark.parametrize("module", ["fedgenome.query", "fedgenome.secure.party_process", "sites.app"])
 def test_role_starts_without_heavy_packages(module, repository):
     loaded, names = packages_loaded(module, repository)
     assert module in names, "the probe sees no imports"

@@ -36,7 +36,8 @@ from fedgenome.secure.generators import ROLES
 from fedgenome.secure.group import meeting
 from fedgenome.secure.handles import Handle, bounded, dial, spawn, spawn_party, tell
 from fedgenome.secure.identity import Identity
-from fedgenome.secure.party import IDENTITY, START_SECONDS, STATE, peer_socket, set_digest
+from fedgenome.secure.party import IDENTITY, set_digest
+from fedgenome.secure.party_process import START_SECONDS, STATE, peer_socket
 from fedgenome.secure.runkeys import RunKey
 
 REPLY_SECONDS = 30.0  # silence that counts as failure

@@ -24,7 +24,7 @@ from fedgenome.federation.local_grid import LocalGrid
 from fedgenome.federation.site import SiteAgent
 from fedgenome.privacy import accounting  # noqa: F401  (loaded once, for all forks)
 from fedgenome.privacy.ledger import Ledger
-from fedgenome.secure import crypten_runtime, party
+from fedgenome.secure import crypten_runtime, party_process
 from fedgenome.secure import parties as driver
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.once import Once
@@ -61,7 +61,7 @@ class Fork:
     told: ClassVar = {}  # what the scene says of parties
 
     def __init__(self, command, **_):
-        assert command[-1] == "fedgenome.secure.party"
+        assert command[-1] == "fedgenome.secure.party_process"
         index = Fork.told["next"]
         Fork.told["next"] += 1
         ours, self.stdin = os.pipe()
@@ -98,7 +98,7 @@ def _party(index):
     trap = Fork.told.get("trap")
     if trap and trap["role"] == f"party {index}":
         traps.arm("party", trap)
-    party.main()
+    party_process.main()
 
 
 def site(told):
