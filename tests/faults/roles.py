@@ -24,8 +24,7 @@ from fedgenome.federation.local_grid import LocalGrid
 from fedgenome.federation.site import SiteAgent
 from fedgenome.privacy import accounting  # noqa: F401  (loaded once, for all forks)
 from fedgenome.privacy.ledger import Ledger
-from fedgenome.secure import crypten_runtime, party_process
-from fedgenome.secure import parties as driver
+from fedgenome.secure import crypten_runtime, driver, parties, party_process
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.once import Once
 from fedgenome.secure.parties import Parties
@@ -121,7 +120,8 @@ def coordinator(told):
     folder, study = Path(told["folder"]), Study.model_validate(told["study"])
     Fork.told = {"folder": told["folder"], "trap": told["trap"], "next": 0}
     subprocess.Popen = Fork
-    driver.START_SECONDS = told["start"] or driver.START_SECONDS
+    for module in (driver, parties):
+        module.START_SECONDS = told["start"] or module.START_SECONDS
     _record(folder)
     if told["trap"] and told["trap"]["role"] == "coordinator":
         traps.arm("coordinator", told["trap"])

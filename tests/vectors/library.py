@@ -28,7 +28,7 @@ from fedgenome.federation import wire
 from fedgenome.privacy.books import Run
 from fedgenome.privacy.replay import replay
 from fedgenome.query import Query, Terms, digest_of, from_header
-from fedgenome.secure import bundle, dealer, envelope, frames, links, parties, party, ring, sharing
+from fedgenome.secure import bundle, dealer, envelope, frames, links, party, ring, sharing
 from fedgenome.secure.envelope import PartyKey, PublicKey
 from fedgenome.secure.generators import Pass, stream_key
 from fedgenome.secure.group import meeting
@@ -261,7 +261,7 @@ def winners(header: Given, terms: Given, sites: list[str], replies: dict[str, st
     first = found[0].header.get("winners")
     for reply in found:
         same = reply.kind is frames.Kind.WINNERS and reply.header == told | {"winners": first}
-        if not (same and parties._possible(first, asked)):
+        if not (same and replies.possible(first, asked)):
             raise Refused("other-winners")
     return {"winners": first}
 
