@@ -102,7 +102,8 @@ class Daemon(Closing):
         except RoleError as fault:  # its process: the next join starts another
             answer = refusal("role-failed", str(fault))
         except Exception as fault:
-            self._log.error("unforeseen error", **logs.of(fault))
+            log = self._log
+            log.exception("unforeseen error", **logs.of(fault))
             answer = refusal("internal", f"{self._role} failed; its log says where")
         code, rule = answer.refusal or ("answered", None)
         self._log.info(kind[:16], outcome=code, rule=rule, run=self._run, seconds=round(time.monotonic() - begun, 3))

@@ -84,7 +84,7 @@ class PartyDaemon(Daemon):
     def _passed_on(self, blob: Array, joined: Joined, child: Driver) -> Array:
         """Return the reply to one frame: the process's, or a refusal from here."""
         try:
-            frame = frames.decode(memoryview(blob))
+            frame = frames.decode(blob.data)
             _check_pin(frame, joined)
             # In a selection the parties wait for each other, first of all to come.
             seconds = START_SECONDS + self._party.timeout_seconds if frame.kind is Kind.REVEAL else None

@@ -1,4 +1,4 @@
-"""``party.toml`` and ``dealer.toml``: what an operator of a party or the dealer writes down, and the folder it names."""
+"""``party.toml`` and ``dealer.toml``: what the operator of such a role writes down, and the folder it names."""
 
 from __future__ import annotations
 

@@ -289,4 +289,4 @@ def _unpacked(answer: Call, n: int) -> list[Frame]:
         raise WireError("replies without a number") from None
     if any(blob.dtype != np.uint8 or blob.ndim != 1 for blob in blobs):
         raise WireError("replies that are no bytes")
-    return [frames.decode(memoryview(blob)) for blob in blobs]
+    return [frames.decode(blob.data) for blob in blobs]

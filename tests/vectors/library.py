@@ -35,6 +35,7 @@ from fedgenome.secure.group import meeting
 from fedgenome.secure.identity import Identity, _statement, verify
 from fedgenome.secure.once import Once
 from fedgenome.secure.party import Party
+from fedgenome.secure.replies import possible
 from fedgenome.secure.runkeys import RunKey
 from fedgenome.secure.winners import _INDEX, NOISE, WINNERS, unmasked, unpack
 from fedgenome.streams import Root
@@ -261,7 +262,7 @@ def winners(header: Given, terms: Given, sites: list[str], replies: dict[str, st
     first = found[0].header.get("winners")
     for reply in found:
         same = reply.kind is frames.Kind.WINNERS and reply.header == told | {"winners": first}
-        if not (same and replies.possible(first, asked)):
+        if not (same and possible(first, asked)):
             raise Refused("other-winners")
     return {"winners": first}
 
