@@ -21,6 +21,7 @@ from flwr.serverapp import Grid
 from fedgenome import trust
 from fedgenome.errors import BudgetRefused, Refused, RoleError, WireError
 from fedgenome.federation.checkpoint import Checkpoint, Progress
+from fedgenome.federation.remote import RemoteParties
 from fedgenome.federation.wire import BUNDLE, Call, from_records, to_records
 from fedgenome.methods.base import Method
 from fedgenome.query import Array, Query, Question, choose_scale, digest_of
@@ -58,7 +59,7 @@ class Job:
     plan: Plan
     run: str
     methods: Mapping[str, Method]
-    parties: Parties | None
+    parties: Parties | RemoteParties | None
     folder: Path
     root: Root
     on_step: Callable[[str, Progress], None] = lambda method, progress: None
@@ -113,7 +114,9 @@ class Coordinator:
             query = self._next(label, step, question)
             try:
                 return self._attempt(query)
-            except _AttemptFailed as fault:
+            except (_AttemptFailed, RoleError) as fault:
+                if isinstance(fault, RoleError) and not (self._job.parties and self._job.parties.recovers):
+                    raise
                 last = f"{label}, query {step}, attempt {query.attempt} failed: {fault}"
                 log.warning("%s", last)
             if self._job.parties is not None:

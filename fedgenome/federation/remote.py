@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -55,7 +55,12 @@ class RemoteParties(Closing):
         run: The run's id.
         signatures: Who signed the Study, as records of ``signer`` and ``signature``; every role looks for its own.
         most_waiting: Bytes of parts that may wait for one party.
+
+    Attributes:
+        recovers: Whether a next attempt may work after a role failed.
     """
+
+    recovers: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Self, cast
+from typing import ClassVar, Self, cast
 
 import numpy as np
 
@@ -48,7 +48,12 @@ class Parties(Driver):
     """The three parties; a context manager that leaves no process behind.
 
     Not safe for threads. One connection controls the parties at a time; another waits for its end.
+
+    Attributes:
+        recovers: Whether a next attempt may work after a role failed.
     """
+
+    recovers: ClassVar[bool] = False
 
     def __init__(self, handles: Sequence[Handle], folder: Path | None, timeout_seconds: float) -> None:
         super().__init__(handles, folder, timeout_seconds)
