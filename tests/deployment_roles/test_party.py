@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from fedgenome.deployment import daemon
 from fedgenome.errors import Refused, RoleError
 from fedgenome.federation.wire import Call
 from fedgenome.secure import frames, replies, ring
@@ -116,6 +117,10 @@ def test_a_killed_daemon_ends_the_attempt_and_its_memory_survives(deployed, join
     assert bytes(again.body) == bytes(opened.body) and again.header == opened.header
     last = a_query(next(steps))
     assert (asked(remote, fresh, last, vectors(last)) == sum(vectors(last).values())).all()
+
+
+def test_health_names_the_role_that_answers(deployed):
+    assert daemon.health(deployed.configs[2]) == "party-2"
 
 
 def test_logs_hold_no_data(deployed, joined, steps):
