@@ -21,7 +21,6 @@ from flwr.serverapp import Grid
 from fedgenome import trust
 from fedgenome.errors import BudgetRefused, Refused, RoleError, WireError
 from fedgenome.federation.checkpoint import Checkpoint, Progress
-from fedgenome.federation.remote import RemoteParties
 from fedgenome.federation.wire import BUNDLE, Call, from_records, to_records
 from fedgenome.methods.base import Method
 from fedgenome.query import Array, Query, Question, choose_scale, digest_of
@@ -59,7 +58,7 @@ class Job:
     plan: Plan
     run: str
     methods: Mapping[str, Method]
-    parties: Parties | RemoteParties | None
+    parties: Parties | None
     folder: Path
     root: Root
     on_step: Callable[[str, Progress], None] = lambda method, progress: None

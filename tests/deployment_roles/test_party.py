@@ -4,6 +4,7 @@ import json
 import signal
 import ssl
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tests.deployment_roles.deployed import (
     NOISE,
     PINNING,
     SITES,
+    Deployed,
     a_query,
     a_selection,
     asked,
@@ -32,6 +34,26 @@ from tests.deployment_roles.deployed import (
 )
 
 pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory):
+    with ExitStack() as stack:
+        yield Deployed(tmp_path_factory.mktemp("deployed"), stack)
+
+
+@pytest.fixture
+def joined(deployed):
+    """A coordinator's end of the shared daemons, whose run stays open, and the parties' keys of it."""
+    remote = remote_over(deployed.post)
+    remote.ready()
+    return remote, remote.pin(**PINNING)
+
+
+@pytest.fixture(scope="module")
+def steps():
+    """Steps that no test has used: the shared parties open each once."""
+    return iter(range(10_000))
 
 
 def test_the_sum_is_the_integer_sum(joined, steps):
