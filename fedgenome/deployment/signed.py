@@ -17,7 +17,7 @@ from typing import Self
 
 import pydantic
 
-from fedgenome.deployment import disk
+from fedgenome import files
 from fedgenome.errors import SpecError, WireError, require
 from fedgenome.secure.identity import SIGNATURE_BYTES, Identity, unhex, verify
 from fedgenome.study import Study, finding
@@ -77,7 +77,10 @@ class SignedStudy:
     def save(self, path: Path) -> None:
         """Write it in the place of ``path``, whole or not at all."""
         told = {"study": self.study.model_dump(mode="json", by_alias=True), "signatures": self.wire}
-        disk.replace(path, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode(), "the Study")
+        try:
+            files.replace(path, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
+        except OSError as fault:
+            raise SpecError(f"{path}: expected a place for the Study, {fault.strerror}") from None
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -122,7 +125,14 @@ def verify_signatures(digest: str, signatures: Iterable[Mapping[str, object]], s
 
 
 def _read(path: Path) -> dict[str, object]:
-    told = disk.read_json(path, "a signed Study", _MOST_BYTES)
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise SpecError(f"{path}: expected a signed Study of at most {_MOST_BYTES >> 20} MiB")
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise SpecError(f"{path}: expected a signed Study, {fault.strerror}") from None
+    except (ValueError, RecursionError) as fault:
+        raise SpecError(f"{path}: expected JSON, {fault}") from None
     if not isinstance(told, dict) or sorted(told) != ["signatures", "study"]:
         raise SpecError(f"{path}: expected an object of study and signatures; make one with: fedgenome study make")
     return told
