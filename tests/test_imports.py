@@ -8,7 +8,7 @@ import pytest
 
 import fedgenome
 
-HEAVY = {"dp_accounting", "opacus", "pandas", "scanpy"}
+HEAVY = {"anndata", "dp_accounting", "opacus", "pandas", "scanpy"}
 
 
 def packages_loaded(module, root):
@@ -20,7 +20,11 @@ def packages_loaded(module, root):
     return {name.partition(".")[0] for name in names}, names
 
 
-@pytest.mark.parametrize("module", ["fedgenome.query", "fedgenome.secure.party", "sites.app"])
+LIGHT = ["fedgenome.query", "fedgenome.secure.party_process", "sites.app"]
+LIGHT += ["fedgenome.deployment.party", "fedgenome.deployment.dealer"]
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_role_starts_without_heavy_packages(module, repository):
     loaded, names = packages_loaded(module, repository)
     assert module in names, "the probe sees no imports"

@@ -11,7 +11,7 @@ import typer
 
 from fedgenome import threads
 from fedgenome.cli import app as bundles
-from fedgenome.cli import keys, ledger, site, study
+from fedgenome.cli import dealer, keys, ledger, party, site, study
 from fedgenome.cli.shared import File, Json, one_line_errors
 from fedgenome.errors import BudgetRefused
 
@@ -30,6 +30,8 @@ app.add_typer(ledger.app, no_args_is_help=True)
 app.add_typer(site.app, no_args_is_help=True)
 app.add_typer(study.app, no_args_is_help=True)
 app.add_typer(bundles.app, no_args_is_help=True)
+app.add_typer(party.app, no_args_is_help=True)
+app.add_typer(dealer.app, no_args_is_help=True)
 
 
 @app.callback(invoke_without_command=True)

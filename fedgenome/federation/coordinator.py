@@ -113,7 +113,9 @@ class Coordinator:
             query = self._next(label, step, question)
             try:
                 return self._attempt(query)
-            except _AttemptFailed as fault:
+            except (_AttemptFailed, RoleError) as fault:
+                if isinstance(fault, RoleError) and not (self._job.parties and self._job.parties.recovers):
+                    raise
                 last = f"{label}, query {step}, attempt {query.attempt} failed: {fault}"
                 log.warning("%s", last)
             if self._job.parties is not None:

@@ -1,4 +1,4 @@
-"""What travels between coordinator and site agents: a call is a kind, a JSON header and arrays.
+"""What travels between coordinator and the roles' agents: a call is a kind, a JSON header and arrays.
 
 The relay in between (a Flower ClientApp) understands none of it: it carries the two records below to
 its agent and the agent's answer back.
@@ -12,6 +12,16 @@ ask      query: its header (payload arrays)   site (part0, part1, part2 and stam
                                               says secure = off: site (sum as ring words)
 close    {}                                   site
 any      —                                    refused: [code, rule]
+======== ==================================== ==========================================
+
+Parties and dealer on machines of their own (:mod:`fedgenome.federation.remote`):
+
+======== ==================================== ==========================================
+hello    {}                                   site (party-0, party-1, party-2 or dealer), identity
+join     study, plan, run, signatures         site, fresh (whether its process was started for this call)
+frames   {} (parties; "0", "1", …: the bytes  site (under the same names the bytes of each one's reply)
+         of frames of secure/frames.py)
+close    run                                  site
 ======== ==================================== ==========================================
 """
 
@@ -29,7 +39,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from fedgenome.errors import WireError
 from fedgenome.query import Array
 
-KINDS = ("hello", "join", "ask", "close")
+KINDS = ("hello", "join", "ask", "frames", "close")
 _RAW = "fedgenome.raw"  # Flower's name of how an array is written: its elements, C order, little-endian
 BUNDLE = ("part0", "part1", "part2", "stamp")  # arrays of a sealed answer
 

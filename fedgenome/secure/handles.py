@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import fedgenome
 from fedgenome.query import PARTIES
-from fedgenome.secure.party import driver_socket
+from fedgenome.secure.party_process import driver_socket, peer_socket
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,11 +41,22 @@ class Handle:
         return f"party {self.index}" if self.index < PARTIES else "dealer"
 
 
-def spawn_party(index: int, folder: Path, seed: int | None, timeout_seconds: float) -> Handle:
-    """Start one party and tell it where it listens and how patient it is."""
-    handle = spawn(index, "fedgenome.secure.party")
+def spawn_party(
+    index: int, folder: Path, seed: int | None, timeout_seconds: float, peers: Sequence[str] | None = None
+) -> Handle:
+    """Start one party and tell it where it listens and how patient it is.
+
+    Args:
+        index: Which of the three.
+        folder: Of mode 0700, for its sockets.
+        seed: A simulation's, or None.
+        timeout_seconds: Silence of a peer that counts as its failure.
+        peers: Where the three listen for each other; None: at Unix sockets in ``folder``, empty: nowhere.
+    """
+    handle = spawn(index, "fedgenome.secure.party_process")
     handle.path, handle.key = driver_socket(str(folder), index), secrets.token_bytes(32)
-    facts = {"index": index, "folder": str(folder), "seed": seed, "timeout_seconds": timeout_seconds}
+    where = [peer_socket(str(folder), rank) for rank in range(PARTIES)] if peers is None else list(peers)
+    facts = {"index": index, "folder": str(folder), "seed": seed, "timeout_seconds": timeout_seconds, "peers": where}
     tell(handle, facts | {"authkey": handle.key.hex()})
     return handle
 

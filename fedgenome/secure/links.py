@@ -59,6 +59,7 @@ SILENT_SECONDS = 30.0
 _HELLO_MAGIC, _HEAD_MAGIC, _VERSION = b"FGTL", b"FGLF", 1
 _MOST_PASS = 2048  # bytes; ours has about 400
 _GREETING_SECONDS = 10.0  # a caller that does not greet in this time is turned away
+_MOST_GREETED = 256  # callers at a time: strangers must not use up threads and files
 _GLANCE = 0.05
 _SHORT = 1 << 13  # bytes
 _ENDS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
@@ -205,13 +206,14 @@ class Links(Closing):
         deadline = time.monotonic() + start_seconds
         answers: queue.SimpleQueue[_Link | WireError] = queue.SimpleQueue()
         found: dict[int, _Link] = {}
+        slots = threading.Semaphore(_MOST_GREETED)
         for lower in range(min(rank, PARTIES)):
             _thread(_dial, meeting, own, lower, deadline, answers)
         try:
             with _listening(meeting, rank) as listener:
                 while len(found) < len(ROLES) - 1:
                     _require_time(deadline, set(range(len(ROLES))) - {rank, *found})
-                    _welcome(listener, functools.partial(_thread, _receive, meeting, own, answers=answers))
+                    _welcome(listener, slots, functools.partial(_thread, _receive, meeting, own, slots, answers))
                     _collect(answers, found)
         except BaseException:
             for link in found.values():
@@ -346,12 +348,19 @@ def _listener(address: str) -> socket.socket:
     return listener
 
 
-def _welcome(listener: socket.socket | None, greet: Callable[[socket.socket], None]) -> None:
+def _welcome(
+    listener: socket.socket | None, slots: threading.Semaphore, greet: Callable[[socket.socket], None]
+) -> None:
+    """Let a caller in, if there is one and a slot for it; whoever greets it frees the slot."""
     if listener is None:
         time.sleep(_GLANCE)
         return
-    with contextlib.suppress(TimeoutError):
+    if not slots.acquire(timeout=_GLANCE):
+        return
+    try:
         greet(listener.accept()[0])
+    except OSError:  # nobody called, or the caller has gone
+        slots.release()
 
 
 def _collect(answers: queue.SimpleQueue[_Link | WireError], found: dict[int, _Link]) -> None:
@@ -370,10 +379,19 @@ def _require_time(deadline: float, missing: Iterable[int]) -> None:
         raise RoleError(f"{', '.join(ROLES[rank] for rank in sorted(missing))} did not come")
 
 
-def _receive(meeting: Meeting, own: Pass, raw: socket.socket, answers: queue.SimpleQueue[_Link | WireError]) -> None:
+def _receive(
+    meeting: Meeting,
+    own: Pass,
+    slots: threading.Semaphore,
+    answers: queue.SimpleQueue[_Link | WireError],
+    raw: socket.socket,
+) -> None:
     """Answer one caller. A stranger, or one that says nothing, is turned away without a word."""
-    with contextlib.suppress(OSError, WireError, RoleError):
-        answers.put(_greet(meeting, own, raw, None))
+    try:
+        with contextlib.suppress(OSError, WireError, RoleError):
+            answers.put(_greet(meeting, own, raw, None))
+    finally:
+        slots.release()
 
 
 def _dial(

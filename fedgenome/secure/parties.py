@@ -13,52 +13,52 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
-import shutil
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import ClassVar, Self, cast
 
 import numpy as np
 
-from fedgenome.closing import Closing
-from fedgenome.errors import Refused, RoleError, WireError, require
+from fedgenome.errors import Refused, RoleError, require
 from fedgenome.query import PARTIES, Array, Query, Roster, Terms
-from fedgenome.secure import frames, ring
+from fedgenome.secure import replies, ring
+from fedgenome.secure.driver import GLANCE_SECONDS, GRACE_SECONDS, Driver
 from fedgenome.secure.frames import Frame, Kind
 from fedgenome.secure.generators import ROLES
 from fedgenome.secure.group import meeting
-from fedgenome.secure.handles import Handle, bounded, dial, spawn, spawn_party, tell
+from fedgenome.secure.handles import Handle, spawn, spawn_party, tell
 from fedgenome.secure.identity import Identity
-from fedgenome.secure.party import IDENTITY, START_SECONDS, STATE, peer_socket, set_digest
+from fedgenome.secure.party import IDENTITY
+from fedgenome.secure.party_process import START_SECONDS, STATE, peer_socket
 from fedgenome.secure.runkeys import RunKey
 
 REPLY_SECONDS = 30.0  # silence that counts as failure
 WINDOW = 3  # parts a party may owe a reply for: one being opened, one read, one on its way
-_GLANCE = 0.2  # seconds between looks at the processes while waiting
-_GRACE = 1.0  # seconds that parties have to leave before they are killed
 _COMPARISON_SECONDS = 1e-3  # that a comparison of a selection may take; some 50 times what it does
 DEALER = "dealer"  # its folder, beside the parties' "0", "1" and "2"
 _LONGEST_PATH = 100  # bytes; a Unix socket's address holds 108
 
 
-class Parties(Closing):
+class Parties(Driver):
     """The three parties; a context manager that leaves no process behind.
 
     Not safe for threads. One connection controls the parties at a time; another waits for its end.
+
+    Attributes:
+        recovers: Whether a next attempt may work after a role failed.
     """
 
+    recovers: ClassVar[bool] = False
+
     def __init__(self, handles: Sequence[Handle], folder: Path | None, timeout_seconds: float) -> None:
-        self._handles, self._folder, self._timeout = tuple(handles), folder, timeout_seconds
+        super().__init__(handles, folder, timeout_seconds)
         self._dealer: Handle | None = None
         self._query: Query | None = None
-        self._room = frames.Room()  # of the last reply
         self._kept: tuple[Path, tuple[str, ...]] | None = None  # the folder and the identities in it
         self._met = False
 
@@ -135,10 +135,9 @@ class Parties(Closing):
         """Wait until every party is up and return their public identities, in order."""
         if self._folder is not None and self._kept is None:
             self.keep(self._folder / STATE)
-        replies = self._ask(Kind.HELLO, {}, START_SECONDS)
-        told = [reply.fields(index=int, identity=str) for reply in replies]
+        told = [reply.fields(index=int, identity=str) for reply in self._ask(Kind.HELLO, {}, START_SECONDS)]
         for handle, (index, _) in zip(self._handles, told, strict=True):
-            _agree(handle, index == handle.index)
+            replies.agree(handle.name, index == handle.index)
         return tuple(identity for _, identity in told)
 
     def pin(self, study: str, run: str, terms: Terms, roster: Roster) -> tuple[RunKey, ...]:
@@ -150,15 +149,12 @@ class Parties(Closing):
         Raises:
             Refused: they hold others already, or are not those of the roster.
         """
-        told = {"terms": _plain(terms), "roster": _plain(roster)}
-        replies = self._ask(Kind.PIN, {"study": study, "run": run, **told})
-        keys = []
-        for handle, reply in zip(self._handles, replies, strict=True):
-            digest, public, signature = reply.fields(terms=str, public=str, signature=str)
-            _agree(handle, digest == terms.digest)
-            keys.append(RunKey.from_json({"public": public, "signature": signature}))
+        told = self._ask(Kind.PIN, replies.pinning(study, run, terms, roster))
+        keys = tuple(
+            replies.run_key(handle.name, reply, terms) for handle, reply in zip(self._handles, told, strict=True)
+        )
         self._send_dealer(study, run, terms, roster)
-        return tuple(keys)
+        return keys
 
     def begin(self, query: Query) -> None:
         """Open ``query`` at the parties, by its header; they never see the payload.
@@ -166,9 +162,8 @@ class Parties(Closing):
         Raises:
             Refused: a party holds other terms, study or run, has opened this attempt before, or ….
         """
-        replies = self._ask(Kind.BEGIN, {"query": query.header()})
-        for handle, reply in zip(self._handles, replies, strict=True):
-            _agree(handle, reply.fields(query=str) == (query.digest,))
+        for handle, reply in zip(self._handles, self._ask(Kind.BEGIN, {"query": query.header()}), strict=True):
+            replies.check_begun(handle.name, reply, query)
         self._query = query.blind()
 
     def deliver(self, site: str, parts: Sequence[bytes | memoryview], stamp: bytes | memoryview) -> None:
@@ -199,11 +194,10 @@ class Parties(Closing):
         for handle in self._handles:
             self._send(handle, Kind.REVEAL, asked)
         for handle in self._handles:
-            replies, refused = self._settle(handle)
+            settled, refused = self._settle(handle)
             refusals += refused
-            for reply in replies:
-                _agree(handle, reply.kind is Kind.WORDS and reply.header == told and len(reply.body) == total.nbytes)
-                total += _words(reply.body, query)
+            for reply in settled:
+                replies.add_words(handle.name, reply, told, query, total)
         _raise_first(refusals)
         self._query = None
         return total
@@ -221,13 +215,9 @@ class Parties(Closing):
         query, asked, told = self._closing(sites)
         for handle in self._handles:
             self._send(handle, Kind.REVEAL, asked)
-        replies = self._race(self._timeout + START_SECONDS + _COMPARISON_SECONDS * _comparisons(query))
+        answers = self._race(self._timeout + START_SECONDS + _COMPARISON_SECONDS * _comparisons(query))
         self._query = None
-        winners = [reply.header.get("winners") for reply in replies]
-        for handle, reply in zip(self._handles, replies, strict=True):
-            header = told | {"winners": winners[0]}
-            _agree(handle, reply.kind is Kind.WINNERS and reply.header == header and _possible(winners[0], query))
-        return np.array(winners[0], np.int64)
+        return replies.winners({h.name: reply for h, reply in zip(self._handles, answers, strict=True)}, told, query)
 
     def abort(self) -> None:
         """Make the parties forget the open query, whatever they still owed for it."""
@@ -236,48 +226,6 @@ class Parties(Closing):
             self._send(handle, Kind.ABORT, {})
         for handle in self._handles:
             self._settle(handle)
-
-    def check(self) -> None:
-        """Raise unless every process started here still runs; costs three system calls.
-
-        Raises:
-            RoleError: one has ended; the message names it and how.
-        """
-        codes = [
-            (code, handle.index, handle.name)
-            for handle in self._all
-            if handle.process is not None and (code := handle.process.poll()) is not None
-        ]
-        if codes:
-            # A party killed at the start takes the others with it: a signal is the cause, an exit code the effect.
-            code, _, name = min(codes)
-            raise RoleError(f"{name} ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})")
-
-    def hang_up(self) -> None:
-        """End the connections and keep the parties, so that another process can :meth:`connect`."""
-        for handle in self._handles:
-            if handle.link is not None:
-                handle.link.close()
-            handle.link = None
-            handle.owed.clear()
-
-    def close(self) -> None:
-        """End everything: hang up, close the pipes, wait a second, kill. Repeating it does nothing."""
-        self.hang_up()
-        processes = [handle.process for handle in self._all if handle.process is not None]
-        for process in processes:
-            if process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
-        deadline = time.monotonic() + _GRACE
-        for process in processes:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def _all(self) -> tuple[Handle, ...]:
@@ -297,29 +245,27 @@ class Parties(Closing):
 
     def _closing(self, sites: Sequence[str]) -> tuple[Query, dict[str, object], dict[str, str]]:
         """Return the open query, what to ask for its end, and what every answer must say."""
-        query, included = self._query, sorted(sites)
-        if query is None:
+        if self._query is None:
             raise Refused("no-query", "begin comes before reveal")
         # Parts first: were one refused, the others must not spend the attempt.
         _raise_first(refusal for handle in self._handles for refusal in self._settle(handle)[1])
-        told = {"query": query.digest, "set": set_digest(query.digest, included)}
-        return query, {"query": query.digest, "sites": included}, told
+        return self._query, *replies.closing(self._query, sites)
 
     def _race(self, seconds: float) -> list[Frame]:
         """Return one reply of each party, watching all: they talk to each other, and one that fails fails all."""
         deadline = time.monotonic() + seconds
-        replies: dict[int, Frame] = {}
+        answers: dict[int, Frame] = {}
         refusals: dict[int, Refused] = {}
         while waiting := [handle for handle in self._handles if handle.owed]:
             links = {self._link(handle): handle for handle in waiting}
-            ready = wait(list(links), _GLANCE)
+            ready = wait(list(links), GLANCE_SECONDS)
             for link in ready:
                 handle = links[cast(Connection, link)]
                 try:
-                    replies[handle.index] = self._receive(handle)
+                    answers[handle.index] = self._receive(handle)
                 except Refused as refusal:
                     refusals[handle.index] = refusal
-                    deadline = min(deadline, time.monotonic() + _GRACE)
+                    deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
             if not ready and time.monotonic() > deadline:
                 break
             if not ready and not refusals:
@@ -329,7 +275,7 @@ class Parties(Closing):
         _raise_first(refusals.values())
         for handle in waiting:
             raise self._silent(handle, seconds)
-        return [replies[handle.index] for handle in self._handles]
+        return [answers[handle.index] for handle in self._handles]
 
     def _cause(self, told: Mapping[int, str]) -> RoleError:
         """Return what made the group fail: a role that a party blames and that blames nobody itself."""
@@ -337,7 +283,7 @@ class Parties(Closing):
         text, cause = min(blamed.items(), key=lambda each: each[1].index in told, default=("", None))
         if cause is not None and cause.process is not None and "closed" in text:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                cause.process.wait(_GRACE)
+                cause.process.wait(GRACE_SECONDS)
             if (code := cause.process.poll()) is not None and code < 0:
                 return RoleError(f"{cause.name} ended (signal {-code})")
         return RoleError(f"selection failed: {text or min(told.items())[1]}")
@@ -359,108 +305,25 @@ class Parties(Closing):
 
     def _settle(self, handle: Handle, seconds: float | None = None) -> tuple[list[Frame], list[Refused]]:
         """Read every reply still owed."""
-        replies: list[Frame] = []
+        settled: list[Frame] = []
         refusals: list[Refused] = []
         while handle.owed:
             try:
-                replies.append(self._receive(handle, seconds))
+                settled.append(self._receive(handle, seconds))
             except Refused as refusal:
                 refusals.append(refusal)
-        return replies, refusals
-
-    def _send(self, handle: Handle, kind: Kind, header: dict[str, object], body: bytes | memoryview = b"") -> None:
-        link = self._link(handle)
-        try:
-            frames.send(link, Frame(kind=kind, header=header, body=body))
-        except BlockingIOError:
-            raise self._silent(handle, self._timeout) from None
-        except OSError:
-            raise self._lost(handle) from None
-        handle.owed.append(f"{kind.name} {header.get('site', '')}".rstrip())
+        return settled, refusals
 
     def _receive(self, handle: Handle, seconds: float | None = None) -> Frame:
-        """Return the next reply, watching all the processes meanwhile; its body lasts until the one after."""
-        link, seconds = self._link(handle), seconds or self._timeout
-        deadline = time.monotonic() + seconds
-        try:
-            while not link.poll(_GLANCE):
-                self.check()
-                if time.monotonic() > deadline:
-                    raise self._silent(handle, seconds)
-            reply = frames.decode(frames.receive(link, self._room))
-        except BlockingIOError:  # in the middle of a reply
-            raise self._silent(handle, self._timeout) from None
-        except (EOFError, OSError):
-            raise self._lost(handle) from None
-        except WireError as fault:
-            raise RoleError(f"{handle.name} sent no valid frame: {fault}") from None
-        asked = handle.owed.popleft()
-        if reply.kind is Kind.REFUSED:
-            code, rule = reply.fields(code=str, rule=str)
-            if code == "internal":
-                raise RoleError(f"{handle.name} failed inside at {asked}; its standard error says where")
-            raise Refused(code, f"party {handle.index}, {asked}: {rule}")
-        return reply
-
-    def _link(self, handle: Handle) -> Connection:
-        """Return the connection to a party, made once its socket is there."""
-        deadline = time.monotonic() + START_SECONDS
-        while handle.link is None:
-            # Client has no timeout of its own, and a party that serves another connection does not greet:
-            # a thread waits, and the party's end sets it free.
-            answer: queue.SimpleQueue[Connection | None] = queue.SimpleQueue()
-            threading.Thread(target=dial, args=(handle.path, handle.key, answer), daemon=True).start()
-            link = self._dialled(handle, answer, deadline)
-            handle.link = link and bounded(link, self._timeout)
-        return handle.link
-
-    def _dialled(
-        self, handle: Handle, answer: queue.SimpleQueue[Connection | None], deadline: float
-    ) -> Connection | None:
-        while True:
-            self.check()
-            if time.monotonic() > deadline:
-                raise self._silent(handle, START_SECONDS)
-            with contextlib.suppress(queue.Empty):
-                return answer.get(timeout=_GLANCE)
-
-    def _lost(self, handle: Handle) -> RoleError:
-        if handle.process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # the socket goes just before the process
-                handle.process.wait(_GRACE)
-        self.check()
-        return RoleError(f"{handle.name} closed its connection")
-
-    def _silent(self, handle: Handle, seconds: float) -> RoleError:
-        return RoleError(f"{handle.name} gave no answer for {seconds:g} s")
-
-
-def _plain(facts: Terms | Roster) -> dict[str, object]:
-    return {each.name: getattr(facts, each.name) for each in fields(facts) if each.init}
-
-
-def _agree(handle: Handle, same: bool) -> None:
-    if not same:
-        raise RoleError(f"{handle.name} answered something else than was asked")
+        """Return the next reply; a refusal is raised."""
+        asked = handle.owed[0]
+        return replies.accepted(handle.index, asked, self._heard(handle, seconds))
 
 
 def _comparisons(query: Query) -> int:
     return query.question.length * query.question.reply_length
 
 
-def _possible(winners: Any, query: Query) -> bool:
-    """Whether these are as many different indices as were asked for."""
-    plain = type(winners) is list and all(
-        type(index) is int and 0 <= index < query.question.length for index in winners
-    )
-    return plain and len(set(winners)) == len(winners) == query.question.reply_length
-
-
 def _raise_first(refusals: Iterable[Refused]) -> None:
     for refusal in list(refusals):
         raise refusal
-
-
-def _words(body: bytes | memoryview, query: Query) -> Array:
-    word = np.dtype(ring.dtype_of(query.width))
-    return np.frombuffer(body, word.newbyteorder("<")).astype(word, copy=False)

@@ -1,7 +1,7 @@
 """A compute party: adds the sites' shares and its own noise share, and opens a sum only once.
 
-:class:`Party` is the whole protocol as a state machine from message to reply; :func:`main` is the
-process around it (``python -m fedgenome.secure.party``), started by :mod:`fedgenome.secure.parties`::
+:class:`Party` is the whole protocol as a state machine from message to reply; the process around it is
+:mod:`fedgenome.secure.party_process`::
 
     start ──PIN──▶ pinned ──BEGIN──▶ open ──PART…──▶ open ──REVEAL──▶ pinned (attempt spent)
                      │                └──────ABORT, connection lost──▶ pinned
@@ -11,31 +11,22 @@ Whoever drives a party may be its enemy: the roster tells whose signatures count
 what every site agreed to, and :class:`~fedgenome.secure.once.Once` what was opened in an earlier life.
 A refusal is a code and a rule in public terms, never data, and leaves the state as it was; only the
 attempt of a selection that began stays spent, and a group that failed ends the party. Memory is
-O(length): one accumulator and the few parts in flight. CrypTen is loaded in the background
-once the socket listens.
+O(length): one accumulator and the few parts in flight.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-import os
-import queue
-import shutil
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection, Listener
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from fedgenome.errors import Refused, WireError, require
 from fedgenome.query import PARTIES, Array, Query, Roster, Terms, choose_scale, digest_of, from_header
-from fedgenome.secure import bundle, crypten_runtime, frames, noise, process, ring
+from fedgenome.secure import bundle, frames, noise, ring
 from fedgenome.secure.envelope import PartyKey
 from fedgenome.secure.frames import Frame, Kind
 from fedgenome.secure.group import Group, meeting
@@ -45,10 +36,7 @@ from fedgenome.secure.runkeys import RunKey
 from fedgenome.secure.winners import Chooser
 from fedgenome.streams import Root
 
-STATE, IDENTITY, ANSWERS = "state", "identity.pem", "answers"  # a party's folder, where none was named; its files
-_ROOMS = 2  # messages held: one being answered, one being read
-_BLOCK = 1 << 16  # words that pass through CrypTen at a time
-START_SECONDS = 120.0  # bound on a party's start, its wait for the other two included
+IDENTITY, ANSWERS = "identity.pem", "answers"  # files in a party's folder
 _ASKED = {"length": int, "reply_length": int, "bound": float, "reduce": str, "unit": str, "precision": str}
 _ASKED |= {"monotone": bool}
 _NOISE = {"kind": str, "level": float, "sampling": float, "count": int, "where": str, "scope": str, "winners": int}
@@ -358,129 +346,3 @@ def _rebuild(header: Mapping[str, Any], terms: Terms) -> tuple[Query, float]:
         raise WireError(str(fault)) from None
     except (KeyError, TypeError, ArithmeticError, AttributeError):
         raise WireError("query header: a field is missing or of another type") from None
-
-
-# ── the process ──────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Config:
-    """What the driver writes on the first line of stdin, as JSON; ``folder`` holds the sockets of all three."""
-
-    index: int
-    folder: str
-    authkey: str = field(repr=False)
-    timeout_seconds: float
-    seed: int | None
-
-
-def driver_socket(folder: str, index: int) -> str:
-    """Return where a party listens for its driver."""
-    return f"{folder}/{index}.sock"
-
-
-def peer_socket(folder: str, index: int) -> str:
-    """Return where a party listens for the other two and the dealer."""
-    return f"{folder}/{index}.peer"
-
-
-def main() -> None:
-    """Serve one connection after another until stdin ends: the driver holds its other end.
-
-    The first line of stdin is the configuration, the second the folder of identity and memory: the
-    driver knows it later, and loading must not wait for it.
-    """
-    config = _Config(**process.configured("a party"))
-    ready, told = threading.Event(), queue.SimpleQueue[str]()
-    process.end_with_driver(lambda: _leave(config, range(PARTIES), 0), told.put)
-    try:
-        listener = Listener(
-            driver_socket(config.folder, config.index), "AF_UNIX", backlog=4, authkey=bytes.fromhex(config.authkey)
-        )
-    except FileNotFoundError:  # the driver ended already, and the party that noticed first removed the folder
-        os._exit(0)
-    with listener:
-        threading.Thread(target=_load, args=(ready,), daemon=True).start()
-        party = _party(config, Path(told.get()))
-        while not party.closed:
-            link = _accept(listener)
-            ready.wait()  # ends: either loading does, or its failure ends the process
-            with link:
-                _serve(link, party)
-    _leave(config, [config.index], 1 if party.failed else 0)
-
-
-def _party(config: _Config, state: Path) -> Party:
-    identity, once = Identity.load(state / IDENTITY), Once(state / ANSWERS)
-    meeting_places = [peer_socket(config.folder, index) for index in range(PARTIES)]
-    group = Group(config.index, identity, meeting_places, config.timeout_seconds)
-    return Party(config.index, Root.of(config.seed, "party", config.index), identity, once, _through_crypten, group)
-
-
-def _accept(listener: Listener) -> Connection:
-    while True:
-        with contextlib.suppress(OSError, EOFError, AuthenticationError):  # that caller's trouble, not ours
-            return listener.accept()
-
-
-def _serve(link: Connection, party: Party) -> None:
-    """Answer one connection's messages in order, reading one ahead so that its sender seldom waits."""
-    inbox: queue.SimpleQueue[tuple[memoryview, frames.Room] | None] = queue.SimpleQueue()
-    free: queue.SimpleQueue[frames.Room] = queue.SimpleQueue()
-    for _ in range(_ROOMS):
-        free.put(frames.Room())
-    threading.Thread(target=_read, args=(link, free, inbox), daemon=True).start()
-    while not party.closed and (read := inbox.get()) is not None:
-        message, room = read
-        reply = _refusal("internal", "the party failed and ends")
-        try:
-            reply = party.answer(message)
-        finally:  # an unforeseen exception goes on to end the process, but not before a code is sent
-            with contextlib.suppress(OSError):
-                frames.send(link, reply)
-        free.put(room)
-        party.prepare()
-    party.drop()
-
-
-def _read(link: Connection, free: queue.SimpleQueue[frames.Room], inbox: queue.SimpleQueue[Any]) -> None:
-    with contextlib.suppress(OSError, EOFError):
-        while True:
-            room = free.get()
-            inbox.put((frames.receive(link, room), room))
-    inbox.put(None)
-
-
-def _load(ready: threading.Event) -> None:
-    crypten_runtime.load()
-    ready.set()
-
-
-def _through_crypten(total: Array) -> Array:
-    """Wrap the words as CrypTen's and take them back, in place and by blocks: it holds 64 bits for every word."""
-    for start in range(0, total.size, _BLOCK):
-        block = total[start : start + _BLOCK]
-        block[:] = crypten_runtime.unwrap(crypten_runtime.wrap(block), 32 if total.dtype == np.uint32 else 64)
-    return total
-
-
-def _leave(config: _Config, parties: Iterable[int], code: int) -> NoReturn:
-    """End at once, whatever other threads do, and remove what ``parties`` made; the last one out removes the folder.
-
-    One party where it alone ends; all where the driver has ended: then so do all, and a killed one removed nothing.
-    """
-    folder = Path(config.folder)
-    for index in parties:
-        for path in (driver_socket(config.folder, index), peer_socket(config.folder, index)):
-            with contextlib.suppress(OSError):
-                Path(path).unlink()
-        # Memory that was meant for the processes' lives only; otherwise it is elsewhere, and stays.
-        shutil.rmtree(folder / STATE / str(index), ignore_errors=True)
-    for emptied in (folder / STATE, folder):
-        with contextlib.suppress(OSError):
-            emptied.rmdir()
-    os._exit(code)
-
-
-if __name__ == "__main__":
-    main()

@@ -18,8 +18,8 @@ from fedgenome.secure.envelope import PartyKey
 from fedgenome.secure.frames import Frame, Kind
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.once import Once
-from fedgenome.secure.parties import _plain
 from fedgenome.secure.party import ANSWERS, IDENTITY, Party, set_digest
+from fedgenome.secure.replies import plain
 from fedgenome.secure.runkeys import RunKey
 from fedgenome.streams import Root
 from tests.faults import study as scene
@@ -177,7 +177,7 @@ def parties_repeat(play):
 
 def _pin(play):
     terms = play.study.terms(make_plan(play.study, scene.NOISE))
-    return {"study": play.study.digest, "run": scene.RUN, "terms": _plain(terms), "roster": _plain(play.study.keys)}
+    return {"study": play.study.digest, "run": scene.RUN, "terms": plain(terms), "roster": plain(play.study.keys)}
 
 
 def _say(party, kind, **header):

@@ -24,8 +24,7 @@ from fedgenome.federation.local_grid import LocalGrid
 from fedgenome.federation.site import SiteAgent, pinned
 from fedgenome.privacy import accounting  # noqa: F401  (loaded once, for all forks)
 from fedgenome.privacy.ledger import Ledger
-from fedgenome.secure import crypten_runtime, party
-from fedgenome.secure import parties as driver
+from fedgenome.secure import crypten_runtime, driver, parties, party_process
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.once import Once
 from fedgenome.secure.parties import Parties
@@ -61,7 +60,7 @@ class Fork:
     told: ClassVar = {}  # what the scene says of parties
 
     def __init__(self, command, **_):
-        assert command[-1] == "fedgenome.secure.party"
+        assert command[-1] == "fedgenome.secure.party_process"
         index = Fork.told["next"]
         Fork.told["next"] += 1
         ours, self.stdin = os.pipe()
@@ -98,7 +97,7 @@ def _party(index):
     trap = Fork.told.get("trap")
     if trap and trap["role"] == f"party {index}":
         traps.arm("party", trap)
-    party.main()
+    party_process.main()
 
 
 def site(told):
@@ -123,7 +122,8 @@ def coordinator(told):
     folder, study = Path(told["folder"]), Study.model_validate(told["study"])
     Fork.told = {"folder": told["folder"], "trap": told["trap"], "next": 0}
     subprocess.Popen = Fork
-    driver.START_SECONDS = told["start"] or driver.START_SECONDS
+    for module in (driver, parties):
+        module.START_SECONDS = told["start"] or module.START_SECONDS
     _record(folder)
     if told["trap"] and told["trap"]["role"] == "coordinator":
         traps.arm("coordinator", told["trap"])

@@ -16,7 +16,7 @@ from fedgenome.federation.checkpoint import Checkpoint
 from fedgenome.federation.coordinator import Coordinator
 from fedgenome.federation.site import SiteAgent
 from fedgenome.privacy.ledger import Ledger
-from fedgenome.secure import party
+from fedgenome.secure import party_process
 from fedgenome.secure.once import Once
 from fedgenome.secure.parties import Parties
 from fedgenome.secure.party import Party
@@ -81,7 +81,7 @@ POINTS = {
         "sent": each(agents, "_answer", "after", first=2),
     },
     "party": {
-        "loading": once(party, "_load", "before"),
+        "loading": once(party_process, "_load", "before"),
         "greeted": once(Party, "_hello", "before"),
         "pinning": once(Party, "_pin", "before"),
         "pinned": once(Party, "_pin", "after"),

@@ -13,7 +13,7 @@ import pytest
 
 from fedgenome.errors import Refused, SpecError
 from fedgenome.query import PARTIES
-from fedgenome.secure import frames, party, ring
+from fedgenome.secure import frames, party_process, ring
 from fedgenome.secure.frames import HEAD, MAGIC, Frame, Kind
 from fedgenome.secure.noise import sampler
 from fedgenome.secure.parties import WINDOW, Parties
@@ -51,7 +51,8 @@ def test_sum_larger_than_every_buffer_is_exact(trio, steps):
 
 
 @pytest.mark.parametrize("unit", ["site", "donor"])
-@pytest.mark.parametrize("length", [1, party._BLOCK - 1, 2 * party._BLOCK + 1, 2**18 + 3])  # a sealed chunk: 2^20 bytes
+# A sealed chunk has 2^20 bytes.
+@pytest.mark.parametrize("length", [1, party_process._BLOCK - 1, 2 * party_process._BLOCK + 1, 2**18 + 3])
 def test_sum_of_any_length_is_exact(trio, steps, length, unit):
     query = a_query(next(steps), length=length, unit=unit)
     answers = vectors(query, SITES[:4])

@@ -15,9 +15,9 @@ import pytest
 
 from fedgenome.errors import RoleError, SpecError
 from fedgenome.query import PARTIES
-from fedgenome.secure import frames, ring
+from fedgenome.secure import frames, replies, ring
 from fedgenome.secure.handles import Handle
-from fedgenome.secure.parties import DEALER, Parties, _words
+from fedgenome.secure.parties import DEALER, Parties
 from fedgenome.secure.party import IDENTITY
 from tests.secure.trio import (
     NOISE,
@@ -225,6 +225,6 @@ def test_parties_killed_after_their_shares_left_repeat_them_and_open_nothing_els
         with refused("opened-before"):
             parties.begin(query)
         again = [asked(parties, index, query, SITES[:4]) for index in range(PARTIES)]
-        assert (ring.signed(sum(_words(reply.body, query) for reply in again)) == first).all()
+        assert (ring.signed(sum(replies.words(reply.body, query) for reply in again)) == first).all()
         assert asked(parties, 2, query, SITES[:3]).header["code"] == "other-set"
         ask(parties, publics, replace(query, attempt=1), vectors(query, SITES[:3]))

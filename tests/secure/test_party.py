@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fedgenome.query import PARTIES
-from fedgenome.secure import frames, party, ring
+from fedgenome.secure import frames, party_process, ring
 from fedgenome.secure.frames import HEAD, MAGIC, Frame, Kind
 from fedgenome.secure.party import set_digest
 from tests.secure import roles
@@ -384,7 +384,7 @@ def served(one, messages):
     with ours, theirs:
         for message in messages:
             ours.send_bytes(message)
-        thread = threading.Thread(target=party._serve, args=(theirs, one))
+        thread = threading.Thread(target=party_process._serve, args=(theirs, one))
         thread.start()
         replies = [frames.decode(ours.recv_bytes()) for _ in messages]
         ours.close()
@@ -411,7 +411,7 @@ def test_unforeseen_exception_answers_a_code_and_goes_on_to_end_the_process(a_pa
     with ours, theirs:
         ours.send_bytes(b"any")
         with pytest.raises(RuntimeError, match="GATTACA"):
-            party._serve(theirs, one)
+            party_process._serve(theirs, one)
         reply = frames.decode(ours.recv_bytes())
     assert reply.header == {"code": "internal", "rule": "the party failed and ends"}
 
@@ -424,7 +424,7 @@ except ValueError as fault:
     process._die("a party", type(fault), fault, fault.__traceback__)
 """
 LOADED = """
-import sys, fedgenome.secure.party
+import sys, fedgenome.secure.party_process
 assert "numpy" in sys.modules
 print({"torch", "crypten"} & set(sys.modules))
 """
@@ -438,21 +438,21 @@ def test_traceback_of_a_dying_party_withholds_the_text():
 
 
 @pytest.mark.parametrize("width", [32, 64])
-@pytest.mark.parametrize("size", [1, party._BLOCK - 1, party._BLOCK, 2 * party._BLOCK + 1])
+@pytest.mark.parametrize("size", [1, party_process._BLOCK - 1, party_process._BLOCK, 2 * party_process._BLOCK + 1])
 def test_words_pass_through_crypten_in_place_and_unchanged(size, width):
     words = np.random.default_rng(size).integers(0, 2**width, size, ring.dtype_of(width))
     given = words.copy()
-    assert party._through_crypten(given) is given
+    assert party_process._through_crypten(given) is given
     assert given.dtype == words.dtype and (given == words).all()
 
 
 def test_passing_through_crypten_holds_a_block_at_a_time():
     words = np.zeros(10**6, np.uint32)
     tracemalloc.start()
-    party._through_crypten(words)
+    party_process._through_crypten(words)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert 8 * party._BLOCK < peak < 2 * words.nbytes / 3
+    assert 8 * party_process._BLOCK < peak < 2 * words.nbytes / 3
 
 
 def test_importing_a_party_loads_no_torch():

@@ -28,13 +28,14 @@ from fedgenome.federation import wire
 from fedgenome.privacy.books import Run
 from fedgenome.privacy.replay import replay
 from fedgenome.query import Query, Terms, digest_of, from_header
-from fedgenome.secure import bundle, dealer, envelope, frames, links, parties, party, ring, sharing
+from fedgenome.secure import bundle, dealer, envelope, frames, links, party, ring, sharing
 from fedgenome.secure.envelope import PartyKey, PublicKey
 from fedgenome.secure.generators import Pass, stream_key
 from fedgenome.secure.group import meeting
 from fedgenome.secure.identity import Identity, _statement, verify
 from fedgenome.secure.once import Once
 from fedgenome.secure.party import Party
+from fedgenome.secure.replies import possible
 from fedgenome.secure.runkeys import RunKey
 from fedgenome.secure.winners import _INDEX, NOISE, WINNERS, unmasked, unpack
 from fedgenome.streams import Root
@@ -261,7 +262,7 @@ def winners(header: Given, terms: Given, sites: list[str], replies: dict[str, st
     first = found[0].header.get("winners")
     for reply in found:
         same = reply.kind is frames.Kind.WINNERS and reply.header == told | {"winners": first}
-        if not (same and parties._possible(first, asked)):
+        if not (same and possible(first, asked)):
             raise Refused("other-winners")
     return {"winners": first}
 
