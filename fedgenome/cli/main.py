@@ -48,6 +48,9 @@ def run(
     file: File,
     out: Annotated[Path | None, typer.Option(help="folder for run folders, in place of the file's `out`")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the newest unfinished run of this file")] = False,
+    on: Annotated[
+        Path | None, typer.Option(help="train on the deployment of this file", metavar="DEPLOYMENT.toml")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but the last line")] = False,
     as_json: Json = False,
 ) -> None:
@@ -57,8 +60,13 @@ def run(
         from fedgenome import run as runs
 
         spec = experiment.load(file)
+        deployment = None
+        if on is not None:
+            from fedgenome.deployment.coordinator import Deployment, DeploymentConfig
+
+            deployment = Deployment(DeploymentConfig.load(on))
         with console.reporter(silent=quiet or as_json) as reporter:
-            outcome = runs.run(spec, file, out or spec.out, resume=resume, reporter=reporter)
+            outcome = runs.run(spec, file, out or spec.out, resume=resume, reporter=reporter, deployment=deployment)
         typer.echo(json.dumps(outcome.to_json()) if as_json else outcome.last_line if quiet else outcome.text)
         raise typer.Exit(outcome.exit_code)
 

@@ -47,11 +47,12 @@ class Post:
         self._registered: dict[int, str] = {}  # what the SuperLink calls its nodes, where it does
         self._said: dict[int, str] = {}  # what other nodes called themselves
         self._nodes: dict[str, int] = {}
+        self._silent: set[str] = set()  # who owes, or never gave, the answer to the last call
 
     @property
     def present(self) -> tuple[str, ...]:
-        """The names that were found and not missed since, sorted."""
-        return tuple(sorted(self._nodes))
+        """The names that were found and gave an answer to the last call, sorted."""
+        return tuple(sorted(set(self._nodes) - self._silent))
 
     def discover(self, wanted: Collection[str], least: int) -> dict[str, Call]:
         """Learn which node is which of ``wanted``; what was known of other names stays.
@@ -72,6 +73,7 @@ class Post:
             self._nodes.pop(name, None)
         greeted = self._greeted(wanted)
         self._nodes |= {name: node for name, (node, _) in greeted.items()}
+        self._silent -= set(greeted)
         missing = [name for name in wanted if name not in greeted]
         if len(greeted) < least:
             whom = "sites of the roster" if set(wanted).isdisjoint(SERVERS) else "parties"
@@ -88,7 +90,9 @@ class Post:
             RoleError: the SuperLink cannot be reached.
         """
         names = {node: name for name in calls if (node := self._nodes.get(name)) is not None}
+        self._silent |= set(names.values())
         for node, answer in self._send(kind, {node: calls[name] for node, name in names.items()}):
+            self._silent.discard(names[node])
             yield names[node], answer
 
     # ── who is there ─────────────────────────────────────────────────────────────────────────────
