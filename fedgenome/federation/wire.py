@@ -7,7 +7,7 @@ its agent and the agent's answer back.
 kind     header of the request                header of the reply (arrays)
 ======== ==================================== ==========================================
 hello    {}                                   site
-join     study, plan, run, keys               site
+join     study, plan, run, keys, signatures   site
 ask      query: its header (payload arrays)   site (part0, part1, part2 and stamp as bytes); where the study
                                               says secure = off: site (sum as ring words)
 close    {}                                   site

@@ -87,8 +87,14 @@ def command(*arguments: object, cwd: Path):
     """Run a ``fedgenome`` command; it is gone when the block ends."""
     line = [sys.executable, "-m", "fedgenome.cli", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
+    pipes["preexec_fn"] = _heed_ctrl_c
     with subprocess.Popen(line, cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)}, **pipes) as running:
         try:
             yield running
         finally:
             running.kill()
+
+
+def _heed_ctrl_c() -> None:
+    """Undo what a test run in the background of a script inherits: that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

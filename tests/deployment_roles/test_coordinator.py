@@ -3,19 +3,28 @@
 import contextlib
 import datetime
 import json
+import signal
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import structlog
 
 from fedgenome import experiment, federate, folders, prepare
 from fedgenome.deployment.coordinator import Deployment, DeploymentConfig
 from fedgenome.deployment.flower import Away, Flower
+from fedgenome.deployment.party import PartyConfig, PartyDaemon
+from fedgenome.deployment.roles import SOCKET_KEY
 from fedgenome.deployment.signed import SignedStudy
 from fedgenome.deployment.standing import Standing, text
 from fedgenome.errors import RoleError, SpecError
 from fedgenome.federation.job import Failure, JobFolder, Progress, Result
+from fedgenome.query import PARTIES
+from fedgenome.secure.identity import Identity
+from fedgenome.secure.party import IDENTITY
 from fedgenome.streams import Root
-from tests.deployment import loopback
+from tests.deployment_roles import loopback
 
 TEXT = """
 name = "small"
@@ -50,7 +59,7 @@ rows = 50
 MORE = 'superlink = "127.0.0.1:1"\njobs = "jobs"\nstudy = "study.json"\n'
 
 
-def agreed(folder, text=TEXT):
+def agreed(folder, text=TEXT, keyed=lambda study: study, signer=None):
     """Write an experiment, its Study and its deal; return what is prepared of it."""
     (folder / "small.toml").write_text(text)
     spec = experiment.load(folder / "small.toml")
@@ -58,8 +67,9 @@ def agreed(folder, text=TEXT):
     (folder / "deal").write_text(deal)
     rng = Root(bytes.fromhex(deal), seeded=True).stream("split").generator()
     prepared = prepare.prepare(spec, rng)
-    SignedStudy(study=prepared.study).save(folder / "study.json")
-    return prepared
+    signed = SignedStudy(study=keyed(prepared.study))
+    (signed.sign(signer) if signer else signed).save(folder / "study.json")
+    return replace(prepared, study=signed.study)
 
 
 def written(folder, text):
@@ -89,14 +99,76 @@ def files(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+def submitted(folder, address):
+    """Write the deployment's file; return what a run on it is given."""
+    text = f'superlink = "{address}"\njobs = "jobs"\nstudy = "study.json"\ndeal = "deal"\napp = "{loopback.ROOT}"\n'
+    return "--on", written(folder, text)
+
+
+def interrupted(folder, *more):
+    """Run until the ServerApp waits for its sites, then press Ctrl-C; return exit code and standing."""
+    with loopback.command("run", "small.toml", "--json", *more, cwd=folder) as running:
+        while not (begun := list(folder.glob("jobs/*/progress.json"))):
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        running.communicate()
+    run = (begun[0].parent / "flower-run").read_text()
+    with Flower(more[1].read_text().split('"')[1], None) as flower:
+        return running.returncode, flower.standing(run).word
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_seeded_run_on_a_real_superlink_is_that_of_engine_local_byte_for_byte(tmp_path):
+def test_a_seeded_run_on_a_superlink_interrupted_and_resumed_is_that_of_engine_local_byte_for_byte(tmp_path):
     prepared = agreed(tmp_path)
-    with loopback.superlink(tmp_path) as address, hospitals(tmp_path, prepared, address):
-        more = f'superlink = "{address}"\njobs = "jobs"\nstudy = "study.json"\ndeal = "deal"\napp = "{loopback.ROOT}"\n'
-        there = run(tmp_path, "--on", written(tmp_path, more))
+    with loopback.superlink(tmp_path) as address:
+        given = submitted(tmp_path, address)
+        assert interrupted(tmp_path, *given) == (130, "finished:stopped")
+        with hospitals(tmp_path, prepared, address):
+            there = run(tmp_path, *given, "--resume")
     assert there == run(tmp_path, "--out", "local")
+
+
+SECURE = TEXT.replace('trust = "local"', 'trust = "distributed"').replace('secure = "off"', 'secure = "on"')
+
+
+@contextlib.contextmanager
+def three(folder, address, signer):
+    """Serve the three parties and their relays."""
+    with contextlib.ExitStack() as stack:
+        for index in range(PARTIES):
+            state, socket = folder / f"party-{index}", folder / f"daemon-{index}.sock"
+            (state / SOCKET_KEY).write_text("00" * 32)
+            (state / SOCKET_KEY).chmod(0o600)
+            more = {"public": True, "seed": 7, "signers": (signer.public,)}
+            config = PartyConfig(index=index, state=state, socket=socket, **more)
+            party = stack.enter_context(PartyDaemon(config, structlog.get_logger()))
+            stack.enter_context(loopback.node(folder, address, f"party-{index}", party.handle))
+        yield
+
+
+@pytest.mark.deployment
+@pytest.mark.timeout(600)
+def test_a_seeded_run_whose_sums_three_parties_open_is_that_of_engine_local_byte_for_byte(tmp_path):
+    signer = Identity.generate()
+
+    def keyed(study):
+        sites = {site.name: kept(tmp_path / "sites" / site.name) for site in study.roster}
+        return study.with_keys(sites, [kept(tmp_path / f"party-{index}") for index in range(PARTIES)])
+
+    prepared = agreed(tmp_path, SECURE, keyed, signer)
+    with (
+        loopback.superlink(tmp_path) as address,
+        three(tmp_path, address, signer),
+        hospitals(tmp_path, prepared, address),
+    ):
+        there = run(tmp_path, *submitted(tmp_path, address))
+    assert there == run(tmp_path, "--out", "local")
+
+
+def kept(folder):
+    return Identity.kept(folder / IDENTITY).public
 
 
 @pytest.mark.parametrize(
