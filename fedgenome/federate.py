@@ -1,4 +1,4 @@
-"""Train a prepared study with every role simulated: parties, site agents, coordinator, one engine."""
+"""Train a prepared study: with every role simulated here, parties, site agents, coordinator, or by a deployment's."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol, Self
+
+import numpy as np
 
 from fedgenome import files
+from fedgenome.closing import Closing
+from fedgenome.experiment import Experiment
 from fedgenome.federation import engines
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.federation.coordinator import Coordinator, Job
 from fedgenome.federation.site import SiteAgent, pinned
-from fedgenome.prepare import Prepared
+from fedgenome.prepare import Prepared, prepare
 from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.query import PARTIES, Array
 from fedgenome.secure.identity import Identity
@@ -53,12 +58,59 @@ class Trained:
         arrays: Each method's released arrays.
         queries: Queries answered, by method.
         uploaded: Bytes of sealed parts (or plain vectors) that all sites sent in this process.
+        engine: What ran it.
     """
 
     study: Study
     arrays: Mapping[str, dict[str, Array]]
     queries: Mapping[str, int]
     uploaded: int
+    engine: Literal["local", "ray", "deployment"]
+
+
+class Roles(Protocol):
+    """Who trains a study. A context manager: what it starts ends with it."""
+
+    engine: Literal["local", "ray", "deployment"]
+
+    @property
+    def deal(self) -> str | None:
+        """Hex key of the stream that dealt the cohort out to hospitals; None where this run deals it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *fault: object) -> None: ...
+
+    def prepare(self, spec: Experiment, rng: np.random.Generator) -> Prepared:
+        """Decide everything; see :func:`fedgenome.prepare.prepare`."""
+
+    def federate(self, prepared: Prepared, place: Place, on_step: Callable[[str, Progress], None]) -> Trained:
+        """Ask every query of the study, or the rest of them after an interruption; see :func:`federate`."""
+
+
+class Simulated(Closing):
+    """Every role on this machine. Parties start when it is made: their imports take seconds."""
+
+    def __init__(self, spec: Experiment) -> None:
+        self.engine: Literal["local", "ray", "deployment"] = spec.engine.kind
+        self._stack = contextlib.ExitStack()
+        self._parties = self._stack.enter_context(parties(spec.seed, secure=spec.engine.secure == "on"))
+
+    @property
+    def deal(self) -> None:
+        """This run deals its cohort out itself."""
+
+    def prepare(self, spec: Experiment, rng: np.random.Generator) -> Prepared:
+        """Read the cohort and deal it out."""
+        return prepare(spec, rng)
+
+    def federate(self, prepared: Prepared, place: Place, on_step: Callable[[str, Progress], None]) -> Trained:
+        """Ask every query of the study; see :func:`federate`."""
+        return federate(prepared, place, self._parties, on_step)
+
+    def close(self) -> None:
+        """End the parties."""
+        self._stack.close()
 
 
 @contextlib.contextmanager
@@ -101,7 +153,11 @@ def federate(
         agents = [stack.enter_context(_agent(prepared, study, place, site)) for site in prepared.split.sites]
         engines.run(prepared.experiment.engine.kind, coordinator.conduct, agents)
     return Trained(
-        study=study, arrays=coordinator.releases, queries=coordinator.answered, uploaded=coordinator.uploaded
+        study=study,
+        arrays=coordinator.releases,
+        queries=coordinator.answered,
+        uploaded=coordinator.uploaded,
+        engine=prepared.experiment.engine.kind,
     )
 
 

@@ -11,7 +11,7 @@ import pydantic
 
 from fedgenome import trust
 from fedgenome.cohort import expression
-from fedgenome.cohort.expression import Cohort
+from fedgenome.cohort.shard import Cohort, Shard
 from fedgenome.cohort.split import Split, split
 from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
@@ -27,6 +27,7 @@ class Prepared:
     """Everything decided before the first process is asked anything.
 
     Attributes:
+        noise: What the methods and the plan are calibrated to; None under trust none.
         base: The plan's mechanisms without the reserve for retries.
         epsilon: ε of the whole plan at the study's δ; None under trust none.
         epsilon_colluding: ε if two parties collude; None under trust none.
@@ -39,6 +40,7 @@ class Prepared:
     split: Split
     study: Study
     plan: Plan
+    noise: float | None
     base: tuple[Mechanism, ...]
     methods: Mapping[str, Method]
     epsilon: float | None
@@ -57,7 +59,37 @@ def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
         SpecError: the file, the cohort or the numbers do not fit; names which and what would be right.
     """
     cohort = expression.read(spec.cohort)
-    dealt = split(cohort, spec.split, rng)
+    return _prepared(spec, cohort, split(cohort, spec.split, rng))
+
+
+def without_cohort(spec: Experiment, genes: tuple[str, ...], sites: tuple[str, ...]) -> Prepared:
+    """Calibrate the plan where nobody's data are at hand: every shard is empty.
+
+    Args:
+        genes: The study's genes, which a cohort would tell; everything else is the file's.
+        sites: The study's sites.
+
+    Raises:
+        SpecError: as :func:`prepare`.
+    """
+    nobody = np.zeros(0, np.int64)
+    cohort = Cohort(
+        name="no cohort",
+        x=np.zeros((0, len(genes)), np.float32),
+        genes=genes,
+        label=nobody,
+        labels=spec.cohort.labels,
+        rows=(),
+        donor=None if spec.cohort.donor is None else (),
+    )
+    empty = Shard(x=cohort.x, label=nobody, donor=nobody, donors=(), mask=np.zeros(0, np.bool_))
+    dealt = Split(
+        sites=dict.fromkeys(sites, empty), controls=empty, genes=genes, labels=cohort.labels, unit_text=cohort.unit_text
+    )
+    return _prepared(spec, cohort, dealt)
+
+
+def _prepared(spec: Experiment, cohort: Cohort, dealt: Split) -> Prepared:
     study = _study(spec, cohort, dealt)
     methods = registry.build_all(study)
     decided = _Decided(methods=methods) if spec.privacy.epsilon is None else _decide(study, methods)
@@ -70,6 +102,7 @@ class _Decided:
 
     methods: Mapping[str, Method]
     plan: Plan = field(default_factory=Plan)
+    noise: float | None = None
     base: tuple[Mechanism, ...] = ()
     epsilon: float | None = None
     epsilon_colluding: float | None = None
@@ -98,6 +131,7 @@ def _decide(study: Study, methods: Mapping[str, Method]) -> _Decided:
         methods=ready,
         queries={label: _queries(method, base_at(noise), privacy.trust) for label, method in ready.items()},
         plan=plan,
+        noise=noise,
         base=base_at(noise),
         epsilon=cost,
         epsilon_colluding=(

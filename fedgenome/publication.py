@@ -57,6 +57,11 @@ class Done:
     file: Path
     seconds: Mapping[str, float]
 
+    @property
+    def reads_people(self) -> bool:
+        """True if members or controls are at hand; a deployment's coordinator may hold nobody's data."""
+        return len(self.members) + len(self.controls) > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rows:
@@ -182,7 +187,7 @@ def _write_internal(
         audit=found,
         utility=useful,
         curves=_curves(done),
-        comparisons=[_comparison(done, label, made.drawn) for label, made in rows.items()],
+        comparisons=[_comparison(done, label, made.drawn) for label, made in rows.items() if done.reads_people],
         cost=_cost(done),
         ledger=ledger,
     )
@@ -195,9 +200,9 @@ def _facts(done: Done, *, audited: bool) -> card.Facts:
         study=prepared.study,
         plan=prepared.plan,
         queries=done.trained.queries,
-        engine=spec.engine.kind,
+        engine=done.trained.engine,
         seeded=done.root.seeded,
-        gate_reads_people=True,
+        gate_reads_people=done.reads_people,
         audited=audited,
         epsilon=prepared.epsilon,
         epsilon_two=prepared.epsilon_colluding,
@@ -207,7 +212,7 @@ def _facts(done: Done, *, audited: bool) -> card.Facts:
         texts=card.Texts(justification=spec.release.why_epsilon),
         run=done.folder.run,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=f"fedgenome run {done.file.name}",
+        command=f"fedgenome run {done.file.name}" + " --on deployment.toml" * (done.trained.engine == "deployment"),
     )
 
 
@@ -228,7 +233,7 @@ def _curves(done: Done) -> list[Curve]:
     curves = []
     for label, states in done.seen.items():
         method = done.prepared.methods[label]
-        if not isinstance(method, Watched):
+        if not isinstance(method, Watched) or not done.reads_people:
             continue
         for who, rows in (("members", done.prepared.split.members), ("controls", done.prepared.split.controls)):
             losses = np.array([method.loss(state, rows) for state in states.values()])

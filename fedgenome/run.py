@@ -72,7 +72,15 @@ def price(spec: Experiment) -> Prices:
     return prices.prices(prepared)
 
 
-def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, reporter: Reporter | None = None) -> Outcome:
+def run(
+    spec: Experiment,
+    file: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    deployment: federate.Roles | None = None,
+) -> Outcome:
     """Run an experiment to its verdict.
 
     Args:
@@ -80,26 +88,28 @@ def run(spec: Experiment, file: Path, out: Path, *, resume: bool = False, report
         file: Where it was read from, for the card's command.
         out: Folder of run folders.
         resume: Continue the newest unfinished run.
+        deployment: Who trains, where that is not this machine.
 
     Raises:
         FedgenomeError: bad input (before anything is written or spent), a role that failed, a budget refused.
     """
     clock = _Clock(reporter or Reporter())
-    dump = spec.model_dump(mode="json")
+    dump = spec.model_dump(mode="json") | ({"on": deployment.engine} if deployment else {})
     folder = folders.unfinished(out, spec.name, dump) if resume else None
     run_id, deal = (folder.run, folder.deal) if folder else folders.reserve(spec.seed)
-    root = Root(bytes.fromhex(deal), seeded=spec.seed is not None)
     # The parties start first: their imports take seconds, and the cohort can be read meanwhile.
-    with _interruptible() as check, federate.parties(spec.seed, secure=spec.engine.secure == "on") as parties:
+    with _interruptible() as check, deployment or federate.Simulated(spec) as roles:
+        deal = roles.deal or deal
+        root = Root(bytes.fromhex(deal), seeded=spec.seed is not None)
         with clock.step("prepare"):
-            prepared = prepare.prepare(spec, root.stream("split").generator())
+            prepared = roles.prepare(spec, root.stream("split").generator())
         generator = generator_of(prepared)
-        if spec.engine.ledgers is not None:
+        if spec.engine.ledgers is not None and deployment is None:
             folders.made(spec.engine.ledgers, "engine.ledgers")
         folder = folder or folders.create(out, spec.name, dump, run_id, deal)
         with clock.step("federate"):
             watch = _Watch(prepared, clock.reporter, check)
-            trained = federate.federate(prepared, _place(spec, folder), parties, watch)
+            trained = roles.federate(prepared, _place(spec, folder), watch)
     prepared = replace(prepared, study=trained.study)
     done = Done(
         prepared=prepared,
@@ -125,7 +135,7 @@ def _conclude(done: Done, clock: _Clock) -> Outcome:
         audited = _audits(done, rows)
         verdict = gate.judge(audited, policy)
     with clock.step("evaluate"):
-        useful = {label: _utility(done, made) for label, made in rows.items()}
+        useful = {label: _utility(done, made) for label, made in rows.items() if done.reads_people}
     with clock.step("report"):
         return publish(done, rows, Findings(audit=audited, verdict=verdict, utility=useful))
 

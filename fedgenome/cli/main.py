@@ -11,7 +11,7 @@ import typer
 
 from fedgenome import threads
 from fedgenome.cli import app as bundles
-from fedgenome.cli import dealer, keys, ledger, party, site, study
+from fedgenome.cli import dealer, keys, ledger, party, site, status, study
 from fedgenome.cli.shared import File, Json, one_line_errors
 from fedgenome.errors import BudgetRefused
 
@@ -32,6 +32,7 @@ app.add_typer(study.app, no_args_is_help=True)
 app.add_typer(bundles.app, no_args_is_help=True)
 app.add_typer(party.app, no_args_is_help=True)
 app.add_typer(dealer.app, no_args_is_help=True)
+app.command()(status.status)
 
 
 @app.callback(invoke_without_command=True)
@@ -54,6 +55,9 @@ def run(
     file: File,
     out: Annotated[Path | None, typer.Option(help="folder for run folders, in place of the file's `out`")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the newest unfinished run of this file")] = False,
+    on: Annotated[
+        Path | None, typer.Option(help="train on the deployment of this file", metavar="DEPLOYMENT.toml")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but the last line")] = False,
     as_json: Json = False,
 ) -> None:
@@ -63,8 +67,13 @@ def run(
         from fedgenome import run as runs
 
         spec = experiment.load(file)
+        deployment = None
+        if on is not None:
+            from fedgenome.deployment.coordinator import Deployment, DeploymentConfig
+
+            deployment = Deployment(DeploymentConfig.load(on))
         with console.reporter(silent=quiet or as_json) as reporter:
-            outcome = runs.run(spec, file, out or spec.out, resume=resume, reporter=reporter)
+            outcome = runs.run(spec, file, out or spec.out, resume=resume, reporter=reporter, deployment=deployment)
         typer.echo(json.dumps(outcome.to_json()) if as_json else outcome.last_line if quiet else outcome.text)
         raise typer.Exit(outcome.exit_code)
 

@@ -56,12 +56,7 @@ class Checkpoint:
 
     def load(self, method: str) -> Progress | None:
         """Return where ``method`` stands, or None before its first query was learnt from."""
-        path = self._folder / f"{method}.safetensors"
-        if not path.exists():
-            return None
-        with safetensors.safe_open(path, "numpy") as file:
-            step = int(file.metadata()["step"])
-            return Progress(state={name: file.get_tensor(name) for name in file.keys()}, step=step)  # noqa: SIM118
+        return stand(self._folder, method)
 
     def save(self, method: str, progress: Progress) -> None:
         """Replace the state of ``method``."""
@@ -85,3 +80,13 @@ class Checkpoint:
         record = {"identity": self._identity, "method": method, "step": step, "attempt": attempt, "asked": self._asked}
         files.replace(self._folder / "asked.json", json.dumps(record).encode())
         return attempt
+
+
+def stand(folder: Path, method: str) -> Progress | None:
+    """Return where ``method`` of the run in ``folder`` stands, or None before its first query was learnt from."""
+    path = folder / f"{method}.safetensors"
+    if not path.exists():
+        return None
+    with safetensors.safe_open(path, "numpy") as file:
+        step = int(file.metadata()["step"])
+        return Progress(state={name: file.get_tensor(name) for name in file.keys()}, step=step)  # noqa: SIM118

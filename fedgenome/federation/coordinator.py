@@ -8,34 +8,61 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 import numpy as np
-from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedgenome import trust
-from fedgenome.errors import BudgetRefused, Refused, RoleError, WireError
+from fedgenome.errors import BudgetRefused, Refused, RoleError
 from fedgenome.federation.checkpoint import Checkpoint, Progress
-from fedgenome.federation.wire import BUNDLE, Call, from_records, to_records
+from fedgenome.federation.post import Post
+from fedgenome.federation.wire import BUNDLE, Call
 from fedgenome.methods.base import Method
-from fedgenome.query import Array, Query, Question, choose_scale, digest_of
+from fedgenome.query import Array, Query, Question, Roster, Terms, choose_scale, digest_of
 from fedgenome.secure import ring
-from fedgenome.secure.parties import Parties
 from fedgenome.secure.runkeys import RunKey
 from fedgenome.streams import Root
 from fedgenome.study import Plan, Study
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.1
-_REGISTER_SECONDS = 30.0
 _TRIES = 5  # attempts at one query before the run ends, to be resumed by someone who has looked
 _PLAIN = ("sum",)
+
+
+class Summing(Protocol):
+    """What a coordinator asks of the parties: :class:`fedgenome.secure.parties.Parties`, or those behind a Post.
+
+    Attributes:
+        recovers: Whether a next attempt may work after a role failed.
+    """
+
+    recovers: ClassVar[bool]
+
+    def ready(self) -> tuple[str, ...]:
+        """Wait until every party is up and return their public identities, in order."""
+
+    def pin(self, study: str, run: str, terms: Terms, roster: Roster) -> tuple[RunKey, ...]:
+        """Tell them the study's digest, the run, its terms and roster; return the keys they made for it."""
+
+    def begin(self, query: Query) -> None:
+        """Open ``query``."""
+
+    def deliver(self, site: str, parts: Sequence[bytes | memoryview], stamp: bytes | memoryview) -> None:
+        """Send a site's sealed parts, one to each party, and its stamp to all."""
+
+    def reveal(self, sites: Sequence[str]) -> Array:
+        """Open the sum of ``sites``, all that were delivered."""
+
+    def select(self, sites: Sequence[str]) -> Array:
+        """Open the winners among the scores of ``sites``, all that were delivered."""
+
+    def abort(self) -> None:
+        """Make them forget the open query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +79,19 @@ class Job:
         root: Randomness of starting weights and the like; never of noise.
         on_step: Told (method, where it stands) after every query.
         timeout: Seconds a site may take for one answer.
+        signatures: Who signed the Study, {signer, signature}: sites of a deployment look for their signer's.
     """
 
     study: Study
     plan: Plan
     run: str
     methods: Mapping[str, Method]
-    parties: Parties | None
+    parties: Summing | None
     folder: Path
     root: Root
     on_step: Callable[[str, Progress], None] = lambda method, progress: None
     timeout: float = 600.0
+    signatures: Sequence[Mapping[str, str]] = ()
 
 
 class Coordinator:
@@ -79,15 +108,19 @@ class Coordinator:
         self._terms = job.study.terms(job.plan)
         identity = {"run": job.run, "study": job.study.digest, "plan": job.plan.digest}
         self._checkpoint = Checkpoint(job.folder, identity)
-        self._grid: Grid
-        self._nodes: dict[str, int] = {}
+        self._sites = [site for site, _ in self._terms.caps]
+        self._post: Post
         self.releases: dict[str, dict[str, Array]] = {}
         self.answered: dict[str, int] = {}
         self.uploaded = 0
 
     def conduct(self, grid: Grid) -> None:
-        """Run every method to its end."""
-        self._grid = grid
+        """Run every method to its end over ``grid``."""
+        self.converse(Post(grid, self._job.timeout))
+
+    def converse(self, post: Post) -> None:
+        """Run every method to its end with the roles that ``post`` reaches."""
+        self._post = post
         self._discover()
         self._join()
         for label, method in self._job.methods.items():
@@ -153,7 +186,7 @@ class Coordinator:
                 self.uploaded += sum(array.nbytes for array in answer.arrays.values())
                 included.append(site)
         if len(included) < query.terms.quorum:
-            silent = [site for site, _ in query.terms.caps if site not in included]
+            silent = [site for site in self._sites if site not in included]
             raise _AttemptFailed(
                 f"{len(included)} sites answered, {query.terms.quorum} needed; not {', '.join(silent)}"
             )
@@ -195,34 +228,7 @@ class Coordinator:
         return True
 
     def _discover(self) -> None:
-        """Learn which node is which site. Nodes register one by one, so the roster's number is waited for."""
-        deadline = time.monotonic() + min(_REGISTER_SECONDS, self._job.timeout)
-        while len(nodes := list(self._grid.get_node_ids())) < len(self._terms.caps) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-        replies = self._send("hello", {node: Call(header={}) for node in nodes})
-        self._nodes = self._named(replies)
-        missing = [site for site, _ in self._terms.caps if site not in self._nodes]
-        if len(self._terms.caps) - len(missing) < self._terms.quorum:
-            raise RoleError(
-                f"expected at least {self._terms.quorum} sites of the roster, missing: {', '.join(missing)}"
-            )
-
-    def _named(self, replies: Iterable[tuple[int, Call]]) -> dict[str, int]:
-        """Return the node of each site of the roster that is there; a node's name is its own word.
-
-        Raises:
-            RoleError: two nodes give the same name: one of them would answer in the other's place.
-        """
-        roster, nodes = {site for site, _ in self._terms.caps}, dict[str, int]()
-        for node, reply in replies:
-            site = reply.header.get("site")
-            if reply.refusal or not isinstance(site, str) or site not in roster:
-                log.warning("node %d names itself no site of the roster and is left out", node)
-                continue
-            if site in nodes:
-                raise RoleError(f"two nodes say that they are {site}; expected one for each site of the roster")
-            nodes[site] = node
-        return nodes
+        self._post.discover(self._sites, self._terms.quorum)
 
     def _join(self) -> None:
         """Have every site pin the study and reserve the plan, before anything is asked."""
@@ -233,24 +239,21 @@ class Coordinator:
             keys = job.parties.pin(job.study.digest, job.run, self._terms, job.study.keys)
         study, plan = (model.model_dump(mode="json", by_alias=True) for model in (job.study, job.plan))
         header = {"study": study, "plan": plan, "run": job.run, "keys": [key.to_json() for key in keys]}
+        header["signatures"] = list(job.signatures)
         joined = [site for site, _ in self._ask("join", Call(header=header))]
         if len(joined) < self._terms.quorum:
-            absent = ", ".join(site for site, _ in self._terms.caps if site not in joined)
+            absent = ", ".join(site for site in self._sites if site not in joined)
             raise RoleError(
                 f"{len(joined)} of {self._terms.sites} sites joined, quorum is {self._terms.quorum}; not {absent}"
             )
 
     def _ask(self, kind: str, call: Call) -> Iterator[tuple[str, Call]]:
-        """Send ``call`` to every site; yield (site, answer) as they come, refusals left out.
-
-        A site may answer for itself only: the name is that of the node, not the one it writes.
+        """Send ``call`` to every site that was found; yield (site, answer) as they come, refusals left out.
 
         Raises:
             BudgetRefused: a site's ledger has too little left.
         """
-        sites = {node: site for site, node in self._nodes.items()}
-        for node, answer in self._send(kind, dict.fromkeys(sites, call)):
-            site = sites[node]
+        for site, answer in self._post.ask(kind, dict.fromkeys(self._sites, call)):
             if answer.refusal is None:
                 yield site, answer
                 continue
@@ -259,38 +262,6 @@ class Coordinator:
                 raise BudgetRefused(f"{site}: {rule}")
             log.warning("%s refuses to %s: %s (%s)", site, kind, code, rule)
 
-    def _send(self, kind: str, calls: Mapping[int, Call]) -> Iterator[tuple[int, Call]]:
-        """Push one message a node; yield (node, answer) until all came, or none for as long as a site may take."""
-        records = {id(call): to_records(call) for call in calls.values()}
-        messages = [
-            self._grid.create_message(records[id(call)], f"query.{kind}", node, "", self._job.timeout)
-            for node, call in calls.items()
-        ]
-        # Ordered: the first key of a plain dict is ever further to find as keys before it are removed.
-        waiting = OrderedDict(zip(self._grid.push_messages(messages), calls, strict=True))
-        deadline = time.monotonic() + self._job.timeout
-        while waiting and time.monotonic() < deadline:
-            replies = list(self._grid.pull_messages(waiting.keys()))
-            for reply in replies:
-                node = waiting.pop(reply.metadata.reply_to_message_id)
-                if (answer := _answer(node, reply)) is not None:
-                    yield node, answer
-            if replies:  # one machine's sites answer one after another: each has its own time
-                deadline = time.monotonic() + self._job.timeout
-            else:
-                time.sleep(_POLL_SECONDS)
-
 
 class _AttemptFailed(Exception):
     """An attempt gave no sum; a new one may."""
-
-
-def _answer(node: int, reply: Message) -> Call | None:
-    if reply.has_error():
-        log.warning("node %d: Flower error %d", node, reply.error.code)
-        return None
-    try:
-        return from_records(reply.content)
-    except WireError as fault:
-        log.warning("node %d: %s", node, fault)
-        return None

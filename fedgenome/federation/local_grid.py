@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
+from flwr.supercore.constant import NodeStatus
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -54,6 +56,10 @@ class LocalGrid(Grid):
     def get_node_ids(self) -> Iterable[int]:
         """Return the ids of all nodes."""
         return list(self._contexts)
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """Return all nodes, which nobody registered."""
+        return [NodeInfo(node_id=node, status=NodeStatus.ONLINE) for node in self._contexts]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Queue messages; return their ids in order."""
