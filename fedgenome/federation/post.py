@@ -20,13 +20,10 @@ from flwr.supercore.constant import NodeStatus
 
 from fedgenome.errors import RoleError, WireError
 from fedgenome.federation.wire import Call, from_records, to_records
-from fedgenome.query import PARTIES
+from fedgenome.secure.generators import ROLES
 
 log = logging.getLogger(__name__)
 
-DEALER = "dealer"
-PARTY_NAMES = tuple(f"party-{index}" for index in range(PARTIES))
-SERVERS = (*PARTY_NAMES, DEALER)  # roles that no site is named after
 _POLL_SECONDS = 0.1
 _SLOWEST_POLL_SECONDS = 1.0
 _REGISTER_SECONDS = 30.0
@@ -76,7 +73,7 @@ class Post:
         self._silent -= set(greeted)
         missing = [name for name in wanted if name not in greeted]
         if len(greeted) < least:
-            whom = "sites of the roster" if set(wanted).isdisjoint(SERVERS) else "parties"
+            whom = "sites of the roster" if set(wanted).isdisjoint(ROLES) else "parties"
             raise RoleError(f"expected at least {least} {whom}, missing: {', '.join(missing)}")
         return {name: answer for name, (_, answer) in greeted.items()}
 
@@ -104,7 +101,7 @@ class Post:
         for node, answer in self._send("hello", dict.fromkeys(asked, Call(header={}))):
             name = self._heard(node, answer)
             if name is None or name not in wanted:
-                if name not in SERVERS:  # their turn comes
+                if name not in ROLES:  # their turn comes
                     log.warning("node %d names itself none of those asked for and is left out", node)
                 continue
             if name in found:

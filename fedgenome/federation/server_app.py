@@ -24,9 +24,10 @@ from fedgenome.errors import FedgenomeError, RoleError, SpecError
 from fedgenome.federation import checkpoint, job
 from fedgenome.federation.coordinator import Coordinator, Job, Summing
 from fedgenome.federation.job import Failure, JobFolder, JobSpec, Result
-from fedgenome.federation.post import SERVERS, Post
+from fedgenome.federation.post import Post
 from fedgenome.methods import registry
 from fedgenome.methods.base import Method
+from fedgenome.secure.generators import ROLES
 from fedgenome.streams import Root
 
 log = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ class _Teller:
                 done=self._done,
                 present=tuple(site for site in sites if site in present),
                 absent=tuple(site for site in sites if site not in present),
-                parties=tuple(name for name in SERVERS if name in present),
+                parties=tuple(name for name in ROLES if name in present),
                 since=self._since,
                 updated=job.now(),
             )

@@ -1,108 +1,22 @@
 """A run on a real SuperLink gives what engine local gives; whatever is wrong is one line before anything is asked."""
 
-import contextlib
 import datetime
-import json
 import signal
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
-import structlog
 
-from fedgenome import experiment, federate, folders, prepare
+from fedgenome import experiment, federate
 from fedgenome.deployment.coordinator import Deployment, DeploymentConfig
 from fedgenome.deployment.flower import Away, Flower
-from fedgenome.deployment.party import PartyConfig, PartyDaemon
-from fedgenome.deployment.roles import SOCKET_KEY
-from fedgenome.deployment.signed import SignedStudy
 from fedgenome.deployment.standing import Standing, text
 from fedgenome.errors import RoleError, SpecError
 from fedgenome.federation.job import Failure, JobFolder, Progress, Result
-from fedgenome.query import PARTIES
-from fedgenome.secure.identity import Identity
-from fedgenome.secure.party import IDENTITY
-from fedgenome.streams import Root
 from tests.deployment_roles import loopback
+from tests.deployment_roles.small_run import TEXT, agreed, hospitals, run, submitted, written
 
-TEXT = """
-name = "small"
-seed = 7
-[cohort]
-source = "pbmc68k"
-layer = "raw"
-scale = "log"
-panel = ["CD3D", "MS4A1", "LYZ"]
-label = "bulk_labels"
-labels = [
-  "CD14+ Monocyte", "CD19+ B", "CD34+", "CD4+/CD25 T Reg", "CD4+/CD45RA+/CD25- Naive T",
-  "CD4+/CD45RO+ Memory", "CD56+ NK", "CD8+ Cytotoxic T", "CD8+/CD45RA+ Naive Cytotoxic", "Dendritic",
-]
-high = 7.0
-[split]
-sites = 2
-[caps]
-site_cap = 700
-donors_bound = 700
-[privacy]
-trust = "local"
-epsilon = 10.0
-delta = 1e-4
-[engine]
-secure = "off"
-[[methods]]
-kind = "marginals"
-[release]
-rows = 50
-"""
 MORE = 'superlink = "127.0.0.1:1"\njobs = "jobs"\nstudy = "study.json"\n'
-
-
-def agreed(folder, text=TEXT, keyed=lambda study: study, signer=None):
-    """Write an experiment, its Study and its deal; return what is prepared of it."""
-    (folder / "small.toml").write_text(text)
-    spec = experiment.load(folder / "small.toml")
-    _, deal = folders.reserve(spec.seed)
-    (folder / "deal").write_text(deal)
-    rng = Root(bytes.fromhex(deal), seeded=True).stream("split").generator()
-    prepared = prepare.prepare(spec, rng)
-    signed = SignedStudy(study=keyed(prepared.study))
-    (signed.sign(signer) if signer else signed).save(folder / "study.json")
-    return replace(prepared, study=signed.study)
-
-
-def written(folder, text):
-    (folder / "deployment.toml").write_text(text)
-    return folder / "deployment.toml"
-
-
-@contextlib.contextmanager
-def hospitals(folder, prepared, address):
-    place = federate.Place(state=folder, ledgers=folder / "sites", parties=folder, run="", seed=7)
-    with contextlib.ExitStack() as stack:
-        for site in prepared.split.sites:
-            agent = stack.enter_context(federate._agent(prepared, prepared.study, place, site))
-            stack.enter_context(loopback.node(folder, address, site, agent.handle))
-        yield
-
-
-def run(folder, *more):
-    """Run the experiment to its end; return the files of its release or candidate."""
-    with loopback.command("run", "small.toml", "--json", *more, cwd=folder) as running:
-        out, error = running.communicate()
-    assert running.returncode in (0, 3), error + out
-    return files(folder / json.loads(out)["path"])
-
-
-def files(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def submitted(folder, address):
-    """Write the deployment's file; return what a run on it is given."""
-    text = f'superlink = "{address}"\njobs = "jobs"\nstudy = "study.json"\ndeal = "deal"\napp = "{loopback.ROOT}"\n'
-    return "--on", written(folder, text)
 
 
 def interrupted(folder, *more):
@@ -128,47 +42,6 @@ def test_a_seeded_run_on_a_superlink_interrupted_and_resumed_is_that_of_engine_l
         with hospitals(tmp_path, prepared, address):
             there = run(tmp_path, *given, "--resume")
     assert there == run(tmp_path, "--out", "local")
-
-
-SECURE = TEXT.replace('trust = "local"', 'trust = "distributed"').replace('secure = "off"', 'secure = "on"')
-
-
-@contextlib.contextmanager
-def three(folder, address, signer):
-    """Serve the three parties and their relays."""
-    with contextlib.ExitStack() as stack:
-        for index in range(PARTIES):
-            state, socket = folder / f"party-{index}", folder / f"daemon-{index}.sock"
-            (state / SOCKET_KEY).write_text("00" * 32)
-            (state / SOCKET_KEY).chmod(0o600)
-            more = {"public": True, "seed": 7, "signers": (signer.public,)}
-            config = PartyConfig(index=index, state=state, socket=socket, **more)
-            party = stack.enter_context(PartyDaemon(config, structlog.get_logger()))
-            stack.enter_context(loopback.node(folder, address, f"party-{index}", party.handle))
-        yield
-
-
-@pytest.mark.deployment
-@pytest.mark.timeout(600)
-def test_a_seeded_run_whose_sums_three_parties_open_is_that_of_engine_local_byte_for_byte(tmp_path):
-    signer = Identity.generate()
-
-    def keyed(study):
-        sites = {site.name: kept(tmp_path / "sites" / site.name) for site in study.roster}
-        return study.with_keys(sites, [kept(tmp_path / f"party-{index}") for index in range(PARTIES)])
-
-    prepared = agreed(tmp_path, SECURE, keyed, signer)
-    with (
-        loopback.superlink(tmp_path) as address,
-        three(tmp_path, address, signer),
-        hospitals(tmp_path, prepared, address),
-    ):
-        there = run(tmp_path, *submitted(tmp_path, address))
-    assert there == run(tmp_path, "--out", "local")
-
-
-def kept(folder):
-    return Identity.kept(folder / IDENTITY).public
 
 
 @pytest.mark.parametrize(
