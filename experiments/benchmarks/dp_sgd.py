@@ -5,7 +5,7 @@ follows itself, not a rival that has swept the caches. A step is forward, backwa
 Every row has one donor. Ratios are of medians.
 
 - ``fedgenome``: ``sum_gradients``. ``+ noise``: encoded on the integers, with exact discrete Gaussian noise that a
-  second thread draws ahead; sites under trust ``local`` do not draw ahead yet.
+  second thread draws meanwhile, as at a site under trust ``local``.
 - ``plain SGD``: ``torch.optim.SGD`` on the mean loss.
 - ``Opacus`` in each mode (hooks, ghost, functorch, expanded weights), and ``torch.func.vmap``: none draws noise here.
   What cannot run a model says so in its row. Its LSTM replaces torch's.
@@ -21,7 +21,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import gc
-import secrets
 import statistics
 import time
 import warnings
@@ -38,12 +37,12 @@ from experiments.benchmarks import _dp_rivals as rivals
 from experiments.benchmarks._dp_models import Case
 from experiments.benchmarks._dp_rivals import BOUND, RATE, Step
 from experiments.harness import Result, Target
+from fedgenome.federation import home
 from fedgenome.privacy import accounting
 from fedgenome.privacy.gradients import sum_gradients
 from fedgenome.query import Mechanism, Query, Question, Terms, choose_scale
-from fedgenome.secure import noise, ring
-from fedgenome.secure.ahead import Ahead
-from fedgenome.streams import Stream
+from fedgenome.secure import ring
+from fedgenome.streams import Root
 from fedgenome.study import Plan
 
 OURS, NOISY, PLAIN = "fedgenome", "fedgenome + noise", "plain SGD"
@@ -74,10 +73,12 @@ class Ours:
         """Take one step without noise."""
         self._update(self.sum())
 
-    def noisy(self, query: Query, ahead: Ahead) -> None:
+    def noisy(self, query: Query) -> None:
         """Take one step on integers, with noise."""
+        drawn = home.begin_noise(query, Root.secret(), ("benchmark",))
         words = ring.encode(self.sum().numpy(), query.scale, query.width)
-        words += ahead.take()
+        if drawn:
+            drawn.add_to(words)
         self._update(torch.from_numpy(ring.decode(words, query.scale, query.width)))
 
     def _update(self, total: torch.Tensor) -> None:
@@ -90,7 +91,7 @@ class Ours:
 
 def _query(parameters: int) -> Query:
     """Return what a site with noise of its own would be asked: z = 1, every tenth of 10,000 donors."""
-    mechanism = Mechanism(kind="gaussian", level=1.0, sampling=0.1)
+    mechanism = Mechanism(kind="gaussian", level=1.0, sampling=0.1, where="home")
     question = Question(
         payload={}, length=parameters, reply_length=parameters, bound=BOUND, mechanism=mechanism, precision="float32"
     )
@@ -187,12 +188,10 @@ def _race(case: Case, rounds: int) -> tuple[Race, int]:
     for name, make in rivals.RIVALS.items():
         race.enter(name, functools.partial(make, case))
     race.run(rounds)
-    sampler = noise.sampler(query.sigma_party)
-    with Ahead(sampler, ours.parameters, query.width, Stream(secrets.token_bytes(32))) as ahead:
-        alone = Race(case, pause=0.05)  # its thread would take a core from the others
-        alone.enter(PLAIN, functools.partial(rivals.plain, case))
-        alone.enter(NOISY, lambda: functools.partial(ours.noisy, query, ahead))
-        alone.run(rounds)
+    alone = Race(case, pause=0.05)  # its thread would take a core from the others
+    alone.enter(PLAIN, functools.partial(rivals.plain, case))
+    alone.enter(NOISY, lambda: functools.partial(ours.noisy, query))
+    alone.run(rounds)
     noisy, plain = alone.over(NOISY), statistics.median(race.wall[PLAIN])
     race.wall[NOISY] = [noisy * plain]
     return race, ours.parameters
