@@ -90,7 +90,7 @@ class Steps:
             reply_length=length,
             bound=total.bound,
             mechanism=self._noise,
-            precision="float32",  # whatever the method adds in, the dearer of both is charged
+            precision=total.precision,
         )
         return Query(
             question=question,

@@ -6,8 +6,8 @@ that no rule covers is differentiated once a donor instead: slower where rows ar
 
 Rows run in blocks whose height is a multiple of 16: a matrix product of few rows may round a row differently
 (seen at heights 1 and 2, at no multiple of 16 up to 4096), so that removing a donor would move the others'
-gradients. Donors' own gradients may be in float32, and so may the sum of 16 of them, which the sensitivity
-charges (DESIGN §6); all other sums over donors are in float64.
+gradients. Donors' own gradients may be in float32, and so may the sum of 16 of them, or of 64 where the question
+says so, which the sensitivity charges (DESIGN §6); all other sums over donors are in float64.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fedgenome.privacy.clipping import _TOKEN, ClippedSum, check_slots
 from fedgenome.privacy.compound import HANDLERS
 from fedgenome.privacy.recording import Recorder
 from fedgenome.privacy.rules import Ghost, Use, squared_norms
-from fedgenome.query import MICRO_BATCH
+from fedgenome.query import LARGE_BATCH, MICRO_BATCH, Precision
 
 Inputs = tuple[Tensor, ...]
 Model = TypeVar("Model", bound=nn.Module)
@@ -41,13 +41,19 @@ _HEIGHTS = {"flat": 16 * MICRO_BATCH, "recurrent": 4 * MICRO_BATCH, "other": MIC
 
 
 def sum_gradients(
-    model: Model, loss: Loss[Model], inputs: Inputs, donor: Tensor, mask: Tensor, bound: float
+    model: Model,
+    loss: Loss[Model],
+    inputs: Inputs,
+    donor: Tensor,
+    mask: Tensor,
+    bound: float,
+    precision: Precision = "float32",
 ) -> ClippedSum:
     """Return the sum over donors of the gradient of a donor's mean loss, clipped to ``bound`` in L2.
 
     The value is the flattened gradient in the order of ``model.parameters()``, (P,) float64. A donor
-    whose gradient holds NaN or infinity contributes zero and never raises; no rows give zeros. Up to 16 donors
-    are added in float32, so that a question it answers says so (``Question.precision``).
+    whose gradient holds NaN or infinity contributes zero and never raises; no rows give zeros. Up to 16 donors,
+    or 64, are added in float32, so that a question it answers says so (``Question.precision``).
 
     There are rules for Linear, Conv1d of one group, Embedding, LayerNorm over the features, GroupNorm, LSTM and
     self-attention (``nn.MultiheadAttention``, ``nn.TransformerEncoderLayer``) whose inputs are (rows, ...),
@@ -62,6 +68,7 @@ def sum_gradients(
         donor: (slots,) int64, whose row it is; at most 64 slots a donor.
         mask: (slots,) bool; a False slot contributes exactly nothing, whatever it holds.
         bound: C.
+        precision: ``float32x64`` allows sums of 64 donors in float32, anything else of 16.
 
     Raises:
         SpecError: a layer that mixes donors, a donor of too many rows, or shapes that do not agree.
@@ -76,6 +83,7 @@ def sum_gradients(
     totals = dict(zip(named, torch.split(flat, [p.numel() for p in named.values()]), strict=True))
     alone = {name: p.detach().requires_grad_() for name, p in named.items()}
     task = _Task(model=model, loss=loss, inputs=inputs, named=named, alone=alone)
+    together = LARGE_BATCH if precision == "float32x64" else 0
     blocks = list(cut(donor, mask, _height(model, inputs)))
     with torch.enable_grad():
         for k, block in enumerate(blocks):
@@ -84,8 +92,9 @@ def sum_gradients(
                 flat.zero_()
                 _add_each(task, blocks, bound, totals)
                 break
-            _add_clipped(page, block.donors, bound, totals)
-    return ClippedSum(value=flat.numpy(), bound=bound, token=_TOKEN, precision="float32")
+            _add_clipped(page, block.donors, bound, totals, together)
+    done: Precision = "float32x64" if together else "float32"
+    return ClippedSum(value=flat.numpy(), bound=bound, token=_TOKEN, precision=done)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -180,7 +189,7 @@ def _blanked(use: _Use, idle: Tensor) -> _Use:
     return replace(use, a=blank(use.a, idle)) if odd else use
 
 
-def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor]) -> None:
+def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor], together: int) -> None:
     """Add a block's clipped donors to the totals."""
     names = [name for use, _ in page for name in use.names]
     ghosts: list[tuple[Ghost, Tensor]] = []
@@ -209,7 +218,7 @@ def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor
         if lost.any():
             rows = lost.repeat_interleave(g.shape[0] // donors)
             ghost, g = _blanked(ghost, rows), blank(g, rows)
-        ghost.add(g, factors, [totals[name] for name in ghost.names])
+        ghost.add(g, factors, [totals[name] for name in ghost.names], together)
 
 
 def _written(dense: Page, some: slice) -> dict[str, Tensor]:

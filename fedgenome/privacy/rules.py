@@ -14,7 +14,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,6 +21,7 @@ from torch.nn import functional
 _CANCELLED = 2.0**-40  # share of the positions' own norms added to a donor's: what rounding can hide in their sum
 _GHOST_COST = 2  # ghost sums are in float64, which costs about twice as much
 _CHUNK = 128  # positions that are in float64 at a time: they stay in cache
+_CACHED = 1 << 16  # numbers that are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,8 +61,12 @@ class Ghost(Use):
         """Return the squared norms of the donors' gradients, (donors,) float64."""
 
     @abstractmethod
-    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
-        """Add donors' gradients times ``factors`` (donors,) to ``totals``, (numbers,) float64 a name."""
+    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor], together: int) -> None:
+        """Add donors' gradients times ``factors`` (donors,) to ``totals``, (numbers,) float64 a name.
+
+        Args:
+            together: Donors that may be added in float32; 0: all sums in float64.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,24 +110,39 @@ class Linear(Ghost):
         pairs = torch.bmm(g, g.transpose(1, 2)) * (torch.bmm(a, a.transpose(1, 2)) + bias)
         return pairs.sum((1, 2)).clamp(min=0) + squares.sqrt().sum(1).square() * _CANCELLED
 
-    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
-        """(c∘g)ᵀ a over all donors and positions."""
+    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor], together: int) -> None:
+        """(c∘g)ᵀ a over all donors and positions.
+
+        Several positions of a donor may cancel, so that their sums are always in float64.
+        """
         a, g = (t.reshape(-1, t.shape[-1]) for t in self.pair(g, 0, self.donors))
-        weights = factors if a.shape[0] == self.donors else factors.repeat_interleave(a.shape[0] // self.donors)
-        total = totals[0].view(self.outputs, -1)
-        for first in range(0, a.shape[0], _CHUNK):
-            some = slice(first, first + _CHUNK)
-            scaled = g[some] * weights[some, None]
-            total.addmm_(scaled.t(), a[some].double())
+        each = a.shape[0] // self.donors
+        weights, total = factors.repeat_interleave(each), totals[0].view(self.outputs, -1)
+        single = each == 1 and together > 0
+        weights = weights.float() if single else weights
+        most = together if single else _CHUNK
+        for first in range(0, a.shape[0], most):
+            some = slice(first, first + most)
+            part, inputs = (t[some] if single else t[some].double() for t in (g, a))
             if len(self.names) > 1:
-                totals[1].add_(scaled.sum(0))
+                totals[1].add_(torch.mv(part.t(), weights[some]))
+            # The narrower of both is scaled.
+            if inputs.shape[1] < self.outputs:
+                inputs = inputs * weights[some, None]
+            else:
+                part = part * weights[some, None]
+            if single:
+                total.add_(torch.mm(part.t(), inputs))
+            else:
+                total.addmm_(part.t(), inputs)
 
 
 def squared_norms(rows: Tensor) -> Tensor:
     """Return the squared norms of (..., numbers) float32, in float64: none overflows, so NaN or infinity tell all."""
-    array = rows.numpy()
-    # NumPy converts a buffer at a time, which is several times faster than torch's norms in float64.
-    return torch.as_tensor(np.einsum("...i,...i->...", array, array, dtype=np.float64))
+    flat = rows.reshape(-1, rows.shape[-1])
+    # A few rows at a time: in float64 they stay in cache, which is several times faster.
+    parts = flat.split(max(1, _CACHED // flat.shape[1]))
+    return torch.cat([part.double().square_().sum(1) for part in parts]).view(rows.shape[:-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -207,7 +226,7 @@ class Lookup(Ghost):
         sums, donor, _ = self._sums(g)
         return torch.zeros(self.donors, dtype=torch.float64).index_add_(0, donor, sums.square().sum(1))
 
-    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
+    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor], together: int) -> None:
         """Entry by entry."""
         sums, donor, entry = self._sums(g)
         totals[0].view(self.entries, -1).index_add_(0, entry, sums * factors[donor, None])

@@ -47,7 +47,9 @@ class Ahead:
         """
         fits = words.size == self._length and 8 * words.itemsize == self._width
         require(fits, f"{self._length} words of {self._width} bits", words=words.size, bits=8 * words.itemsize)
-        require(not self._taken, "noise that was never added before: two sums with the same noise show their difference")
+        require(
+            not self._taken, "noise that was never added before: two sums with the same noise show their difference"
+        )
         self._taken = True
         words += self._draw() if self._drawn is None else self._drawn.result()
         self._drawn = None
