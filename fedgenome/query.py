@@ -25,15 +25,15 @@ from fedgenome.selection import MOST_SCORES, Selection, scale_of
 from fedgenome.selection import PARTIES as PARTIES
 
 Array = npt.NDArray[Any]
-Precision = Literal["float64", "float32", "float32x64"]  # in the order of what they cost
-PRECISIONS: tuple[Precision, ...] = ("float64", "float32", "float32x64")
+Precision = Literal["float64", "float32", "float32x128"]  # in the order of what they cost
+PRECISIONS: tuple[Precision, ...] = ("float64", "float32", "float32x128")
 _WORDS = {"reduce": ("sum", "select"), "unit": ("donor", "site"), "precision": PRECISIONS}
 State = dict[str, Array]  # counters as 0-d int64: safetensors hold it, so it is the checkpoint
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 MICRO_BATCH = 16  # masked slots whose gradients are added in float32; across them in float64
-LARGE_BATCH = 64  # the same for float32x64: four times as dear, and faster
-_LARGE_OK = 2.0**-8  # most of the bound that this may cost
+LARGE_BATCH = 128  # the same for float32x128: dearer, and faster
+_LARGE_OK = 0.005  # most of the bound that this may cost
 BLOCK_TAIL = 1e-12  # chance that a Poisson sample exceeds the micro-batches charged for; goes into δ
 SIGMA_TAIL = 10.0  # opened sums lie within this many standard deviations (1.5e-23 a coordinate)
 _MOST_NAME = 255  # characters: sites and parties keep the names of what they answered
@@ -96,7 +96,7 @@ class Question:
         unit: Whose contribution is bounded: each donor's, or the vector of a whole site.
         precision: Arithmetic in which a site adds its donors. float32 sums depend on the order of
             adding, which removing a donor changes: that is charged, for sums of 16 donors (``float32``) or
-            of 64 (``float32x64``), themselves added in float64.
+            of 128 (``float32x128``), themselves added in float64.
         monotone: For ``select``: no unit's scores are negative, so that adding one raises all or none, and
             half the noise does.
     """
@@ -420,18 +420,27 @@ def _addition_error(question: Question, terms: Terms) -> float:
     if question.precision == "float64":
         return donors**2 * 2.0**-52  # twice n²·u, the error of plain summation in any order
     sampling = question.mechanism.sampling if question.mechanism else 1.0
-    together = MICRO_BATCH if question.precision == "float32" else LARGE_BATCH
-    return micro_batches(donors, sampling, together) * 2 * together**2 * 2.0**-24
+    if question.precision == "float32":
+        return micro_batches(donors, sampling) * 2 * MICRO_BATCH**2 * 2.0**-24
+    return _large_error(donors, sampling)
+
+
+def _large_error(donors: int, sampling: float) -> float:
+    """Return what float32 sums of m = ``LARGE_BATCH`` donors may change, as a share of the bound.
+
+    Each product is rounded, and each partial sum of k donors by at most k·C·2^-24. Whatever the order, these are at
+    most 2 + 3 + ... + m donors; and once more for the sum without the donor.
+    """
+    return micro_batches(donors, sampling, LARGE_BATCH) * LARGE_BATCH * (LARGE_BATCH + 3) * 2.0**-24
 
 
 def gradient_precision(donors: int, sampling: float) -> Precision:
-    """Return how gradients of a sample of ``donors`` are best added: 64 at a time where that costs little.
+    """Return how gradients of a sample of ``donors`` are best added: 128 at a time where that costs little.
 
     >>> gradient_precision(2_000, 0.1), gradient_precision(10_000, 0.1)
-    ('float32x64', 'float32')
+    ('float32x128', 'float32')
     """
-    cost = micro_batches(donors, sampling, LARGE_BATCH) * 2 * LARGE_BATCH**2 * 2.0**-24
-    return "float32x64" if cost <= _LARGE_OK else "float32"
+    return "float32x128" if _large_error(donors, sampling) <= _LARGE_OK else "float32"
 
 
 def _sigma_ring(question: Question, terms: Terms, scale: float) -> float:

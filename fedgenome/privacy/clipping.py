@@ -38,7 +38,7 @@ class ClippedSum:
     bound: float
     token: InitVar[object]
     norm: Literal["l2", "max", "positive"] = "l2"
-    precision: Precision = "float32x64"
+    precision: Precision = "float32x128"
 
     def __post_init__(self, token: object) -> None:
         require(token is _TOKEN, "a ClippedSum built by sum_rows, sum_scores or sum_gradients")

@@ -160,8 +160,8 @@ def derived(question, under, scale):
     if question["precision"] == "float64":
         adding = max(caps) ** 2 * 2.0**-52
     else:
-        m = 16 if question["precision"] == "float32" else 64
-        adding = micro_batches(max(caps), mechanism["sampling"] if mechanism else 1.0, m) * 2 * m**2 * 2.0**-24
+        m, each = (16, 2 * 16**2) if question["precision"] == "float32" else (128, 128 * 131)
+        adding = micro_batches(max(caps), mechanism["sampling"] if mechanism else 1.0, m) * each * 2.0**-24
     sensitivity = scale * c * (1 + adding) + math.sqrt(n)
     noised = mechanism is not None and not (home and question["unit"] == "site")
     sigma = hypot(mechanism["level"] * sensitivity, 2.0) if noised else 0.0
@@ -189,7 +189,7 @@ def scale_of(question, under):
 def check_question(told):
     exactly(told, mechanism=(dict, type(None)), **QUESTION)
     rule(told["reduce"] in ("sum", "select") and told["unit"] in ("donor", "site"), "reduction, unit")
-    rule(told["precision"] in ("float64", "float32", "float32x64"), "a precision")
+    rule(told["precision"] in ("float64", "float32", "float32x128"), "a precision")
     rule(told["length"] >= 1 and 0 < told["bound"] < math.inf, "length, bound")
     mechanism, selects = told["mechanism"], told["reduce"] == "select"
     rule(selects or not told["monotone"], "monotone for selections")
