@@ -37,6 +37,7 @@ Totals = dict[str, Total]
 Page = list[tuple[Use, Tensor]]  # every layer's use and the gradients of its outputs
 
 _INSIDE = 1 - 2.0**-22  # donors are clipped this far inside the bound, as factors of dense gradients are in float32
+_WRITTEN = MICRO_BATCH // 2  # donors whose gradients are held at a time
 _HEIGHTS = {"flat": 16 * MICRO_BATCH, "recurrent": 4 * MICRO_BATCH, "other": MICRO_BATCH}
 
 
@@ -195,7 +196,7 @@ def _blanked(use: _Use, idle: Tensor) -> _Use:
 
 
 def _add_clipped(page: Page, donors: int, bound: float, totals: Totals, together: int) -> None:
-    """Add a block's clipped donors to the totals."""
+    """Add a block's clipped donors to the totals, and empty its page."""
     names = [name for use, _ in page for name in use.names]
     ghosts: list[tuple[Ghost, Tensor]] = []
     dense: Page = []
@@ -204,11 +205,12 @@ def _add_clipped(page: Page, donors: int, bound: float, totals: Totals, together
             ghosts.append((use, g))
         else:
             dense.append((use, g))
+    page.clear()  # so that what is done with is given back
     squared = torch.zeros(donors, dtype=torch.float64)
     for ghost, g in ghosts:
         squared += ghost.squared_norms(g)
-    for first in range(0, donors if dense else 0, MICRO_BATCH):
-        some = slice(first, min(first + MICRO_BATCH, donors))
+    for first in range(0, donors if dense else 0, _WRITTEN):
+        some = slice(first, min(first + _WRITTEN, donors))
         written = _written(dense, some)
         for gradients in written.values():
             squared[some] += squared_norms(gradients)
@@ -219,7 +221,8 @@ def _add_clipped(page: Page, donors: int, bound: float, totals: Totals, together
             totals[name].add(factors.float() @ gradients)
     factors = _factors(squared, bound)
     lost = factors == 0
-    for ghost, g in ghosts:
+    while ghosts:
+        ghost, g = ghosts.pop(0)
         if lost.any():
             rows = lost.repeat_interleave(g.shape[0] // donors)
             ghost, g = _blanked(ghost, rows), blank(g, rows)
