@@ -174,7 +174,7 @@ def test_noise_grows_with_the_bound_that_the_clipped_sum_carries():
 
 def in_turn(asked, step, bound):
     """Return a step's noise as a site without a second thread draws it."""
-    inner = replace(asked.question, bound=bound, mechanism=HOME.form, unit="donor", precision="float32")
+    inner = replace(asked.question, bound=bound, mechanism=HOME.form, unit="donor", precision="float64")
     inner = replace(asked, question=inner, scale=choose_scale(inner, TERMS))
     stream = Root.simulation(1, "site", "north").stream(*moment(asked), "local", step, "noise")
     return noise.sampler(inner.sigma_home).draw(N, stream) / inner.scale
