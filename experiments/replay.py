@@ -58,7 +58,9 @@ def _opened(prepared: Prepared, method: Method, query: Query, seed: int) -> Arra
         sample = shard if rate == 1 else shard.take(chosen(root, moment, shard.donors, rate))
         answer = method.answer(question, sample, DonorNormals(root, moment))
         words = ring.encode(answer.value, query.scale, query.width)
-        home.add_noise(words, query, root, moment)
+        drawn = home.begin_noise(query, root, moment)
+        if drawn:
+            drawn.add_to(words)
         total += words
     if query.sigma_party:
         for index in range(PARTIES):

@@ -25,11 +25,15 @@ from fedgenome.selection import MOST_SCORES, Selection, scale_of
 from fedgenome.selection import PARTIES as PARTIES
 
 Array = npt.NDArray[Any]
-_WORDS = {"reduce": ("sum", "select"), "unit": ("donor", "site"), "precision": ("float64", "float32")}
+Precision = Literal["float64", "float32", "float32x128"]  # in the order of what they cost
+PRECISIONS: tuple[Precision, ...] = ("float64", "float32", "float32x128")
+_WORDS = {"reduce": ("sum", "select"), "unit": ("donor", "site"), "precision": PRECISIONS}
 State = dict[str, Array]  # counters as 0-d int64: safetensors hold it, so it is the checkpoint
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 MICRO_BATCH = 16  # masked slots whose gradients are added in float32; across them in float64
+LARGE_BATCH = 128  # the same for float32x128: dearer, and faster
+_LARGE_OK = 0.005  # most of the bound that this may cost
 BLOCK_TAIL = 1e-12  # chance that a Poisson sample exceeds the micro-batches charged for; goes into δ
 SIGMA_TAIL = 10.0  # opened sums lie within this many standard deviations (1.5e-23 a coordinate)
 _MOST_NAME = 255  # characters: sites and parties keep the names of what they answered
@@ -91,7 +95,8 @@ class Question:
         reduce: ``sum``, or ``select``: the indices of the k largest scores, largest first.
         unit: Whose contribution is bounded: each donor's, or the vector of a whole site.
         precision: Arithmetic in which a site adds its donors. float32 sums depend on the order of
-            adding, which removing a donor changes: that is charged.
+            adding, which removing a donor changes: that is charged, for sums of 16 donors (``float32``) or
+            of 128 (``float32x128``), themselves added in float64.
         monotone: For ``select``: no unit's scores are negative, so that adding one raises all or none, and
             half the noise does.
     """
@@ -103,7 +108,7 @@ class Question:
     mechanism: Mechanism | None
     reduce: Literal["sum", "select"] = "sum"
     unit: Literal["donor", "site"] = "donor"
-    precision: Literal["float64", "float32"] = "float64"
+    precision: Precision = "float64"
     monotone: bool = False
 
     def __post_init__(self) -> None:
@@ -415,7 +420,27 @@ def _addition_error(question: Question, terms: Terms) -> float:
     if question.precision == "float64":
         return donors**2 * 2.0**-52  # twice n²·u, the error of plain summation in any order
     sampling = question.mechanism.sampling if question.mechanism else 1.0
-    return micro_batches(donors, sampling) * 2 * MICRO_BATCH**2 * 2.0**-24
+    if question.precision == "float32":
+        return micro_batches(donors, sampling) * 2 * MICRO_BATCH**2 * 2.0**-24
+    return _large_error(donors, sampling)
+
+
+def _large_error(donors: int, sampling: float) -> float:
+    """Return what float32 sums of m = ``LARGE_BATCH`` donors may change, as a share of the bound.
+
+    Each product is rounded, and each partial sum of k donors by at most k·C·2^-24. Whatever the order, these are at
+    most 2 + 3 + ... + m donors; and once more for the sum without the donor.
+    """
+    return micro_batches(donors, sampling, LARGE_BATCH) * LARGE_BATCH * (LARGE_BATCH + 3) * 2.0**-24
+
+
+def gradient_precision(donors: int, sampling: float) -> Precision:
+    """Return how gradients of a sample of ``donors`` are best added: 128 at a time where that costs little.
+
+    >>> gradient_precision(2_000, 0.1), gradient_precision(10_000, 0.1)
+    ('float32x128', 'float32')
+    """
+    return "float32x128" if _large_error(donors, sampling) <= _LARGE_OK else "float32"
 
 
 def _sigma_ring(question: Question, terms: Terms, scale: float) -> float:
@@ -437,8 +462,8 @@ def _limit(question: Question, terms: Terms, scale: float) -> float:
 
 
 @functools.lru_cache(maxsize=256)
-def micro_batches(donors: int, sampling: float) -> int:
-    """Most micro-batches a Poisson sample needs, but for a chance of ``BLOCK_TAIL``.
+def micro_batches(donors: int, sampling: float, together: int = MICRO_BATCH) -> int:
+    """Most micro-batches of ``together`` donors a Poisson sample needs, but for a chance of ``BLOCK_TAIL``.
 
     Chernoff: P(Binomial(D, q) ≥ k) ≤ exp(−D·KL(k/D ‖ q)).
 
@@ -446,7 +471,7 @@ def micro_batches(donors: int, sampling: float) -> int:
     (10, 4)
     """
     if sampling >= 1:
-        return math.ceil(donors / MICRO_BATCH)
+        return math.ceil(donors / together)
 
     def tail(k: int) -> float:
         a = k / donors
@@ -454,7 +479,7 @@ def micro_batches(donors: int, sampling: float) -> int:
         return math.exp(-donors * (a * math.log(a / sampling) + rest))
 
     most = next((k for k in range(math.floor(donors * sampling) + 1, donors + 1) if tail(k) <= BLOCK_TAIL), donors)
-    return math.ceil(most / MICRO_BATCH)
+    return math.ceil(most / together)
 
 
 def digest_of(what: str, value: object) -> str:

@@ -2,10 +2,10 @@
 
 All candidates of a model take turns in one run, with one thread each, two steps a turn, the second timed: training
 follows itself, not a rival that has swept the caches. A step is forward, backward, clipping and update, without noise.
-Every row has one donor. Ratios are of medians.
+Every row has one donor; a batch is a tenth of a site's donors. Ratios are of medians.
 
 - ``fedgenome``: ``sum_gradients``. ``+ noise``: encoded on the integers, with exact discrete Gaussian noise that a
-  second thread draws ahead; sites under trust ``local`` do not draw ahead yet.
+  second thread draws meanwhile, as at a site under trust ``local``.
 - ``plain SGD``: ``torch.optim.SGD`` on the mean loss.
 - ``Opacus`` in each mode (hooks, ghost, functorch, expanded weights), and ``torch.func.vmap``: none draws noise here.
   What cannot run a model says so in its row. Its LSTM replaces torch's.
@@ -21,7 +21,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import gc
-import secrets
 import statistics
 import time
 import warnings
@@ -38,12 +37,12 @@ from experiments.benchmarks import _dp_rivals as rivals
 from experiments.benchmarks._dp_models import Case
 from experiments.benchmarks._dp_rivals import BOUND, RATE, Step
 from experiments.harness import Result, Target
+from fedgenome.federation import home
 from fedgenome.privacy import accounting
 from fedgenome.privacy.gradients import sum_gradients
-from fedgenome.query import Mechanism, Query, Question, Terms, choose_scale
-from fedgenome.secure import noise, ring
-from fedgenome.secure.ahead import Ahead
-from fedgenome.streams import Stream
+from fedgenome.query import Mechanism, Query, Question, Terms, choose_scale, gradient_precision
+from fedgenome.secure import ring
+from fedgenome.streams import Root
 from fedgenome.study import Plan
 
 OURS, NOISY, PLAIN = "fedgenome", "fedgenome + noise", "plain SGD"
@@ -63,21 +62,26 @@ class Ours:
         rows = len(case.inputs[0])
         self._donor, self._mask = torch.arange(rows), torch.ones(rows, dtype=torch.bool)
         self.parameters = sum(p.numel() for p in self._model.parameters())
+        self.query = _query(self.parameters, rows)
 
     def sum(self) -> torch.Tensor:
         """Return the clipped sum, (P,) float64."""
         case = self._case
-        clipped = sum_gradients(self._model, case.loss, case.inputs, self._donor, self._mask, BOUND)
+        who = self._donor, self._mask
+        clipped = sum_gradients(self._model, case.loss, case.inputs, *who, BOUND, self.query.question.precision)
         return torch.from_numpy(clipped.value)
 
     def step(self) -> None:
         """Take one step without noise."""
         self._update(self.sum())
 
-    def noisy(self, query: Query, ahead: Ahead) -> None:
+    def noisy(self) -> None:
         """Take one step on integers, with noise."""
+        query = self.query
+        drawn = home.begin_noise(query, Root.secret(), ("benchmark",))
         words = ring.encode(self.sum().numpy(), query.scale, query.width)
-        words += ahead.take()
+        if drawn:
+            drawn.add_to(words)
         self._update(torch.from_numpy(ring.decode(words, query.scale, query.width)))
 
     def _update(self, total: torch.Tensor) -> None:
@@ -88,13 +92,18 @@ class Ours:
                 parameter.add_(part.float().view(parameter.shape), alpha=-RATE / len(self._donor))
 
 
-def _query(parameters: int) -> Query:
-    """Return what a site with noise of its own would be asked: z = 1, every tenth of 10,000 donors."""
-    mechanism = Mechanism(kind="gaussian", level=1.0, sampling=0.1)
+def _query(parameters: int, rows: int) -> Query:
+    """Return what a site with noise of its own would be asked: z = 1, and ``rows`` are a tenth of its donors."""
+    donors, sampling = 10 * rows, 0.1
     question = Question(
-        payload={}, length=parameters, reply_length=parameters, bound=BOUND, mechanism=mechanism, precision="float32"
+        payload={},
+        length=parameters,
+        reply_length=parameters,
+        bound=BOUND,
+        mechanism=Mechanism(kind="gaussian", level=1.0, sampling=sampling, where="home"),
+        precision=gradient_precision(donors, sampling),
     )
-    terms = Terms(caps=(("site", 10_000),), colluders=0, quorum=1, roster="", plan="")
+    terms = Terms(caps=(("site", donors),), colluders=0, quorum=1, roster="", plan="")
     when: dict[str, Any] = {"study": "", "run": "benchmark", "method": "sgd", "step": 0, "attempt": 0}
     return Query(question=question, terms=terms, scale=choose_scale(question, terms), **when)
 
@@ -181,18 +190,15 @@ class Race:
 
 def _race(case: Case, rounds: int) -> tuple[Race, int]:
     race, ours = Race(case), Ours(case)
-    query = _query(ours.parameters)
     race.enter(PLAIN, functools.partial(rivals.plain, case))
     race.enter(OURS, lambda: Ours(case).step)
     for name, make in rivals.RIVALS.items():
         race.enter(name, functools.partial(make, case))
     race.run(rounds)
-    sampler = noise.sampler(query.sigma_party)
-    with Ahead(sampler, ours.parameters, query.width, Stream(secrets.token_bytes(32))) as ahead:
-        alone = Race(case, pause=0.05)  # its thread would take a core from the others
-        alone.enter(PLAIN, functools.partial(rivals.plain, case))
-        alone.enter(NOISY, lambda: functools.partial(ours.noisy, query, ahead))
-        alone.run(rounds)
+    alone = Race(case, pause=0.05)  # its thread would take a core from the others
+    alone.enter(PLAIN, functools.partial(rivals.plain, case))
+    alone.enter(NOISY, lambda: ours.noisy)
+    alone.run(rounds)
     noisy, plain = alone.over(NOISY), statistics.median(race.wall[PLAIN])
     race.wall[NOISY] = [noisy * plain]
     return race, ours.parameters

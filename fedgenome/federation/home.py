@@ -1,7 +1,8 @@
 """What a site adds at home: its own noise, all of it, on integers (DESIGN §6, trust model ``local``).
 
 Every draw is keyed by the site's secret root and the query's moment: no other site, step or attempt has
-the same one, and a coordinator that knows all queries knows none of the noise.
+the same one, and a coordinator that knows all queries knows none of the noise. As a moment is known before its
+sum, a second thread draws while the sum is computed.
 """
 
 from __future__ import annotations
@@ -15,14 +16,19 @@ from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.privacy.coins import DonorNormals, Moment, chosen
 from fedgenome.query import Array, Query, Question, choose_scale
 from fedgenome.secure import noise, ring
-from fedgenome.secure.ring import Words
+from fedgenome.secure.ahead import Ahead
 from fedgenome.streams import Root
 
 
-def add_noise(words: Words, query: Query, root: Root, moment: Moment) -> None:
-    """Add this site's own discrete Gaussian noise of standard deviation ``query.sigma_home``, in place."""
-    if query.sigma_home:
-        noise.sampler(query.sigma_home).add_to(words, root.stream(*moment, "noise"))
+def begin_noise(query: Query, root: Root, moment: Moment) -> Ahead | None:
+    """Begin to draw this site's own discrete Gaussian noise of standard deviation ``query.sigma_home``.
+
+    None where sites add none. A moment's noise is for one sum: who begins it twice adds it once.
+    """
+    if not query.sigma_home:
+        return None
+    stream = root.stream(*moment, "noise")
+    return Ahead(noise.sampler(query.sigma_home), query.question.length, query.width, stream)
 
 
 class Steps:
@@ -39,6 +45,7 @@ class Steps:
         self._noise = mechanism.form if mechanism is not None and mechanism.where == "home" else None
         self._most = mechanism.count if mechanism is not None and self._noise else None
         self._taken = 0
+        self._expected: Query | None = None  # what the last step's sum was noised as
 
     def normal(self, donors: Sequence[str], size: int) -> Array:
         """Return draws of the query as a whole, (len(donors), size) float32."""
@@ -58,14 +65,24 @@ class Steps:
         )
         moment = (*self._moment, "local", self._taken)
         self._taken += 1
-        sample = self._shard
-        if self._noise is not None:
-            sample = sample.take(chosen(self._root, moment, sample.donors, self._noise.sampling))
+        if self._noise is None:
+            return answer(self._shard, DonorNormals(self._root, moment)).value
+        # A step's noise follows from its sum's bound: most likely that of the step before.
+        expected = self._expected
+        drawn = begin_noise(expected, self._root, moment) if expected else None
+        sample = self._shard.take(chosen(self._root, moment, self._shard.donors, self._noise.sampling))
         total = answer(sample, DonorNormals(self._root, moment))
-        return total.value if self._noise is None else self._noised(total, moment)
+        if expected is None or not total.suits(expected.question):
+            self._expected = expected = self._inner(total)
+            drawn = begin_noise(expected, self._root, moment)
+        words = ring.encode(total.value, expected.scale, expected.width)
+        if drawn:
+            drawn.add_to(words)
+        return ring.decode(words, expected.scale, expected.width)
 
-    def _noised(self, total: ClippedSum, moment: Moment) -> Array:
-        """Round to integers, add noise, and read back: as a sum at home would leave, but for this site alone."""
+    def _inner(self, total: ClippedSum) -> Query:
+        """Return how a step's sum is rounded and noised: as a sum at home would leave, but for this site alone."""
+        require(total.norm == "l2", "a sum clipped in L2", norm=total.norm)
         query, length = self._query, len(total.value)
         question = Question(
             payload={},
@@ -73,9 +90,9 @@ class Steps:
             reply_length=length,
             bound=total.bound,
             mechanism=self._noise,
-            precision="float32",  # whatever the method adds in, the dearer of both is charged
+            precision=total.precision,
         )
-        inner = Query(
+        return Query(
             question=question,
             study=query.study,
             run=query.run,
@@ -85,6 +102,3 @@ class Steps:
             scale=choose_scale(question, query.terms),
             terms=query.terms,
         )
-        words = ring.encode(total.value, inner.scale, inner.width)
-        add_noise(words, inner, self._root, moment)
-        return ring.decode(words, inner.scale, inner.width)

@@ -251,12 +251,14 @@ class SiteAgent:
         moment: Moment = (query.digest,)
         if self._root.seeded:  # never by digest or run id, which differ between engines (DESIGN §7.4)
             moment = (query.method, query.step, query.attempt)
+        noise = home.begin_noise(query, self._root, moment)
         sample, draws = self._sample(query, run.shard, moment)
         answer = run.methods[query.method].answer(question, sample, draws)
         if not answer.suits(question):
             raise Refused("bound", "the answer is not clipped and added as the question says: bound, length, precision")
         words = ring.encode(answer.value, query.scale, query.width)
-        home.add_noise(words, query, self._root, moment)
+        if noise:
+            noise.add_to(words)
         return words
 
     def _sample(self, query: Query, shard: Shard, moment: Moment) -> tuple[Shard, DonorStreams]:

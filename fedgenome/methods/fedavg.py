@@ -20,7 +20,7 @@ from fedgenome.errors import SpecError, require
 from fedgenome.methods.base import DonorStreams, HomeSteps
 from fedgenome.methods.fedsgd import FedSgd, adam
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
-from fedgenome.query import Array, Mechanism, Question, State
+from fedgenome.query import Array, Mechanism, Question, State, gradient_precision
 from fedgenome.study import TrustModel
 
 _SLACK = 4.0  # a step's clipped sum is taken to be at most so many times its public expectation
@@ -133,7 +133,7 @@ class FedAvg(FedSgd):
             reply_length=length,
             bound=self.options.clip,
             mechanism=None,
-            precision="float32",
+            precision=gradient_precision(self.donors_bound, self.options.sampling if self.trust == "local" else 1.0),
         )
         return rng.noisy_sum(lambda sample, draws: super(FedAvg, self).answer(question, sample, draws))
 

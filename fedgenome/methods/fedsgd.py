@@ -25,7 +25,7 @@ from fedgenome.methods.learner import Learner
 from fedgenome.models import cvae
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import sum_gradients
-from fedgenome.query import Array, Mechanism, Question, State
+from fedgenome.query import Array, Mechanism, Question, State, gradient_precision
 from fedgenome.study import Strict
 
 _MOMENTS = 0.9, 0.999  # Adam's decay of gradient and squared gradient
@@ -121,7 +121,7 @@ class FedSgd(Learner[Options]):
             reply_length=state["weights"].size,
             bound=self.options.clip,
             mechanism=gradients,
-            precision="float32",
+            precision=gradient_precision(self.donors_bound, gradients.sampling if gradients else 1.0),
         )
 
     def _mechanisms(self) -> tuple[Mechanism | None, Mechanism | None]:
@@ -157,6 +157,7 @@ class FedSgd(Learner[Options]):
             torch.from_numpy(sample.donor[kept]),
             torch.from_numpy(mask),
             question.bound,
+            question.precision,
         )
 
     def _onehot(self, sample: Shard) -> npt.NDArray[np.float32]:

@@ -26,7 +26,7 @@ from fedgenome.methods.fedsgd import MOST_ROWS, ranks
 from fedgenome.methods.learner import Learner
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import Inputs, sum_gradients
-from fedgenome.query import Array, Mechanism, Question, State
+from fedgenome.query import Array, Mechanism, Question, State, gradient_precision
 from fedgenome.study import Strict
 
 _COUNT = 0.25  # weight of a donor's count beside its row, in radii: 3 % more noise, and no need of the true number
@@ -108,7 +108,7 @@ class Linear(Learner[Options]):
             reply_length=state["weights"].size,
             bound=self.options.clip,
             mechanism=rounds,
-            precision="float32",
+            precision=gradient_precision(self.donors_bound, rounds.sampling if rounds else 1.0),
         )
 
     def _mechanisms(self) -> tuple[Mechanism | None, Mechanism | None]:
@@ -137,7 +137,8 @@ class Linear(Learner[Options]):
         inputs = _unit(np.where(clean[:, None], x, 0) - question.payload["centre"]), label
         mask = torch.from_numpy(sample.mask[kept] & clean & (label < labels))
         tensors = tuple(torch.from_numpy(array) for array in inputs)
-        return sum_gradients(self.model, _loss, tensors, torch.from_numpy(donor), mask, question.bound)
+        bound, precision = question.bound, question.precision
+        return sum_gradients(self.model, _loss, tensors, torch.from_numpy(donor), mask, bound, precision)
 
     def _about_middle(self, x: Array) -> npt.NDArray[np.float64]:
         """Return [row − middle, shortened to the radius, a count], (rows, genes + 1); zeros for a row with NaN.

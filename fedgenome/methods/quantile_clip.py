@@ -40,7 +40,7 @@ class QuantileClip:
 
     def due(self, question: Question) -> bool:
         """Ask before the first sum of gradients."""
-        return question.precision == "float32"
+        return question.precision != "float64"
 
     def question(self, before: Question, mechanism: Mechanism | None) -> Question:
         """Ask, at the payload of ``before``, how many donors have which norm."""

@@ -22,10 +22,12 @@ class Block:
     Attributes:
         slots: (donors, rows a donor) int64.
         live: Which of them count, (donors, rows a donor) bool.
+        whole: Whether all do.
     """
 
     slots: Tensor
     live: Tensor
+    whole: bool
 
     @property
     def donors(self) -> int:
@@ -35,12 +37,14 @@ class Block:
     @property
     def shares(self) -> Tensor:
         """Of a row in its donor's mean, (rows,) float32."""
+        if self.whole:
+            return torch.full((self.slots.numel(),), 1 / self.slots.shape[1])
         return (self.live / self.live.sum(1, keepdim=True).clamp(min=1)).flatten()
 
     def rows(self, tensor: Tensor) -> Tensor:
         """Return the rows of ``tensor``, zeros where a slot does not count: what it holds is never computed with."""
-        picked = tensor.detach().index_select(0, self.slots.flatten())
-        return picked if self.live.all() else blank(picked, ~self.live.flatten())
+        picked = tensor.detach().index_select(0, self.slots.view(-1))
+        return picked if self.whole else blank(picked, ~self.live.flatten())
 
 
 def cut(donor: Tensor, mask: Tensor, height: int) -> Iterator[Block]:
@@ -57,13 +61,15 @@ def cut(donor: Tensor, mask: Tensor, height: int) -> Iterator[Block]:
         SpecError: a donor has more than 64 rows.
     """
     order = np.argsort(donor.numpy(), kind="stable")
-    starts = np.flatnonzero(np.diff(donor.numpy()[order], prepend=donor.numpy()[order[:1]] - 1))
-    sizes = np.diff(starts, append=len(order))
+    owners = donor.numpy()[order]
+    starts = np.flatnonzero(np.concatenate([owners[:1] == owners[:1], owners[1:] != owners[:-1]]))
+    sizes = np.concatenate([starts[1:], [len(order)] * bool(len(starts))]) - starts
+    counts, most_rows = mask.numpy(), int(sizes.max(initial=0))
     # Raised on how rows are dealt to donors: check it where a shard is made, not where questions are answered.
-    if sizes.size and sizes.max() > _MOST_ROWS:
+    if most_rows > _MOST_ROWS:
         raise SpecError(f"expected at most {_MOST_ROWS} rows a donor, as a block holds whole donors; keep fewer")
     width = 1
-    while width < 2 * _MOST_ROWS:
+    while width < 2 * most_rows:
         mine, position = np.flatnonzero((sizes > width // 2) & (sizes <= width)), np.arange(width)
         most, least = max(1, height // width), max(1, MICRO_BATCH // width)
         for first in range(0, len(mine), most):
@@ -72,8 +78,8 @@ def cut(donor: Tensor, mask: Tensor, height: int) -> Iterator[Block]:
             there = np.zeros(slots.shape, np.bool_)
             slots[: len(some)] = order[np.minimum(starts[some] + position, len(order) - 1)]
             there[: len(some)] = position < sizes[some]
-            kept = torch.from_numpy(slots)
-            yield Block(slots=kept, live=mask[kept] & torch.from_numpy(there))
+            live = counts[slots] & there
+            yield Block(slots=torch.from_numpy(slots), live=torch.from_numpy(live), whole=bool(live.all()))
         width *= 2
 
 

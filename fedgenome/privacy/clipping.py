@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedgenome.errors import require
-from fedgenome.query import Question
+from fedgenome.query import PRECISIONS, Precision, Question
 from fedgenome.selection import scale_of
 
 Array = npt.NDArray[Any]
@@ -31,14 +31,14 @@ class ClippedSum:
         value: (length,) float64, read-only. The number of donors in it is kept nowhere.
         bound: Bound of one donor: C in L2, or Δs for every score.
         norm: ``l2``; ``max`` for scores within ±Δs, or ``positive`` for scores from 0 to Δs.
-        precision: Arithmetic in which donors were added; ``float32`` unless it is known to be better.
+        precision: Arithmetic in which donors were added; the dearest unless it is known to be better.
     """
 
     value: Array
     bound: float
     token: InitVar[object]
     norm: Literal["l2", "max", "positive"] = "l2"
-    precision: Literal["float64", "float32"] = "float32"
+    precision: Precision = "float32x128"
 
     def __post_init__(self, token: object) -> None:
         require(token is _TOKEN, "a ClippedSum built by sum_rows, sum_scores or sum_gradients")
@@ -47,7 +47,7 @@ class ClippedSum:
     def suits(self, question: Question) -> bool:
         """Whether it is clipped as ``question`` asks, as long, and added no worse than ``question`` pays for."""
         norms = ("l2",) if question.reduce == "sum" else ("positive",) if question.monotone else ("max", "positive")
-        paid = question.precision in ("float32", self.precision)  # float32 is the dearer of both
+        paid = PRECISIONS.index(self.precision) <= PRECISIONS.index(question.precision)
         return self.bound == question.bound and self.norm in norms and self.value.shape == (question.length,) and paid
 
 

@@ -6,8 +6,8 @@ that no rule covers is differentiated once a donor instead: slower where rows ar
 
 Rows run in blocks whose height is a multiple of 16: a matrix product of few rows may round a row differently
 (seen at heights 1 and 2, at no multiple of 16 up to 4096), so that removing a donor would move the others'
-gradients. Donors' own gradients may be in float32, and so may the sum of 16 of them, which the sensitivity
-charges (DESIGN §6); all other sums over donors are in float64.
+gradients. Donors' own gradients may be in float32, and so may the sum of 16 of them, or of 128 where the question
+says so, which the sensitivity charges (DESIGN §6); all other sums over donors are in float64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -27,27 +26,35 @@ from fedgenome.privacy.blocks import Block, blank, cut
 from fedgenome.privacy.clipping import _TOKEN, ClippedSum, check_slots
 from fedgenome.privacy.compound import HANDLERS
 from fedgenome.privacy.recording import Recorder
-from fedgenome.privacy.rules import Ghost, Use, squared_norms
-from fedgenome.query import MICRO_BATCH
+from fedgenome.privacy.rules import Ghost, Total, Use, squared_norms
+from fedgenome.query import LARGE_BATCH, MICRO_BATCH, Precision
 
 Inputs = tuple[Tensor, ...]
 Model = TypeVar("Model", bound=nn.Module)
 _Use = TypeVar("_Use", bound=Use)
 Loss = Callable[[Model, Inputs], Tensor]
+Totals = dict[str, Total]
 Page = list[tuple[Use, Tensor]]  # every layer's use and the gradients of its outputs
 
 _INSIDE = 1 - 2.0**-22  # donors are clipped this far inside the bound, as factors of dense gradients are in float32
+_WRITTEN = MICRO_BATCH // 2  # donors whose gradients are held at a time
 _HEIGHTS = {"flat": 16 * MICRO_BATCH, "recurrent": 4 * MICRO_BATCH, "other": MICRO_BATCH}
 
 
 def sum_gradients(
-    model: Model, loss: Loss[Model], inputs: Inputs, donor: Tensor, mask: Tensor, bound: float
+    model: Model,
+    loss: Loss[Model],
+    inputs: Inputs,
+    donor: Tensor,
+    mask: Tensor,
+    bound: float,
+    precision: Precision = "float32",
 ) -> ClippedSum:
     """Return the sum over donors of the gradient of a donor's mean loss, clipped to ``bound`` in L2.
 
     The value is the flattened gradient in the order of ``model.parameters()``, (P,) float64. A donor
-    whose gradient holds NaN or infinity contributes zero and never raises; no rows give zeros. Up to 16 donors
-    are added in float32, so that a question it answers says so (``Question.precision``).
+    whose gradient holds NaN or infinity contributes zero and never raises; no rows give zeros. Up to 16 donors,
+    or 128, are added in float32, so that a question it answers says so (``Question.precision``).
 
     There are rules for Linear, Conv1d of one group, Embedding, LayerNorm over the features, GroupNorm, LSTM and
     self-attention (``nn.MultiheadAttention``, ``nn.TransformerEncoderLayer``) whose inputs are (rows, ...),
@@ -62,6 +69,7 @@ def sum_gradients(
         donor: (slots,) int64, whose row it is; at most 64 slots a donor.
         mask: (slots,) bool; a False slot contributes exactly nothing, whatever it holds.
         bound: C.
+        precision: ``float32x128`` allows sums of 128 donors in float32, anything else of 16.
 
     Raises:
         SpecError: a layer that mixes donors, a donor of too many rows, or shapes that do not agree.
@@ -71,21 +79,26 @@ def sum_gradients(
     shapes = [tuple(tensor.shape) for tensor in inputs]
     require(all(shape[:1] == donor.shape for shape in shapes), "inputs of (slots, ...)", shapes=shapes)
     named = _parameters(model)
-    # NumPy's zeros are not written before they are used, which torch's are.
-    flat = torch.from_numpy(np.zeros(sum(p.numel() for p in named.values())))
-    totals = dict(zip(named, torch.split(flat, [p.numel() for p in named.values()]), strict=True))
+    flat = torch.empty(sum(p.numel() for p in named.values()), dtype=torch.float64)
+    parts = torch.split(flat, [p.numel() for p in named.values()])
+    totals = {name: Total(part) for name, part in zip(named, parts, strict=True)}
     alone = {name: p.detach().requires_grad_() for name, p in named.items()}
     task = _Task(model=model, loss=loss, inputs=inputs, named=named, alone=alone)
+    together = LARGE_BATCH if precision == "float32x128" else 0
     blocks = list(cut(donor, mask, _height(model, inputs)))
     with torch.enable_grad():
         for k, block in enumerate(blocks):
             page = _page(task, block, sure=k > 0)
             if page is None:
-                flat.zero_()
+                for total in totals.values():
+                    total.empty = True
                 _add_each(task, blocks, bound, totals)
                 break
-            _add_clipped(page, block.donors, bound, totals)
-    return ClippedSum(value=flat.numpy(), bound=bound, token=_TOKEN, precision="float32")
+            _add_clipped(page, block.donors, bound, totals, together)
+    for total in totals.values():
+        total.end()
+    done: Precision = "float32x128" if together else "float32"
+    return ClippedSum(value=flat.numpy(), bound=bound, token=_TOKEN, precision=done)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,8 +168,10 @@ def _page(task: _Task, block: Block, *, sure: bool) -> Page | None:
     if any(g is not None for g in found[len(uses) :]):
         return None
     page = [(use, g) for use, g in zip(uses, found, strict=False) if g is not None]
+    if block.whole:
+        return page
     idle = shares == 0
-    return [(_blanked(use, idle), blank(g, idle)) for use, g in page] if idle.any() else page
+    return [(_blanked(use, idle), blank(g, idle)) for use, g in page]
 
 
 def _rows_first(task: _Task, recorder: Recorder) -> bool:
@@ -180,8 +195,8 @@ def _blanked(use: _Use, idle: Tensor) -> _Use:
     return replace(use, a=blank(use.a, idle)) if odd else use
 
 
-def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor]) -> None:
-    """Add a block's clipped donors to the totals."""
+def _add_clipped(page: Page, donors: int, bound: float, totals: Totals, together: int) -> None:
+    """Add a block's clipped donors to the totals, and empty its page."""
     names = [name for use, _ in page for name in use.names]
     ghosts: list[tuple[Ghost, Tensor]] = []
     dense: Page = []
@@ -190,11 +205,12 @@ def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor
             ghosts.append((use, g))
         else:
             dense.append((use, g))
+    page.clear()  # so that what is done with is given back
     squared = torch.zeros(donors, dtype=torch.float64)
     for ghost, g in ghosts:
         squared += ghost.squared_norms(g)
-    for first in range(0, donors if dense else 0, MICRO_BATCH):
-        some = slice(first, min(first + MICRO_BATCH, donors))
+    for first in range(0, donors if dense else 0, _WRITTEN):
+        some = slice(first, min(first + _WRITTEN, donors))
         written = _written(dense, some)
         for gradients in written.values():
             squared[some] += squared_norms(gradients)
@@ -202,14 +218,15 @@ def _add_clipped(page: Page, donors: int, bound: float, totals: dict[str, Tensor
         for name, gradients in written.items():
             if not factors.all():
                 gradients = gradients.masked_fill(factors[:, None] == 0, 0)
-            totals[name].add_(factors.float() @ gradients)
+            totals[name].add(factors.float() @ gradients)
     factors = _factors(squared, bound)
     lost = factors == 0
-    for ghost, g in ghosts:
+    while ghosts:
+        ghost, g = ghosts.pop(0)
         if lost.any():
             rows = lost.repeat_interleave(g.shape[0] // donors)
             ghost, g = _blanked(ghost, rows), blank(g, rows)
-        ghost.add(g, factors, [totals[name] for name in ghost.names])
+        ghost.add(g, factors, [totals[name] for name in ghost.names], together)
 
 
 def _written(dense: Page, some: slice) -> dict[str, Tensor]:
@@ -227,7 +244,7 @@ def _factors(squared: Tensor, bound: float) -> Tensor:
     return factors.masked_fill(~squared.isfinite(), 0)
 
 
-def _add_each(task: _Task, blocks: list[Block], bound: float, totals: dict[str, Tensor]) -> None:
+def _add_each(task: _Task, blocks: list[Block], bound: float, totals: Totals) -> None:
     """Add clipped donors to the totals, one backward each."""
     for slots in (slots[live] for block in blocks for slots, live in zip(block.slots, block.live, strict=True)):
         if not len(slots):
@@ -240,4 +257,4 @@ def _add_each(task: _Task, blocks: list[Block], bound: float, totals: dict[str, 
         factor = float(_factors(squared, bound))
         if factor:
             for name, g in gradients.items():
-                totals[name].add_(g, alpha=factor)
+                totals[name].end().add_(g, alpha=factor)

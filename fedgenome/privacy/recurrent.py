@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+_AT_ONCE = 16  # steps whose slopes are held at a time
+
 
 class Recurrence(torch.autograd.Function):
     """Gates' inputs in, states out; steps run in Python, whole blocks of rows at a time.
@@ -48,24 +50,26 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, after: Tensor, _: Tensor, cell: Tensor) -> tuple[Tensor | None, ...]:
-        """Run the steps backwards: what does not depend on later steps is computed for all at once."""
+        """Run the steps backwards: what does not depend on later steps is computed for many at once."""
         active, cells, weight = ctx.saved_tensors
         steps, rows, _, features = active.shape
-        squashed = cells[1:].tanh()
-        into_cell, of_output = _slopes(active, cells[:-1], squashed)
         # Rows first, as their products with the inputs want it: strides of all rows would share cache lines.
         grads, now = torch.empty(rows, steps, 4, features), torch.empty(rows, 4, features)
         hidden, cell = torch.zeros(rows, features), cell.clone()
         outer = after.transpose(0, 1)
-        through = torch.addcmul(torch.ones(()), squashed, squashed, value=-1).mul_(active[:, :, 3])
-        for t in reversed(range(steps)):
-            hidden += outer[t]
-            cell.addcmul_(hidden, through[t])
-            torch.mul(into_cell[t], cell[:, None], out=now[:, :3])
-            torch.mul(of_output[t], hidden, out=now[:, 3])
-            grads[:, t] = now
-            cell *= active[t, :, 1]
-            torch.mm(now.view(rows, -1), weight, out=hidden)
+        for first in reversed(range(0, steps, _AT_ONCE)):
+            some = slice(first, min(first + _AT_ONCE, steps))
+            squashed = cells[1:][some].tanh()
+            into_cell, of_output = _slopes(active[some], cells[:-1][some], squashed)
+            through = torch.addcmul(torch.ones(()), squashed, squashed, value=-1).mul_(active[some, :, 3])
+            for t in reversed(range(some.start, some.stop)):
+                hidden += outer[t]
+                cell.addcmul_(hidden, through[t - first])
+                torch.mul(into_cell[t - first], cell[:, None], out=now[:, :3])
+                torch.mul(of_output[t - first], hidden, out=now[:, 3])
+                grads[:, t] = now
+                cell *= active[t, :, 1]
+                torch.mm(now.view(rows, -1), weight, out=hidden)
         return grads.view(rows, steps, -1), None, hidden, cell
 
 

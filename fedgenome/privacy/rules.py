@@ -14,7 +14,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,6 +21,38 @@ from torch.nn import functional
 _CANCELLED = 2.0**-40  # share of the positions' own norms added to a donor's: what rounding can hide in their sum
 _GHOST_COST = 2  # ghost sums are in float64, which costs about twice as much
 _CHUNK = 128  # positions that are in float64 at a time: they stay in cache
+_AT_ONCE = 1 << 18  # numbers that are
+
+
+class Total:
+    """A parameter's sum over donors. Its memory holds nothing until something is added.
+
+    Args:
+        memory: (numbers,) float64.
+    """
+
+    __slots__ = ("_memory", "empty")
+
+    def __init__(self, memory: Tensor) -> None:
+        self._memory, self.empty = memory, True
+
+    def end(self) -> Tensor:
+        """Return the sum, (numbers,): zeros if nothing was added."""
+        if self.empty:
+            self._memory.zero_()
+            self.empty = False
+        return self._memory
+
+    def add(self, numbers: Tensor) -> None:
+        """Add (numbers,)."""
+        (self._memory.copy_ if self.empty else self._memory.add_)(numbers)
+        self.empty = False
+
+    def add_product(self, left: Tensor, right: Tensor) -> None:
+        """Add a matrix product in float64."""
+        memory = self._memory.view(len(left), -1)
+        memory.addmm_(left, right, beta=0 if self.empty else 1)
+        self.empty = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,8 +92,12 @@ class Ghost(Use):
         """Return the squared norms of the donors' gradients, (donors,) float64."""
 
     @abstractmethod
-    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
-        """Add donors' gradients times ``factors`` (donors,) to ``totals``, (numbers,) float64 a name."""
+    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Total], together: int) -> None:
+        """Add donors' gradients times ``factors`` (donors,) to ``totals``, (numbers,) float64 a name.
+
+        Args:
+            together: Donors that may be added in float32; 0: all sums in float64.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,24 +141,42 @@ class Linear(Ghost):
         pairs = torch.bmm(g, g.transpose(1, 2)) * (torch.bmm(a, a.transpose(1, 2)) + bias)
         return pairs.sum((1, 2)).clamp(min=0) + squares.sqrt().sum(1).square() * _CANCELLED
 
-    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
-        """(c∘g)ᵀ a over all donors and positions."""
+    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Total], together: int) -> None:
+        """(c∘g)ᵀ a over all donors and positions; in float64 if a donor has several, as they may cancel."""
         a, g = (t.reshape(-1, t.shape[-1]) for t in self.pair(g, 0, self.donors))
-        weights = factors if a.shape[0] == self.donors else factors.repeat_interleave(a.shape[0] // self.donors)
-        total = totals[0].view(self.outputs, -1)
+        each = a.shape[0] // self.donors
+        if together and each == 1:
+            self._add_rows(a, g, factors.float(), totals, together)
+            return
+        weights = factors.repeat_interleave(each)[:, None]
         for first in range(0, a.shape[0], _CHUNK):
             some = slice(first, first + _CHUNK)
-            scaled = g[some] * weights[some, None]
-            total.addmm_(scaled.t(), a[some].double())
+            scaled = g[some].double().mul_(weights[some])
+            totals[0].add_product(scaled.t(), a[some].double())
             if len(self.names) > 1:
-                totals[1].add_(scaled.sum(0))
+                totals[1].add(scaled.sum(0))
+
+    def _add_rows(self, a: Tensor, g: Tensor, factors: Tensor, totals: Sequence[Total], together: int) -> None:
+        """Add products of few donors in float32."""
+        for first in range(0, len(a), together):
+            some = slice(first, first + together)
+            scale, left, right = factors[some], g[some], a[some]
+            if len(self.names) > 1:
+                totals[1].add(torch.mv(left.t(), scale))
+            if right.shape[1] < self.outputs:  # the narrower of both is scaled
+                right = right * scale[:, None]
+            else:
+                left = left * scale[:, None]
+            totals[0].add(torch.mm(left.t(), right).view(-1))
 
 
 def squared_norms(rows: Tensor) -> Tensor:
     """Return the squared norms of (..., numbers) float32, in float64: none overflows, so NaN or infinity tell all."""
-    array = rows.numpy()
-    # NumPy converts a buffer at a time, which is several times faster than torch's norms in float64.
-    return torch.as_tensor(np.einsum("...i,...i->...", array, array, dtype=np.float64))
+    flat = rows.reshape(-1, rows.shape[-1])
+    # A few rows at a time: in float64 they stay in cache, which is several times faster.
+    step = max(1, _AT_ONCE // flat.shape[1])
+    parts = [flat[first : first + step].double().square_().sum(1) for first in range(0, len(flat), step)]
+    return torch.cat(parts).view(rows.shape[:-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -207,7 +260,7 @@ class Lookup(Ghost):
         sums, donor, _ = self._sums(g)
         return torch.zeros(self.donors, dtype=torch.float64).index_add_(0, donor, sums.square().sum(1))
 
-    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Tensor]) -> None:
+    def add(self, g: Tensor, factors: Tensor, totals: Sequence[Total], together: int) -> None:
         """Entry by entry."""
         sums, donor, entry = self._sums(g)
-        totals[0].view(self.entries, -1).index_add_(0, entry, sums * factors[donor, None])
+        totals[0].end().view(self.entries, -1).index_add_(0, entry, sums * factors[donor, None])

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from fedgenome.errors import SpecError
-from fedgenome.federation.home import Steps, add_noise
-from fedgenome.privacy.clipping import sum_rows
+from fedgenome.federation.home import Steps, begin_noise
+from fedgenome.privacy.clipping import sum_rows, sum_scores
 from fedgenome.query import Mechanism, Query, Question, choose_scale
-from fedgenome.secure import ring
+from fedgenome.secure import noise, ring
 from fedgenome.streams import Root
 from tests.federation.small import make_shard, make_study
 from tests.federation.test_site import ask, join, make_plan, query_of
@@ -33,6 +33,10 @@ def query(unit="donor", step=0, attempt=0, **mechanism):
 
 def moment(asked):
     return (asked.method, asked.step, asked.attempt)
+
+
+def add_noise(words, asked, root, when):
+    begin_noise(asked, root, when).add_to(words)
 
 
 def drawn(asked=None, root=None, noiser=add_noise, when=moment):
@@ -131,8 +135,12 @@ def test_site_sends_its_sum_with_fresh_noise_at_each_attempt(agent):
 # ---- Local training ----------------------------------------------------------------------------------------
 
 
-def nothing(sample, draws):
-    return sum_rows(np.zeros((1, N)), np.zeros(1, int), np.ones(1, bool), 2.0)
+def bounded(bound):
+    """Return an answer of zeros that carries this bound."""
+    return lambda sample, draws: sum_rows(np.zeros((1, N)), np.zeros(1, int), np.ones(1, bool), bound)
+
+
+nothing = bounded(2.0)
 
 
 def steps(shard=None, asked=None, made=Steps):
@@ -160,8 +168,46 @@ def test_an_empty_sample_is_noised_like_any_other_and_a_twin_that_skips_it_is_ca
 
 
 def test_noise_grows_with_the_bound_that_the_clipped_sum_carries():
-    wide = steps().noisy_sum(lambda sample, draws: sum_rows(np.zeros((1, N)), np.zeros(1, int), np.ones(1, bool), 20.0))
+    wide = steps().noisy_sum(bounded(20.0))
     assert abs(spread(wide / (3.0 * 20.0))) < FIRM
+
+
+def in_turn(asked, step, bound):
+    """Return a step's noise as a site without a second thread draws it."""
+    inner = replace(asked.question, bound=bound, mechanism=HOME.form, unit="donor", precision="float64")
+    inner = replace(asked, question=inner, scale=choose_scale(inner, TERMS))
+    stream = Root.simulation(1, "site", "north").stream(*moment(asked), "local", step, "noise")
+    return noise.sampler(inner.sigma_home).draw(N, stream) / inner.scale
+
+
+def test_noise_drawn_ahead_is_the_steps_own_whatever_the_bound_before():
+    asked, bounds = query("site"), [2.0, 2.0, 20.0, 2.0]
+    training = steps(asked=asked)
+    found = [training.noisy_sum(bounded(bound)) for bound in bounds]
+    right = [in_turn(asked, step, bound) for step, bound in enumerate(bounds)]
+    assert [noised.tobytes() for noised in found] == [noised.tobytes() for noised in right]
+
+
+class Unsure:
+    """A sum that says it is bounded as expected: what a site would see that never throws noise away."""
+
+    def __init__(self, bound):
+        self.value, self.bound, self.norm = np.zeros(N), bound, "l2"
+
+    def suits(self, question):
+        return True
+
+
+@pytest.mark.parametrize(("second", "enough"), [(bounded(20.0), True), (lambda sample, draws: Unsure(20.0), False)])
+def test_noise_drawn_for_a_smaller_bound_is_thrown_away_and_a_twin_that_keeps_it_is_caught(second, enough):
+    training = steps()
+    training.noisy_sum(bounded(2.0))
+    assert (abs(spread(training.noisy_sum(second) / (3.0 * 20.0))) < FIRM) == enough
+
+
+def test_scores_are_not_noised_as_if_they_were_clipped_in_l2():
+    with pytest.raises(SpecError, match="expected a sum clipped in L2, got norm='max'"):
+        steps().noisy_sum(lambda sample, draws: sum_scores(np.zeros((1, N)), np.zeros(1, int), np.ones(1, bool), 2.0))
 
 
 def test_samples_of_the_steps_differ_and_hold_each_donor_half_the_time():

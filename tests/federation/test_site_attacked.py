@@ -153,7 +153,7 @@ def gradient_query(study, precision):
     return query_of(study, step=1, noise=8.0, precision=precision, **same)
 
 
-@pytest.mark.parametrize(("precision", "code"), [("float64", "bound"), ("float32", None)])
+@pytest.mark.parametrize(("precision", "code"), [("float64", "bound"), ("float32", None), ("float32x128", None)])
 def test_float32_sum_is_not_passed_off_as_a_better_one_that_costs_less(agent, precision, code):
     study = make_study(kind="cvae")
     site = agent(study)

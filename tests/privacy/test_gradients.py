@@ -12,7 +12,7 @@ from torch import nn
 
 from fedgenome.errors import SpecError
 from fedgenome.privacy.gradients import sum_gradients
-from fedgenome.query import MICRO_BATCH
+from fedgenome.query import LARGE_BATCH, MICRO_BATCH
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Opacus warns when imported
@@ -177,6 +177,54 @@ def test_compacting_the_slots_moves_less_than_is_charged():
     kept = ours(network(), loss, inputs, donor, mask, 1.0)
     compact = ours(network(), loss, tuple(t[mask] for t in inputs), donor[mask], mask[mask], 1.0)
     assert np.linalg.norm(kept - compact) < 2 * MICRO_BATCH**2 * 2.0**-24
+
+
+LARGE = LARGE_BATCH * (LARGE_BATCH + 3) * 2.0**-24  # of the bound, for adding 128 donors in float32
+
+
+@pytest.mark.parametrize("donors", [[0], [2, 0, 2, 1, 0, 2], list(range(300)), [i // 3 for i in range(200)]])
+def test_sum_of_128_donors_in_float32_is_that_of_a_loop_within_the_charge(donors):
+    model, arguments = network(), case(donors)
+    found = sum_gradients(model, loss, *arguments, 0.5, "float32x128")
+    assert np.linalg.norm(found.value - by_loop(model, loss, *arguments, 0.5)) < 0.5 * 3 * LARGE
+    assert found.precision == "float32x128"
+
+
+def alike(count):
+    """Return one layer and ``count`` donors of one and the same gradient, longer than 1."""
+    layer = nn.Linear(WIDTH, 1, bias=False, device="meta").to_empty(device="cpu")
+    nn.init.ones_(layer.weight)
+    x = torch.full((count, WIDTH), 1.1)
+    return layer, (x, x[:, :1]), torch.arange(count), torch.ones(count, dtype=torch.bool)
+
+
+def last_moves(precision, bound=0.3):
+    """Return by how much more than the bound the last of 256 donors of one gradient moves the sum, of the bound."""
+    layer, inputs, donor, mask = alike(256)
+    whole, rest = (
+        sum_gradients(layer, loss, inputs, donor, mask & (donor < n), bound, precision).value for n in (256, 255)
+    )
+    return abs(np.linalg.norm(whole - rest) / bound - 1)
+
+
+def in_one_product(count):
+    """The broken twin: all donors in one chain of float32 sums; returns its error, of the bound."""
+    one = np.float32(0.3) / np.sqrt(np.float32(WIDTH))
+    chain = np.zeros(WIDTH, np.float32)
+    for _ in range(count):
+        chain += one
+    return np.linalg.norm(chain - count * np.float64(one)) / 0.3
+
+
+def test_donors_of_one_gradient_move_the_sum_by_the_bound_and_less_than_the_charge():
+    assert last_moves("float32x128") <= 2 * LARGE
+    assert last_moves("float32") <= 2 * LARGE / 4
+
+
+def test_adding_without_micro_batches_errs_by_more_than_they_are_charged():
+    count = 1 << 14
+    assert in_one_product(count) > count / LARGE_BATCH * LARGE
+    assert in_one_product(LARGE_BATCH) < LARGE
 
 
 def test_order_of_slots_does_not_matter():

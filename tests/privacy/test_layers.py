@@ -92,6 +92,14 @@ COMMON = {  # what Opacus gets right: neither circular padding nor a padding wor
 }
 
 
+@functools.cache
+def flat():
+    """Return a model of rows without positions, with seeded weights."""
+    with torch.random.fork_rng():
+        torch.random.default_generator.manual_seed(5)
+        return nn.Sequential(nn.Linear(WIDTH, 40), nn.SiLU(), nn.Linear(40, 3))
+
+
 def squares(model, inputs):
     """Return the mean square of the outputs of each row, (rows,)."""
     return model(inputs[0]).flatten(1).square().mean(1)
@@ -114,6 +122,16 @@ def case(kind, donors, seed=0):
 
 def ours(model, loss, inputs, donor, mask, bound):
     return sum_gradients(model, loss, inputs, donor, mask, bound).value
+
+
+def test_donor_has_the_same_bits_wherever_it_sits_in_a_float32_sum_of_128():
+    found, (row,) = set(), torch.randn(1, 1, WIDTH, generator=torch.Generator().manual_seed(1))
+    for count, place in [(1, 0), (40, 17), (300, 128), (300, 299)]:
+        x = torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(count))
+        x[place] = row
+        donor = torch.arange(count)
+        found.add(sum_gradients(flat(), squares, (x,), donor, donor == place, 1e6, "float32x128").value.tobytes())
+    assert len(found) == 1
 
 
 class Counted:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fedgenome.privacy.rules import Convolution, Linear, Lookup, Scale, squared_norms
+from fedgenome.privacy.rules import Convolution, Linear, Lookup, Scale, Total, squared_norms
 
 DONORS, EACH = 4, 3
 CONV = {"kernel": 3, "stride": 2, "padding": (1, 2), "dilation": 2}
@@ -27,18 +27,25 @@ CASES = {
     "padded": (Lookup(names=("w",), donors=DONORS, a=looked_up(), entries=5, skipped=2), drawn(6, 3, seed=1)),
 }
 
+ALONE = {  # a row a donor: wide inputs, and wide outputs
+    "one row": (Linear(names=("w", "b"), donors=DONORS, a=drawn(7)[:DONORS], outputs=5), drawn(5, seed=1)[:DONORS]),
+    "narrow": (Linear(names=("w", "b"), donors=DONORS, a=drawn(3)[:DONORS], outputs=5), drawn(5, seed=1)[:DONORS]),
+}
 
-@pytest.mark.parametrize("kind", CASES)
-def test_ghost_and_dense_forms_agree(kind):
-    use, g = CASES[kind]
+
+@pytest.mark.parametrize("together", [0, 2])
+@pytest.mark.parametrize("kind", [*CASES, "one row", "narrow"])
+def test_ghost_and_dense_forms_agree(kind, together):
+    use, g = (CASES | ALONE)[kind]
     dense = use.dense(g, 0, DONORS)
     norms = sum(squared_norms(gradients) for gradients in dense)
     torch.testing.assert_close(use.squared_norms(g), norms, rtol=1e-5, atol=0)
     factors = torch.linspace(0, 1, DONORS, dtype=torch.float64)
-    totals = [torch.ones(gradients.shape[1], dtype=torch.float64) for gradients in dense]
-    use.add(g, factors, totals)
+    totals = [Total(torch.full((gradients.shape[1],), torch.nan, dtype=torch.float64)) for gradients in dense]
+    for _ in range(2):
+        use.add(g, factors, totals, together)
     for total, gradients in zip(totals, dense, strict=True):
-        torch.testing.assert_close(total, 1 + factors @ gradients.double(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(total.end(), 2 * factors @ gradients.double(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", CASES)

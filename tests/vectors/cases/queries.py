@@ -22,6 +22,7 @@ def query(v: Any) -> str:
         "float32, all donors, no colluders",
         **a_query(mechanism=NOISE | {"sampling": 1.0}, precision="float32", colluders=0),
     )
+    v.good("sums of 128 in float32", **a_query(length=9410, precision="float32x128", caps=five))
     v.good("no noise", **a_query(mechanism=None))
     v.good("no noise, 64 bits", **a_query(mechanism=None, caps=big, length=1))
     v.good("each site bounded", **a_query(unit="site", mechanism=None, caps=big))
@@ -75,7 +76,7 @@ def _broken_fields(v: Any, of: dict[str, Any]) -> None:
         "header",
         of,
         {
-            "unknown precision": ("Precision is float64 or float32.", asked(of, {"precision": "float16"})),
+            "unknown precision": ("Precision is float64, float32 or float32x128.", asked(of, {"precision": "float16"})),
             "unknown unit": ("A unit is donor or site.", asked(of, {"unit": "row"})),
             "unknown reduction": ("Reduce is sum or select.", asked(of, {"reduce": "max"})),
             "level zero": ("A level is positive.", asked(of, mechanism={"level": 0.0})),

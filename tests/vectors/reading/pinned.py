@@ -111,16 +111,16 @@ def hypot(x, y):
         return float((Decimal(x) ** 2 + Decimal(y) ** 2).sqrt())
 
 
-def micro_batches(donors, rate):
+def micro_batches(donors, rate, m):
     def unlikely(k):
         a = k / donors
         rest = (1 - a) * math.log((1 - a) / (1 - rate)) if a < 1 else 0.0
         return donors * (a * math.log(a / rate) + rest) >= 12 * math.log(10)
 
     if rate >= 1:
-        return -(-donors // 16)
+        return -(-donors // m)
     most = next((k for k in range(math.floor(donors * rate) + 1, donors + 1) if unlikely(k)), donors)
-    return -(-most // 16)
+    return -(-most // m)
 
 
 def units_of(question, under):
@@ -160,7 +160,8 @@ def derived(question, under, scale):
     if question["precision"] == "float64":
         adding = max(caps) ** 2 * 2.0**-52
     else:
-        adding = micro_batches(max(caps), mechanism["sampling"] if mechanism else 1.0) * 2 * 16**2 * 2.0**-24
+        m, each = (16, 2 * 16**2) if question["precision"] == "float32" else (128, 128 * 131)
+        adding = micro_batches(max(caps), mechanism["sampling"] if mechanism else 1.0, m) * each * 2.0**-24
     sensitivity = scale * c * (1 + adding) + math.sqrt(n)
     noised = mechanism is not None and not (home and question["unit"] == "site")
     sigma = hypot(mechanism["level"] * sensitivity, 2.0) if noised else 0.0
@@ -188,7 +189,7 @@ def scale_of(question, under):
 def check_question(told):
     exactly(told, mechanism=(dict, type(None)), **QUESTION)
     rule(told["reduce"] in ("sum", "select") and told["unit"] in ("donor", "site"), "reduction, unit")
-    rule(told["precision"] in ("float64", "float32"), "a precision")
+    rule(told["precision"] in ("float64", "float32", "float32x128"), "a precision")
     rule(told["length"] >= 1 and 0 < told["bound"] < math.inf, "length, bound")
     mechanism, selects = told["mechanism"], told["reduce"] == "select"
     rule(selects or not told["monotone"], "monotone for selections")
