@@ -4,9 +4,9 @@ import contextlib
 
 import pytest
 import structlog
+
 from fedgenome.deployment.party import PartyConfig, PartyDaemon
 from fedgenome.deployment.roles import SOCKET_KEY
-
 from fedgenome.query import PARTIES
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.party import IDENTITY
