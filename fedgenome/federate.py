@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedgenome import files
 from fedgenome.federation import engines
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.federation.coordinator import Coordinator, Job
 from fedgenome.federation.site import SiteAgent
 from fedgenome.prepare import Prepared
+from fedgenome.privacy import accounts
 from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.query import PARTIES, Array
 from fedgenome.secure.identity import Identity
@@ -123,8 +122,11 @@ def _agent(prepared: Prepared, study: Study, place: Place, site: str) -> Iterato
     spec = prepared.experiment.engine
     budget = Budget(epsilon=spec.budget_epsilon, delta=spec.budget_delta) if spec.budget_epsilon else None
     identity = Identity.kept(folder / IDENTITY)
+    account = accounts.kept(folder)
+    if spec.ledgers is not None:
+        accounts.admit(folder, account, prepared.split.sites[site].donors, study.schema_.unit)
     with (
-        Ledger(folder / "ledger.jsonl", _account(folder), budget, signer=identity) as ledger,
+        Ledger(folder / "ledger.jsonl", account, budget, signer=identity) as ledger,
         Once(folder / ANSWERS) as once,
     ):
         yield SiteAgent(
@@ -137,11 +139,3 @@ def _agent(prepared: Prepared, study: Study, place: Place, site: str) -> Iterato
             pinned=study.digest,
             public=prepared.cohort.public,
         )
-
-
-def _account(folder: Path) -> str:
-    """Return the random id of a site's population, made once and kept beside its ledger."""
-    path = folder / "account"
-    if not path.exists():
-        files.replace(path, secrets.token_hex(16).encode())
-    return path.read_text()
