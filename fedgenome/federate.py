@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Literal, Protocol, Self
 
 import numpy as np
 
-from fedgenome import files
 from fedgenome.closing import Closing
 from fedgenome.experiment import Experiment
 from fedgenome.federation import engines
@@ -20,6 +18,7 @@ from fedgenome.federation.checkpoint import Progress
 from fedgenome.federation.coordinator import Coordinator, Job
 from fedgenome.federation.site import SiteAgent, pinned
 from fedgenome.prepare import Prepared, prepare
+from fedgenome.privacy import accounts
 from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.query import PARTIES, Array
 from fedgenome.secure.identity import Identity
@@ -179,8 +178,11 @@ def _agent(prepared: Prepared, study: Study, place: Place, site: str) -> Iterato
     spec = prepared.experiment.engine
     budget = Budget(epsilon=spec.budget_epsilon, delta=spec.budget_delta) if spec.budget_epsilon else None
     identity = Identity.kept(folder / IDENTITY)
+    account = accounts.kept(folder)
+    if spec.ledgers is not None:
+        accounts.admit(folder, account, prepared.split.sites[site].donors, study.schema_.unit)
     with (
-        Ledger(folder / "ledger.jsonl", _account(folder), budget, signer=identity) as ledger,
+        Ledger(folder / "ledger.jsonl", account, budget, signer=identity) as ledger,
         Once(folder / ANSWERS) as once,
     ):
         yield SiteAgent(
@@ -193,11 +195,3 @@ def _agent(prepared: Prepared, study: Study, place: Place, site: str) -> Iterato
             admit=pinned(study.digest),
             public=prepared.cohort.public,
         )
-
-
-def _account(folder: Path) -> str:
-    """Return the random id of a site's population, made once and kept beside its ledger."""
-    path = folder / "account"
-    if not path.exists():
-        files.replace(path, secrets.token_hex(16).encode())
-    return path.read_text()

@@ -18,7 +18,7 @@ from fedgenome.experiment import Experiment
 from fedgenome.methods import registry
 from fedgenome.methods.base import Method
 from fedgenome.privacy import accounting
-from fedgenome.query import PARTIES, Mechanism, Question
+from fedgenome.query import PARTIES, Mechanism, Question, State
 from fedgenome.study import Plan, SiteEntry, Study, TrustModel
 
 
@@ -58,6 +58,7 @@ def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
     Raises:
         SpecError: the file, the cohort or the numbers do not fit; names which and what would be right.
     """
+    _check_populations(spec)
     cohort = expression.read(spec.cohort)
     return _prepared(spec, cohort, split(cohort, spec.split, rng))
 
@@ -96,6 +97,16 @@ def _prepared(spec: Experiment, cohort: Cohort, dealt: Split) -> Prepared:
     return Prepared(experiment=spec, cohort=cohort, split=dealt, study=study, **vars(decided))
 
 
+def _check_populations(spec: Experiment) -> None:
+    """Refuse ledgers that outlive the populations they are about."""
+    if spec.engine.ledgers is not None and spec.seed is None and spec.split.by != "column":
+        raise SpecError(
+            f"engine.ledgers: expected split.by = 'column', got {spec.split.by!r}, which deals donors anew in every "
+            "run: a site's lasting account would be about other donors each time; leave engine.ledgers out, or name "
+            "the hospitals' obs column"
+        )
+
+
 @dataclass(kw_only=True)
 class _Decided:
     """What calibration decides; the defaults are trust model none."""
@@ -119,8 +130,10 @@ def _decide(study: Study, methods: Mapping[str, Method]) -> _Decided:
     def base_at(noise: float) -> tuple[Mechanism, ...]:
         return tuple(trust.placed(m, privacy.trust) for method in methods.values() for m in method.plan(noise))
 
+    each = {label: _steps(method.at(1.0), base_at(1.0), privacy.trust) for label, method in methods.items()}
+
     def plan_at(noise: float) -> Plan:
-        return Plan.with_reserve(base_at(noise), privacy.retries)
+        return Plan.with_reserve(base_at(noise), privacy.retries, tuple(n for own in each.values() for n in own))
 
     delta = accounting.usable(plan_at(1.0), privacy.epsilon, privacy.delta)
     noise = accounting.calibrate(plan_at, privacy.epsilon, delta)
@@ -129,7 +142,10 @@ def _decide(study: Study, methods: Mapping[str, Method]) -> _Decided:
     lessened = accounting.colluded(plan, privacy.colluders, PARTIES - 1) != plan
     return _Decided(
         methods=ready,
-        queries={label: _queries(method, base_at(noise), privacy.trust) for label, method in ready.items()},
+        queries={
+            label: sum(m.count // n for m, n in zip(method.plan(noise), each[label], strict=True))
+            for label, method in ready.items()
+        },
         plan=plan,
         noise=noise,
         base=base_at(noise),
@@ -141,10 +157,11 @@ def _decide(study: Study, methods: Mapping[str, Method]) -> _Decided:
     )
 
 
-def _queries(method: Method, base: Sequence[Mechanism], where: TrustModel) -> int:
-    """Return how many queries ``method`` asks for its part of ``base``: one may answer for several of its steps."""
+def _steps(method: Method, base: Sequence[Mechanism], where: TrustModel) -> tuple[int, ...]:
+    """Return as how many of its count a query of each mechanism of ``method`` is charged, in the order of its plan."""
     own = [m for m in base if m.scope == method.name]
-    return sum(m.count // steps(question) for m, question in walk(method, own, where))
+    asked = {id(mechanism): steps(question) for mechanism, question, _ in walk(method, own, where)}
+    return tuple(asked.get(id(m), 1) for m in own)
 
 
 def steps(question: Question) -> int:
@@ -152,8 +169,13 @@ def steps(question: Question) -> int:
     return question.mechanism.count if question.mechanism else 1
 
 
-def walk(method: Method, planned: Sequence[Mechanism], where: TrustModel) -> Iterator[tuple[Mechanism, Question]]:
-    """Yield each of the ``planned`` mechanisms with the first question that it protects, on zero sums."""
+def walk(
+    method: Method, planned: Sequence[Mechanism], where: TrustModel
+) -> Iterator[tuple[Mechanism, Question, State]]:
+    """Yield each of the ``planned`` mechanisms, the first question that it protects, and the state that asks it.
+
+    What is learned on the way there is learned from zero sums.
+    """
     wanted = list(planned)
     state = method.start(np.random.default_rng(0))  # what is priced does not depend on the starting weights
     while wanted and (asked := method.ask(state)) is not None:
@@ -161,7 +183,7 @@ def walk(method: Method, planned: Sequence[Mechanism], where: TrustModel) -> Ite
         form = question.mechanism.form if question.mechanism else None
         if (mechanism := next((m for m in wanted if m.form == form), None)) is not None:
             wanted.remove(mechanism)
-            yield mechanism, question
+            yield mechanism, question, state
         sums = question.reduce == "sum"
         reply = np.zeros(question.reply_length) if sums else np.arange(question.reply_length)
         state = method.learn(state, question, reply)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,11 +163,13 @@ def prices(prepared: Prepared) -> Prices:
 
 
 def _parts(prepared: Prepared, label: str) -> Iterator[Part]:
-    """Price each mechanism of a method."""
+    """Price each mechanism of a method; without protection what it asks where its private twin would be noised."""
     method, base = _planned(prepared, label)
     where = prepared.study.privacy.trust
-    for mechanism, question in walk(method, base, "distributed" if where == "none" else where):
-        yield _part(prepared, method, mechanism, question)
+    for mechanism, question, state in walk(method, base, "distributed" if where == "none" else where):
+        held = prepared.methods[label].ask(state) if where == "none" else question
+        if held is not None:
+            yield _part(prepared, mechanism, held, steps(question))
 
 
 def _planned(prepared: Prepared, label: str) -> tuple[Method, tuple[Mechanism, ...]]:
@@ -182,20 +184,20 @@ def _planned(prepared: Prepared, label: str) -> tuple[Method, tuple[Mechanism, .
     return twin, twin.plan(1.0)
 
 
-def _part(prepared: Prepared, method: Method, planned: Mechanism, question: Question) -> Part:
-    study, each = prepared.study, steps(question)
-    held = Plan.with_reserve((planned,), 0.0 if study.privacy.trust == "none" else study.privacy.retries)
+def _part(prepared: Prepared, planned: Mechanism, question: Question, each: int) -> Part:
+    study = prepared.study
+    held = Plan.with_reserve((planned,), 0.0 if study.privacy.trust == "none" else study.privacy.retries, (each,))
     asked = planned.count // each
-    if study.privacy.trust == "none":
-        question = replace(question, mechanism=None)
     mechanism, terms = question.mechanism, study.terms(prepared.plan)
     scale = choose_scale(question, terms)
-    query = Query(question=question, study="", run="", method=method.name, step=0, attempt=0, scale=scale, terms=terms)
+    query = Query(
+        question=question, study="", run="", method=planned.scope, step=0, attempt=0, scale=scale, terms=terms
+    )
     own, sites, n = _seconds(prepared, query), len(study.roster), question.length
     query_seconds = _QUERY + sites * (_SITE + own + _SITE_ELEMENT * n) + _PARTIES_ELEMENT * n
     sealed = study.secure == "on"
     return Part(
-        method=method.name,
+        method=planned.scope,
         kind=mechanism.kind if mechanism else "none",
         queries=held.mechanisms[0].count // each,
         asked=asked,

@@ -220,10 +220,32 @@ class Plan(Strict):
         return sum(m.count for m in self.mechanisms if m.form == mechanism.form)
 
     @classmethod
-    def with_reserve(cls, mechanisms: tuple[Mechanism, ...], retries: float) -> Plan:
-        """Return the plan of ``mechanisms`` with ``retries`` of the steps of each on top, rounded down.
+    def with_reserve(cls, mechanisms: tuple[Mechanism, ...], retries: float, steps: tuple[int, ...] = ()) -> Plan:
+        """Return the plan of ``mechanisms`` with ``retries`` of the queries of each on top, rounded down.
 
-        >>> Plan.with_reserve((Mechanism(kind="gaussian", level=1.0, count=50),), 0.05).mechanisms[0].count
+        Args:
+            mechanisms: What is asked if nothing fails.
+            retries: Share of the queries.
+            steps: As how many of its count one query of each is charged: those of local training that it answers
+                for. A reserve of less than a whole query would be paid for and never used. Empty: one each.
+
+        Raises:
+            SpecError: not one number of steps a mechanism, or a count that is no whole number of queries.
+
+        >>> rounds = Mechanism(kind="gaussian", level=1.0, count=50)
+        >>> Plan.with_reserve((rounds,), 0.05).mechanisms[0].count
         52
+        >>> Plan.with_reserve((rounds,), 0.05, (2,)).mechanisms[0].count  # 25 rounds of two steps, and one more
+        52
+        >>> Plan.with_reserve((rounds,), 0.05, (5,)).mechanisms[0].count  # half a round would be of no use
+        50
         """
-        return cls(mechanisms=tuple(replace(m, count=m.count + math.floor(m.count * retries)) for m in mechanisms))
+        steps = steps or (1,) * len(mechanisms)
+        require(len(steps) == len(mechanisms), "one number of steps a mechanism", found=len(steps))
+        return cls(mechanisms=tuple(_reserved(m, retries, each) for m, each in zip(mechanisms, steps, strict=True)))
+
+
+def _reserved(mechanism: Mechanism, retries: float, each: int) -> Mechanism:
+    whole = each >= 1 and mechanism.count % each == 0
+    require(whole, "a count of whole queries", count=mechanism.count, steps=each)
+    return replace(mechanism, count=mechanism.count + each * math.floor(mechanism.count // each * retries))

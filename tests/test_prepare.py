@@ -31,12 +31,11 @@ def test_local_is_calibrated_to_epsilon_with_all_noise_at_home_whoever_colludes(
     assert 9.9 < found.epsilon <= 10 and found.epsilon_colluding == found.epsilon
     assert {m.where for m in found.plan.mechanisms} == {"home"}
     assert found.queries == {"marginals": 1, "cvae": 51}
-    assert [(p.queries, p.steps) for p in prices(found).parts] == [(1, 1), (1, 1), (52, 2)]  # reserve: 5 of 105
+    assert [(p.queries, p.steps) for p in prices(found).parts] == [(1, 1), (1, 1), (52, 2)]  # reserve: 4 of 104
 
 
 def test_local_prices_steps_as_the_same_number_of_queries_of_the_parties():
-    here = prepared()
-    there = prepared("quickstart")
+    here, there = (prepared(name, retries=0.04) for name in ("quickstart_local", "quickstart"))  # 2 rounds; 4 steps
     levels = [[m.level for m in found.plan.mechanisms] for found in (here, there)]
     assert levels[0] == pytest.approx(levels[1])  # 100 steps: a site's part costs what the union's does
     assert there.queries == {"marginals": 1, "cvae": 101} and there.epsilon_colluding > there.epsilon
@@ -70,6 +69,14 @@ def test_table_says_whom_the_trust_model_protects_from_and_warns():
 def test_a_method_that_has_no_form_under_the_trust_model_is_refused_with_a_remedy(change, message):
     with pytest.raises(SpecError, match=message):
         prepared(**change)
+
+
+def test_ledgers_kept_over_runs_refuse_a_split_that_deals_donors_anew(tmp_path):
+    spec = experiment.load(EXPERIMENTS / "quickstart.toml")
+    engine = spec.engine.model_copy(update={"ledgers": tmp_path})
+    missing = spec.cohort.model_copy(update={"source": "no such file"})  # refused before anything is read
+    with pytest.raises(SpecError, match=r"^engine\.ledgers: expected split\.by = 'column', got 'dirichlet'"):
+        prepare.prepare(spec.model_copy(update={"engine": engine, "cohort": missing}), np.random.default_rng(0))
 
 
 # ---- Who makes the synthetic rows --------------------------------------------------------------------------

@@ -24,6 +24,18 @@ def spec(**changes):
     return experiment.Experiment.model_validate(quickstart | changes)
 
 
+def kept(folder, **engine):
+    """Return the settings of a run whose ledgers are kept: hospitals by a column, as donors must not move."""
+    cohort = experiment.load(QUICKSTART).cohort.model_dump() | {"site": "phase"}
+    engine = {"ledgers": folder, **engine}
+    return {
+        "cohort": cohort,
+        "split": {"by": "column"},
+        "caps": {"site_cap": 700, "donors_bound": 700},
+        "engine": engine,
+    }
+
+
 def priced(**changes):
     prepared = prepare.prepare(spec(**changes), np.random.default_rng(1))
     return prepared, prices.prices(prepared)
@@ -67,14 +79,14 @@ def test_trust_none_is_priced_at_nothing_and_still_counts_queries_and_bytes():
     assert told.parts[0].site_bytes == told.parts[0].elements * told.parts[0].bits // 8
 
 
-@pytest.mark.parametrize(("budget", "left", "refused"), [(15.0, 2.0, ""), (12.0, 0.0, "site-1: all plans together")])
+@pytest.mark.parametrize(("budget", "left", "refused"), [(15.0, 2.0, ""), (12.0, 0.0, "g1: all plans together")])
 def test_what_remains_of_a_kept_budget_is_what_the_ledger_would_say(tmp_path, budget, left, refused):
-    with Ledger(tmp_path / "site-1" / "ledger.jsonl", "account-1", Budget(epsilon=9.0, delta=1e-2)) as ledger:
+    with Ledger(tmp_path / "g1" / "ledger.jsonl", "account-1", Budget(epsilon=9.0, delta=1e-2)) as ledger:
         ledger.reserve("earlier", "5" * 64, EARLIER, 3.0, 1e-5, unit="row")
-    _, told = priced(engine={"ledgers": tmp_path, "budget_epsilon": budget})
-    assert told.accounts["site-1"].reserved == (3.0, 1e-5)
-    assert told.accounts["site-1"].after == (left, pytest.approx(1e-2 - 1.1e-4))
-    assert told.accounts["site-2"].after == (budget - 10.0, pytest.approx(1e-2 - 1e-4))
+    _, told = priced(**kept(tmp_path, budget_epsilon=budget))
+    assert told.accounts["g1"].reserved == (3.0, 1e-5)
+    assert told.accounts["g1"].after == (left, pytest.approx(1e-2 - 1.1e-4))
+    assert told.accounts["s"].after == (budget - 10.0, pytest.approx(1e-2 - 1e-4))
     assert told.refused.startswith(refused) and bool(told.refused) == bool(refused)
 
 
@@ -102,12 +114,13 @@ def test_label_counts_of_the_rounds_own_form_are_priced_apart(trust, steps):
     assert prepared.queries == {"cvae": 21}
 
 
-def test_reserve_of_less_than_a_query_is_priced_as_it_is_held():
+@pytest.mark.parametrize(("retries", "queries"), [(0.04, 20), (0.05, 21), (0.14, 22)])
+def test_reserve_of_local_training_is_of_whole_rounds_and_priced_as_it_is_held(retries, queries):
     options = {"rounds": 20, "sampling": 0.2, "hidden": 4, "local_steps": 6}
-    privacy = {"trust": "local", "epsilon": 10.0, "delta": 1e-4, "retries": 0.04}
+    privacy = {"trust": "local", "epsilon": 10.0, "delta": 1e-4, "retries": retries}
     prepared, told = priced(methods=[{"kind": "cvae", "options": options}], privacy=privacy, release={})
     delta = accounting.usable(prepared.plan, 10.0, 1e-4)
-    assert told.parts[1].queries == 20 and prepared.plan.mechanisms[1].count == 124
+    assert told.parts[1].queries == queries and prepared.plan.mechanisms[1].count == 6 * queries
     assert told.parts[1].epsilon == accounting.epsilon(Plan(mechanisms=prepared.plan.mechanisms[1:]), delta)
 
 
@@ -118,7 +131,15 @@ def test_learned_clip_norm_is_priced_at_the_middle_of_the_norms():
 
 
 def test_plan_says_that_a_ledger_of_another_unit_would_refuse(tmp_path):
-    with Ledger(tmp_path / "site-1" / "ledger.jsonl", "account-1") as ledger:
+    with Ledger(tmp_path / "g1" / "ledger.jsonl", "account-1") as ledger:
         ledger.reserve("earlier", "5" * 64, EARLIER, 3.0, 1e-5, unit="site")
-    _, told = priced(engine={"ledgers": tmp_path})
-    assert told.refused.startswith("site-1: the plans of this account are about one site, this one about one row")
+    _, told = priced(**kept(tmp_path))
+    assert told.refused.startswith("g1: the plans of this account are about one site, this one about one row")
+
+
+def test_without_noise_a_sites_move_is_bounded_by_its_clipped_steps_alone():
+    options = {"rounds": 3, "sampling": 0.2, "hidden": 4, "local_steps": 2, "clip": 1.5, "local_rate": 0.5}
+    _, told = priced(methods=[{"kind": "cvae", "options": options}], privacy={"trust": "none"}, release={})
+    # Four clip norms a donor that a site is expected to hold, 2 steps at a rate of .5; noise would come on top.
+    assert [part.bound for part in told.parts] == [1.0, 4 * 1.5 * 2 * 0.5]
+    assert told.parts[1].noise_multiplier is told.parts[1].epsilon is None

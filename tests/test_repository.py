@@ -195,7 +195,7 @@ def test_every_page_that_code_names_exists():
 
 @pytest.mark.parametrize(
     ("package", "allowed"),
-    [("crypten", "fedgenome/secure/crypten_runtime.py"), ("dp_accounting", "fedgenome/privacy/accounting.py")],
+    [("crypten", "fedgenome/secure/crypten_runtime.py"), ("dp_accounting", "fedgenome/privacy/losses.py")],
 )
 def test_package_is_loaded_by_its_one_module(package, allowed):
     assert {name for name in tracked("fedgenome/*.py") if package in loads(name)} == {allowed}

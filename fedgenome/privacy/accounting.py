@@ -1,4 +1,4 @@
-"""What a plan costs: (ε, δ) by privacy loss distributions (DESIGN §6). The one module over dp_accounting.
+"""What a plan costs: (ε, δ) by privacy loss distributions (DESIGN §6).
 
 All Gaussian queries of a plan are composed together, Poisson sampling included, under add-or-remove
 adjacency; a selection adds its level for each winner. Loading this module loads dp_accounting and
@@ -13,10 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent
-from dp_accounting.pld import PLDAccountant
-
 from fedgenome.errors import SpecError, require
+from fedgenome.privacy import losses
 from fedgenome.query import BLOCK_TAIL, MOST_ELEMENTS, PARTIES, Mechanism
 from fedgenome.selection import WRAP_TAIL
 from fedgenome.study import Plan
@@ -59,11 +57,8 @@ def _gaussians(priced: Priced, delta: float) -> float:
     rho = math.fsum(count / (2 * level**2) for level, _, count in priced)
     if rho > _LARGEST_RHO:  # Bun & Steinke 2016, Prop. 1.3; sampling only lowers the cost
         return rho + 2 * math.sqrt(rho * math.log(1 / delta))
-    accountant = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE, value_discretization_interval=_INTERVAL)
-    for level, sampling, count in priced:
-        noise = GaussianDpEvent(level)
-        accountant.compose(noise if sampling == 1 else PoissonSampledDpEvent(sampling, noise), count)
-    return float(accountant.get_epsilon(delta))
+    forms = (losses.gaussian(level, sampling, count, _INTERVAL) for level, sampling, count in priced)
+    return float(functools.reduce(lambda one, other: one.compose(other), forms).get_epsilon_for_delta(delta))
 
 
 def by_scope(plan: Plan, delta: float) -> dict[str, float]:
