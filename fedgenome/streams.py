@@ -13,6 +13,7 @@ import hmac
 import secrets
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ class Stream:
         """Return the next ``n_bytes`` of the stream."""
         return self._encryptor.update(bytes(n_bytes))
 
-    def fill(self, buffer: npt.NDArray[np.uint64] | npt.NDArray[np.uint32] | npt.NDArray[np.uint8]) -> None:
+    def fill(self, buffer: npt.NDArray[np.unsignedinteger[Any]]) -> None:
         """Overwrite a contiguous array with the next bytes of the stream, in cache-sized blocks."""
         view = buffer.data.cast("B")
         for start in range(0, len(view), len(_BLOCK)):
