@@ -145,7 +145,7 @@ def test_stamp_is_for_the_secret_and_the_tags_and_the_tags_are_for_the_rest(aske
         altered = bytearray(part)
         altered[place] ^= 1 << place % 8
         if place < 1182 or place in tags:
-            with pytest.raises(WireError, match="^stamp: it is not for this part of party 1$"):
+            with pytest.raises(WireError, match=r"^stamp: it is not for this part of party 1$"):
                 bundle.check_stamp(asked, "site-1", identity.public, 1, altered, stamp)
         else:
             bundle.check_stamp(asked, "site-1", identity.public, 1, altered, stamp)
