@@ -20,6 +20,7 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 _BLOCK = bytes(1 << 19)  # zeros to encrypt; half a megabyte stays in cache
+_ZEROS = memoryview(_BLOCK)
 _ZERO_IV = bytes(16)  # a key is used for one stream only, so the counter may start at 0
 
 
@@ -44,7 +45,7 @@ class Stream:
         view = buffer.data.cast("B")
         for start in range(0, len(view), len(_BLOCK)):
             block = view[start : start + len(_BLOCK)]
-            self._encryptor.update_into(memoryview(_BLOCK)[: len(block)], block)
+            self._encryptor.update_into(_ZEROS[: len(block)], block)
 
     def words(self, n: int) -> npt.NDArray[np.uint64]:
         """Return ``n`` uniform 64-bit words."""

@@ -180,7 +180,7 @@ class Parties(Closing):
         """
         self.check()
         for handle, part in zip(self._handles, parts, strict=True):
-            while len(handle.owed) >= WINDOW or (handle.owed and self._link(handle).poll(0)):
+            while len(handle.owed) >= WINDOW or (handle.owed and frames.ready(self._link(handle), 0)):
                 self._receive(handle)
             self._send(handle, Kind.PART, {"site": site, "stamp": stamp.hex()}, part)
 
@@ -383,7 +383,7 @@ class Parties(Closing):
         link, seconds = self._link(handle), seconds or self._timeout
         deadline = time.monotonic() + seconds
         try:
-            while not link.poll(_GLANCE):
+            while not frames.ready(link, _GLANCE):
                 self.check()
                 if time.monotonic() > deadline:
                     raise self._silent(handle, seconds)
