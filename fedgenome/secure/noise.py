@@ -40,8 +40,8 @@ _MORE_BITS = _MASS_BITS - _WORD_BITS
 _MORE = _MORE_BITS // _WORD_BITS
 _FIXED_BITS = 320  # fixed point of the recursion; 2^14 steps leave an error under 2^-290
 _TAIL = 12.0  # a table reaches at least so many σ₀: 2·exp(-72) is cut off
-_MOST_BITS = 15  # a larger table leaves the second-level cache and takes over 50 ms to build
-_BLOCK = 1 << 17  # draws at a time: calls cost little, buffers stay within two megabytes
+_MOST_BITS = 13  # a larger table takes longer to build and megabytes, and saves a digit that costs as little
+_BLOCK = 1 << 16  # draws at a time: calls cost little, buffers stay within a megabyte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -231,13 +231,14 @@ def _table(variance: Fraction, bits: int) -> Table:
     counts, low = _counts(masses)
     # What is left over adds up to low·2^240: scaled to 2^256, exactly, as low is a power of two.
     short = _MASS_BITS - _SHORT_BITS
-    rest = [((mass - (n << short)) << _SHORT_BITS) // low for mass, n in zip(masses, counts, strict=True)]
-    bars, aliases = _alias(rest, 1 << (_MASS_BITS - bits))
+    for i, n in enumerate(counts):  # in place: a party holds two megabytes of these numbers
+        masses[i] = ((masses[i] - (n << short)) << _SHORT_BITS) // low
+    bars, aliases = _alias(masses, 1 << (_MASS_BITS - bits))
     cell = np.arange(len(masses))
     top = np.array([bar >> _MORE_BITS for bar in bars], np.uint64)
     bar = top + (cell.astype(np.uint64) << np.uint64(_WORD_BITS - bits))
-    value = np.repeat(cell - len(masses) // 2, counts).astype(np.int16)
-    value = np.concatenate([np.zeros(low, np.int16), value])
+    value = np.zeros(1 << _SHORT_BITS, np.int16)
+    value[low:] = np.repeat((cell - len(masses) // 2).astype(np.int16), counts)
     return Table(value=value, low=low, bits=bits, bar=bar, exact=tuple(bars), jump=np.array(aliases) - cell)
 
 
@@ -247,9 +248,9 @@ def _counts(masses: list[int]) -> tuple[list[int], int]:
     spare = (1 << _SHORT_BITS) - sum(counts)
     low = 1 << max(spare - 1, 0).bit_length()
     # One word each from the likeliest values, and again, until that many are spare.
-    likeliest = sorted(range(len(masses)), key=lambda i: -masses[i])
+    likeliest = np.argsort(np.abs(np.arange(len(masses)) - len(masses) // 2), kind="stable")
     while spare < low:
-        for i in likeliest[: low - spare]:
+        for i in likeliest[: low - spare].tolist():
             counts[i] -= counts[i] > 0
         spare = (1 << _SHORT_BITS) - sum(counts)
     return counts, low
@@ -281,8 +282,11 @@ def _exp(x: Fraction) -> int:
 
 
 def _alias(masses: list[int], cell: int) -> tuple[list[int], list[int]]:
-    """Split masses over equal cells (Vose): cell i gives i below ``bars[i]``, else ``aliases[i]``."""
-    left = list(masses)
+    """Split masses over equal cells (Vose): cell i gives i below ``bars[i]``, else ``aliases[i]``.
+
+    ``masses`` is used up.
+    """
+    left = masses  # written over: as much memory again would stay with the process
     bars, aliases = [0] * len(masses), list(range(len(masses)))
     small = [i for i, mass in enumerate(masses) if mass < cell]
     large = [i for i, mass in enumerate(masses) if mass >= cell]
