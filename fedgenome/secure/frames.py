@@ -150,7 +150,7 @@ def send(link: Connection, frame: Frame) -> None:
     """
     front = _front(frame)
     rest = [memoryview(LENGTH.pack(len(front) + len(frame.body)) + front), memoryview(frame.body)]
-    with _line(link) as line:
+    with _Line(link) as line:
         while rest:
             done = line.sendmsg(rest)
             while rest and done >= len(rest[0]):
@@ -173,7 +173,7 @@ def receive(link: Connection, room: Room | None = None) -> memoryview:
         EOFError, OSError: the other end is gone, or announced more than ``MAX_FRAME``.
         BlockingIOError: it sent nothing for as long as the socket waits.
     """
-    with _line(link) as line:
+    with _Line(link) as line:
         prefix = memoryview(bytearray(LENGTH.size))
         _fill(line, prefix)
         (size,) = LENGTH.unpack(prefix)
@@ -185,7 +185,7 @@ def receive(link: Connection, room: Room | None = None) -> memoryview:
 
 
 def ready(link: Connection, seconds: float) -> bool:
-    """Whether there is something to read, or an end, within ``seconds``; ``Connection.poll`` costs six times as much."""
+    """Whether there is something to read, or an end, within ``seconds``; ``Connection.poll`` makes a selector for it."""
     poll = select.poll()
     poll.register(link.fileno(), select.POLLIN)
     return bool(poll.poll(seconds * 1e3))
@@ -200,7 +200,7 @@ def _fill(line: socket.socket, view: memoryview) -> None:
         view = view[done:]
 
 
-class _line:  # noqa: N801  # a context manager; contextlib's costs more than the system calls it would save
+class _Line:  # contextlib's manager would cost more than the system calls that this saves
     """The connection's own socket for a moment: leaving it keeps the connection open.
 
     A copy of its number and the questions about it that a socket asks would be six system calls a message.
