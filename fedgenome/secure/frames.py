@@ -185,7 +185,7 @@ def receive(link: Connection, room: Room | None = None) -> memoryview:
 
 
 def ready(link: Connection, seconds: float) -> bool:
-    """Whether there is something to read, or an end, within ``seconds``; ``Connection.poll`` makes a selector for it."""
+    """Whether there is something to read, or an end, within ``seconds``; ``Connection.poll`` would make a selector."""
     poll = select.poll()
     poll.register(link.fileno(), select.POLLIN)
     return bool(poll.poll(seconds * 1e3))
