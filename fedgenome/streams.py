@@ -13,12 +13,14 @@ import hmac
 import secrets
 import struct
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 _BLOCK = bytes(1 << 19)  # zeros to encrypt; half a megabyte stays in cache
+_ZEROS = memoryview(_BLOCK)
 _ZERO_IV = bytes(16)  # a key is used for one stream only, so the counter may start at 0
 
 
@@ -38,12 +40,12 @@ class Stream:
         """Return the next ``n_bytes`` of the stream."""
         return self._encryptor.update(bytes(n_bytes))
 
-    def fill(self, buffer: npt.NDArray[np.uint64] | npt.NDArray[np.uint32] | npt.NDArray[np.uint8]) -> None:
+    def fill(self, buffer: npt.NDArray[np.unsignedinteger[Any]]) -> None:
         """Overwrite a contiguous array with the next bytes of the stream, in cache-sized blocks."""
         view = buffer.data.cast("B")
         for start in range(0, len(view), len(_BLOCK)):
             block = view[start : start + len(_BLOCK)]
-            self._encryptor.update_into(memoryview(_BLOCK)[: len(block)], block)
+            self._encryptor.update_into(_ZEROS[: len(block)], block)
 
     def words(self, n: int) -> npt.NDArray[np.uint64]:
         """Return ``n`` uniform 64-bit words."""

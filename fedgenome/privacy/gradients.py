@@ -164,7 +164,8 @@ def _page(task: _Task, block: Block, *, sure: bool) -> Page | None:
         return None
     shares = block.shares
     wanted: list[Any] = [*(noted.edge for noted in recorder.uses), *task.named.values()]
-    found: Sequence[Tensor | None] = torch.autograd.grad(losses, wanted, shares, allow_unused=True)
+    # One number to go back from: for gradients of a vector torch imports sympy first, half a second in every process.
+    found: Sequence[Tensor | None] = torch.autograd.grad(losses.dot(shares), wanted, allow_unused=True)
     if any(g is not None for g in found[len(uses) :]):
         return None
     page = [(use, g) for use, g in zip(uses, found, strict=False) if g is not None]

@@ -48,9 +48,8 @@ def wrap(share: Array) -> Any:
     np.True_
     """
     torch = importlib.import_module("torch")
-    held = share.astype(np.uint64, copy=False)
-    if share.dtype == np.uint32:
-        held <<= np.uint64(_EMBED)
+    small = share.dtype == np.uint32
+    held = np.left_shift(share, np.uint64(_EMBED), dtype=np.uint64) if small else share
     primitives: Any = load().mpc.primitives
     return primitives.ArithmeticSharedTensor.from_shares(torch.from_numpy(held.view(np.int64)), precision=0)
 

@@ -119,7 +119,7 @@ class Driver(Closing):
         link, seconds = self._link(handle), seconds or self._timeout
         deadline = time.monotonic() + seconds
         try:
-            while not link.poll(GLANCE_SECONDS):
+            while not frames.ready(link, GLANCE_SECONDS):
                 self.check()
                 if time.monotonic() > deadline:
                     raise self._silent(handle, seconds)

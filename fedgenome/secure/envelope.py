@@ -172,6 +172,17 @@ def open_vector_into(blob: bytes | memoryview, key: PartyKey, info: bytes, sink:
         sink(plain)
 
 
+def fixing(sealed: memoryview) -> Iterator[memoryview]:
+    """Yield what fixes a sealed secret or vector for whoever lacks its content key: the secret, then every chunk's tag.
+
+    Under a content key that the sealed secret fixes, another chunk with the same tag is a forgery of AES-GCM.
+    """
+    yield sealed[:SMALL_BYTES]
+    step = CHUNK_BYTES + TAG_BYTES
+    for start in range(SMALL_BYTES, len(sealed), step):
+        yield sealed[start : start + step][-TAG_BYTES:]
+
+
 def _n_chunks(n_bytes: int) -> int:
     return max(1, -(-n_bytes // CHUNK_BYTES))
 

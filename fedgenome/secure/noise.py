@@ -1,26 +1,28 @@
 """Exact discrete Gaussian noise (DESIGN §5, *Joint noise*; §7.4): integers only, from a keyed stream.
 
-P(X = x) ∝ exp(−x²/2σ²) on the integers. One draw is one 64-bit word looked up in an alias table
-(Walker 1977; Vose 1991): its top bits choose one of N = 2^b equally likely cells, the rest say
-whether the cell's own value or its alias is meant. The bars between the two are exact to 256 bits. A
-word that equals the top 64 bits of its cell's bar (chance 2^(b−64)) is finished with 192 bits more.
+P(X = x) ∝ exp(−x²/2σ²) on the integers. A draw reads one 16-bit word. Each of the 2^16 words stands for
+one value, as many words a value as its chance fills (Marsaglia 1963), but for the L = 2^l lowest words:
+they stand for what is left over of all chances, and are drawn anew from an alias table (Walker 1977; Vose
+1991) by one 64-bit word. Its top bits choose one of N = 2^b equally likely cells, the rest say whether
+the cell's own value or its alias is meant. The bars between the two are exact to 256 bits. A word that
+equals the top 64 bits of its cell's bar (chance 2^(b−64)) is finished with 192 bits more.
 
 Large σ by convolution (Micciancio & Walter, CRYPTO 2017): X ← k·X + X_i over m digits, each from the
 table of σ₀ with σ₀²·(1 + k² + … + k^(2m−2)) = σ² exactly and k ≤ σ₀/2. How far all this is from the
 exact distribution is :attr:`Sampler.total_variation`.
 
-Which table entry is read depends on the noise: no branch does, but whoever shares a cache with a party
-may learn from it. That is accepted.
+Which table entry is read depends on the noise, and how many words are drawn anew on how many were low:
+whoever shares a cache with a party may learn from it. That is accepted.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,47 +34,70 @@ from fedgenome.streams import Stream
 LEAST_SIGMA = 4.0  # below, neither a party's noise alone nor a convolution is close to Gaussian
 _MOST_SIGMA = 2.0**58
 _MASS_BITS = 256  # a table's probabilities are multiples of 2^-256
+_SHORT_BITS = 16
 _WORD_BITS = 64
 _MORE_BITS = _MASS_BITS - _WORD_BITS
 _MORE = _MORE_BITS // _WORD_BITS
 _FIXED_BITS = 320  # fixed point of the recursion; 2^14 steps leave an error under 2^-290
 _TAIL = 12.0  # a table reaches at least so many σ₀: 2·exp(-72) is cut off
-_MOST_BITS = 15  # a larger table leaves the second-level cache and takes over 50 ms to build
-_BLOCK = 1 << 15  # draws at a time: calls cost little, buffers stay within a megabyte
+_MOST_BITS = 13  # a larger table takes longer to build and megabytes, and saves a digit that costs as little
+_BLOCK = 1 << 16  # draws at a time: calls cost little, buffers stay within a megabyte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Table:
-    """The alias table of a discrete Gaussian cut at ±(N/2 − 1).
+    """The table of a discrete Gaussian cut at ±(N/2 − 1), in two stages.
 
-    Cell i is value i − N/2. A word of cell i means i below ``bar[i]`` and the alias above.
+    Cell i of the alias table is value i − N/2. A word of cell i means i below ``bar[i]`` and the alias above.
 
     Attributes:
-        bits: b; the table has N = 2^b cells.
+        value: (2^16,) int16, the value of a short word that is not low.
+        low: L, a power of two: shorter words are drawn anew.
+        bits: b; the alias table has N = 2^b cells.
         bar: (N,) uint64, top 64 bits of the bar, cell number included.
-        exact: Each bar within its cell, in units of 2^-256.
+        exact: Each bar within its cell, in units of 2^-256 of the alias table.
         jump: (N,) int64, alias minus cell.
     """
 
+    value: npt.NDArray[np.int16]
+    low: int
     bits: int
     bar: npt.NDArray[np.uint64]
     exact: tuple[int, ...]
     jump: npt.NDArray[np.int64]
 
-    def look_up(self, words: npt.NDArray[np.uint64], out: npt.NDArray[np.int64], scratch: Scratch) -> int:
+    def draw(self, out: npt.NDArray[np.int16], stream: Stream, scratch: Scratch) -> None:
+        """Fill ``out`` with values: a short word of the stream each, then a word for each low one."""
+        short, index = scratch.short[: out.size], scratch.index[: out.size]
+        stream.fill(short)
+        np.copyto(index, short)
+        # "clip" skips the bounds check: there is a value for every short word.
+        np.take(self.value, index, out=out, mode="clip")
+        low = np.flatnonzero(short < self.low)
+        if low.size:
+            out[low] = self._draw_cells(low.size, stream) - (1 << (self.bits - 1))
+
+    def _draw_cells(self, n: int, stream: Stream) -> npt.NDArray[np.int64]:
+        """Return ``n`` cell numbers: one word of the stream each, and three more when undecided."""
+        words, out = stream.words(n), np.empty(n, np.int64)
+        at = self.look_up(words, out)
+        while at < n:
+            following = np.concatenate([words[at + 1 :], stream.words(_MORE)])
+            out[at] = self.finish(int(words[at]), int.from_bytes(following[:_MORE].tobytes(), "little"))
+            at += 1
+            words[at:] = following[_MORE:]
+            at += self.look_up(words[at:], out[at:])
+        return out
+
+    def look_up(self, words: npt.NDArray[np.uint64], out: npt.NDArray[np.int64]) -> int:
         """Write the cell number each word gives to ``out`` and return the first undecided position.
 
         That is ``words.size`` when all are decided; positions after an undecided one hold nothing.
         """
-        cell = scratch.cell[: words.size]
-        gap = scratch.gap[: words.size]
-        np.right_shift(words, np.uint64(_WORD_BITS - self.bits), out=cell.view(np.uint64))
-        # "clip" skips the bounds check: the shift leaves b bits, so every cell exists.
-        np.take(self.bar, cell, out=gap, mode="clip")
-        np.subtract(gap, words, out=gap)  # the top bits agree, so the sign is right
+        cell = (words >> np.uint64(_WORD_BITS - self.bits)).view(np.int64)
+        gap = np.take(self.bar, cell, mode="clip") - words  # the top bits agree, so the sign is right
         first = words.size if gap.min(initial=1) else int(np.argmin(gap))
-        above = gap.view(np.int64)
-        np.right_shift(above, 63, out=above)  # all ones above the bar, else zero
+        above = gap.view(np.int64) >> 63  # all ones above the bar, else zero
         np.take(self.jump, cell, out=out, mode="clip")
         np.bitwise_and(out, above, out=out)
         np.add(out, cell, out=out)
@@ -87,12 +112,12 @@ class Table:
 class Scratch:
     """Buffers for one block of draws."""
 
-    __slots__ = ("cell", "gap", "word")
+    __slots__ = ("index", "short", "value")
 
     def __init__(self, draws: int) -> None:
-        self.word = np.empty(draws, np.uint64)
-        self.gap = np.empty(draws, np.uint64)
-        self.cell = np.empty(draws, np.int64)
+        self.short = np.empty(draws, np.uint16)
+        self.index = np.empty(draws, np.int64)
+        self.value = np.empty(draws, np.int16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -130,7 +155,7 @@ class Sampler:
         return self.digits * cut + smoothing
 
     def draw(self, n: int, stream: Stream) -> npt.NDArray[np.int64]:
-        """Return ``n`` independent draws, int64. Two calls give what one call for both would."""
+        """Return ``n`` independent draws, int64."""
         draws = np.zeros(n, np.uint64)
         self.add_to(draws, stream)
         return draws.view(np.int64)
@@ -140,28 +165,19 @@ class Sampler:
 
         The draws depend on the stream and on their number only, not on w.
         """
-        start = 0
-        for block in self._blocks(accumulator.size, stream):
-            accumulator[start : start + block.size] += block.astype(accumulator.dtype)
-            start += block.size
-
-    def _blocks(self, n: int, stream: Stream) -> Iterator[npt.NDArray[np.int64]]:
-        size = max(1, _BLOCK // self.digits)
-        scratch = Scratch(min(size, n) * self.digits)
-        drawn = np.empty(scratch.word.size, np.int64)
-        total = np.empty(min(size, n), np.int64)
-        half = 1 << (self.table.bits - 1)
-        for start in range(0, n, size):
-            count = min(size, n - start)
-            digits = drawn[: count * self.digits]
-            _draw_cells(self.table, digits, stream, scratch)
-            number = total[:count]
-            np.subtract(digits[0 :: self.digits], half, out=number)
-            for digit in range(1, self.digits):
-                number *= self.base
-                number += digits[digit :: self.digits]
-                number -= half
-            yield number
+        total: Any = accumulator.view(np.int32 if accumulator.itemsize == 4 else np.int64)
+        size = min(max(1, _BLOCK // self.digits), max(1, total.size))
+        scratch, number = Scratch(size * self.digits), np.empty(size, total.dtype)
+        for start in range(0, total.size, size):
+            block = total[start : start + size]
+            digits = scratch.value[: block.size * self.digits]
+            self.table.draw(digits, stream, scratch)
+            wide = number[: block.size]
+            wide.fill(0)
+            for digit in digits.reshape(self.digits, -1):
+                wide *= self.base
+                wide += digit
+            block += wide
 
 
 @functools.lru_cache(maxsize=16)
@@ -209,27 +225,35 @@ def _power_sum(base: int, digits: int) -> int:
     return sum(base ** (2 * i) for i in range(digits))
 
 
-def _draw_cells(table: Table, out: npt.NDArray[np.int64], stream: Stream, scratch: Scratch) -> None:
-    """Fill ``out`` with cell numbers: one word of the stream each, and three more when undecided."""
-    words = scratch.word[: out.size]
-    stream.fill(words)
-    at = table.look_up(words, out, scratch)
-    while at < out.size:
-        following = np.concatenate([words[at + 1 :], stream.words(_MORE)])
-        out[at] = table.finish(int(words[at]), int.from_bytes(following[:_MORE].tobytes(), "little"))
-        at += 1
-        words[at:] = following[_MORE:]
-        at += table.look_up(words[at:], out[at:], scratch)
-
-
 def _table(variance: Fraction, bits: int) -> Table:
-    """Build the alias table of exp(−x²/2·variance) with 2^bits cells; integer arithmetic throughout."""
+    """Build the table of exp(−x²/2·variance) with 2^bits cells; integer arithmetic throughout."""
     masses = _masses(variance, 1 << (bits - 1))
+    counts, low = _counts(masses)
+    # What is left over adds up to low·2^240: scaled to 2^256, exactly, as low is a power of two.
+    short = _MASS_BITS - _SHORT_BITS
+    for i, n in enumerate(counts):  # in place: a party holds two megabytes of these numbers
+        masses[i] = ((masses[i] - (n << short)) << _SHORT_BITS) // low
     bars, aliases = _alias(masses, 1 << (_MASS_BITS - bits))
     cell = np.arange(len(masses))
     top = np.array([bar >> _MORE_BITS for bar in bars], np.uint64)
     bar = top + (cell.astype(np.uint64) << np.uint64(_WORD_BITS - bits))
-    return Table(bits=bits, bar=bar, exact=tuple(bars), jump=np.array(aliases) - cell)
+    value = np.zeros(1 << _SHORT_BITS, np.int16)
+    value[low:] = np.repeat((cell - len(masses) // 2).astype(np.int16), counts)
+    return Table(value=value, low=low, bits=bits, bar=bar, exact=tuple(bars), jump=np.array(aliases) - cell)
+
+
+def _counts(masses: list[int]) -> tuple[list[int], int]:
+    """Return how many short words stand for each value, and how many, a power of two, for none."""
+    counts = [mass >> (_MASS_BITS - _SHORT_BITS) for mass in masses]
+    spare = (1 << _SHORT_BITS) - sum(counts)
+    low = 1 << max(spare - 1, 0).bit_length()
+    # One word each from the likeliest values, and again, until that many are spare.
+    likeliest = np.argsort(np.abs(np.arange(len(masses)) - len(masses) // 2), kind="stable")
+    while spare < low:
+        for i in likeliest[: low - spare].tolist():
+            counts[i] -= counts[i] > 0
+        spare = (1 << _SHORT_BITS) - sum(counts)
+    return counts, low
 
 
 def _masses(variance: Fraction, half: int) -> list[int]:
@@ -258,8 +282,11 @@ def _exp(x: Fraction) -> int:
 
 
 def _alias(masses: list[int], cell: int) -> tuple[list[int], list[int]]:
-    """Split masses over equal cells (Vose): cell i gives i below ``bars[i]``, else ``aliases[i]``."""
-    left = list(masses)
+    """Split masses over equal cells (Vose): cell i gives i below ``bars[i]``, else ``aliases[i]``.
+
+    ``masses`` is used up.
+    """
+    left = masses  # written over: as much memory again would stay with the process
     bars, aliases = [0] * len(masses), list(range(len(masses)))
     small = [i for i, mass in enumerate(masses) if mass < cell]
     large = [i for i, mass in enumerate(masses) if mass >= cell]

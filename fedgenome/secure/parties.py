@@ -26,7 +26,7 @@ import numpy as np
 
 from fedgenome.errors import Refused, RoleError, require
 from fedgenome.query import PARTIES, Array, Query, Roster, Terms
-from fedgenome.secure import replies, ring
+from fedgenome.secure import frames, replies, ring
 from fedgenome.secure.driver import GLANCE_SECONDS, GRACE_SECONDS, Driver
 from fedgenome.secure.frames import Frame, Kind
 from fedgenome.secure.generators import ROLES
@@ -175,7 +175,7 @@ class Parties(Driver):
         """
         self.check()
         for handle, part in zip(self._handles, parts, strict=True):
-            while len(handle.owed) >= WINDOW or (handle.owed and self._link(handle).poll(0)):
+            while len(handle.owed) >= WINDOW or (handle.owed and frames.ready(self._link(handle), 0)):
                 self._receive(handle)
             self._send(handle, Kind.PART, {"site": site, "stamp": stamp.hex()}, part)
 

@@ -137,6 +137,21 @@ def test_part_with_any_byte_altered_is_refused(party, asked, parts):
         assert_refused(asked, 1, party, bytes(altered))
 
 
+def test_stamp_is_for_the_secret_and_the_tags_and_the_tags_are_for_the_rest(asked, parts):
+    identity, part = Identity.generate(), parts[1]
+    stamp = bundle.sign(asked, "site-1", parts, identity)
+    tags = [place for start in (1182, 1262, 1342) for place in range(min(start + 64, len(part) - 16), start + 80)]
+    for place in range(len(part)):
+        altered = bytearray(part)
+        altered[place] ^= 1 << place % 8
+        if place < 1182 or place in tags:
+            with pytest.raises(WireError, match=r"^stamp: it is not for this part of party 1$"):
+                bundle.check_stamp(asked, "site-1", identity.public, 1, altered, stamp)
+        else:
+            bundle.check_stamp(asked, "site-1", identity.public, 1, altered, stamp)
+            assert_refused(asked, 1, 1, bytes(altered))
+
+
 EDITS: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda part: b"",
     "half a header": lambda part: part[:7],

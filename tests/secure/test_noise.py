@@ -6,6 +6,7 @@ a sound sampler, and rejects a sampler whose σ is 3 % off in either direction.
 
 import hashlib
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 
 import mpmath
@@ -139,12 +140,13 @@ def test_residues_of_a_convolution_are_even(sigma):
 
 
 def masses_of(table: Table) -> list[int]:
-    """What the table gives each cell's value, in units of 2^-256: its own part and others' aliases."""
-    cell = 1 << (256 - table.bits)
-    masses = list(table.exact)
+    """What the table gives each value, in units of 2^-256: its short words, its own cell and others' aliases."""
+    cell, half = 1 << (256 - table.bits), 1 << (table.bits - 1)
+    left = list(table.exact)
     for i, bar in enumerate(table.exact):
-        masses[i + int(table.jump[i])] += cell - bar
-    return masses
+        left[i + int(table.jump[i])] += cell - bar
+    counts = np.bincount(table.value[table.low :].astype(int) + half, minlength=2 * half).tolist()
+    return [(count << 240) + mass * table.low // 2**16 for count, mass in zip(counts, left, strict=True)]
 
 
 @pytest.mark.parametrize(("sigma", "bits"), [(0.5, 3), (0.7, 5), (3.0, 4), (3.0, 7), (17.3, 9), (91.2, 12)])
@@ -163,6 +165,17 @@ def test_table_enumerated_is_the_distribution_to_256_bits(sigma, bits):
     assert masses[1:] == masses[:0:-1]
 
 
+@pytest.mark.parametrize("sigma", [0.5, 4.0, 143.0, 1219.0])
+def test_short_words_stand_for_values_as_their_chances_fill_and_few_are_left(sigma):
+    table = noise._build(sigma, 1, 1).table
+    counts = np.bincount(table.value[table.low :].astype(int) + 2**14, minlength=2**15)
+    expected = 2**16 * np.pad(exact_pmf(sigma, 2**14 - 1), (1, 0))
+    assert table.value.size == 2**16
+    assert table.low.bit_count() == 1
+    assert (counts <= expected + 1e-9).all()
+    assert table.low <= 2 * max(1, np.count_nonzero(expected > 1e-3))
+
+
 def test_table_of_another_sigma_is_told_apart():
     one, other = (masses_of(noise._table(Fraction(sigma) ** 2, 7)) for sigma in (3.0, math.nextafter(3.0, 4)))
     assert sum(abs(a - b) for a, b in zip(one, other, strict=True)) / 2**256 > 1e-17
@@ -177,37 +190,40 @@ def test_bars_in_words_are_the_top_of_the_exact_bars(bits):
 
 
 class Forged(Stream):
-    """A stream of given words."""
+    """A stream of given words, short and long."""
 
     __slots__ = ("_left",)
 
-    def __init__(self, words: list[int]) -> None:
-        self._left = list(words)
+    def __init__(self, short: list[int], long: list[int]) -> None:
+        self._left = {2: list(short), 8: list(long)}
 
     def fill(self, buffer: np.ndarray) -> None:
-        buffer[:] = self._left[: buffer.size]
-        del self._left[: buffer.size]
+        left = self._left[buffer.itemsize]
+        buffer[:] = left[: buffer.size]
+        del left[: buffer.size]
 
     @property
     def left(self) -> int:
-        return len(self._left)
+        return len(self._left[8])
 
 
-def by_hand(table: Table, words: list[int], n: int) -> list[int]:
+def by_hand(table: Table, short: list[int], long: list[int]) -> list[int]:
     """The oracle: big integers, one draw at a time; returns values."""
-    values, source = [], iter(words)
-    for _ in range(n):
-        word = next(source)
-        cell, within = divmod(word, 1 << (64 - table.bits))
-        exact = table.exact[cell]
-        undecided = within == exact >> 192
-        more = sum(next(source) << (64 * i) for i in range(3)) if undecided else 0
-        own = (within << 192) + more < exact
-        values.append(cell + (0 if own else int(table.jump[cell])) - (1 << (table.bits - 1)))
-    return values
+    source = iter(long)
+    return [int(table.value[word]) if word >= table.low else anew(table, source) for word in short]
+
+
+def anew(table: Table, source: Iterator[int]) -> int:
+    cell, within = divmod(next(source), 1 << (64 - table.bits))
+    exact = table.exact[cell]
+    undecided = within == exact >> 192
+    more = sum(next(source) << (64 * i) for i in range(3)) if undecided else 0
+    own = (within << 192) + more < exact
+    return cell + (0 if own else int(table.jump[cell])) - (1 << (table.bits - 1))
 
 
 TINY = noise._build(0.7, 1, 1)
+LOW = 0  # a short word that is drawn anew
 
 
 @pytest.mark.parametrize("offset", [-1, 0, 1])
@@ -217,7 +233,7 @@ def test_every_word_around_every_bar_gives_its_value(offset):
         exact = TINY.table.exact[cell] % 2**192
         for more in {max(exact - 1, 0), exact, 2**192 - 1}:
             words = [(bar + offset) % 2**64, *(more >> 64 * i & (2**64 - 1) for i in range(3))]
-            assert TINY.draw(1, Forged(words)).tolist() == by_hand(TINY.table, words, 1)
+            assert TINY.draw(1, Forged([LOW], words)).tolist() == by_hand(TINY.table, [LOW], words)
 
 
 def test_undecided_word_takes_exactly_three_more_and_one_unit_decides():
@@ -225,49 +241,52 @@ def test_undecided_word_takes_exactly_three_more_and_one_unit_decides():
     cell = next(i for i, bar in enumerate(table.exact) if bar % 2**192 and table.jump[i])
     for more, value in [(-1, cell), (0, cell + int(table.jump[cell]))]:
         rest = table.exact[cell] % 2**192 + more
-        source = Forged([int(table.bar[cell]), *(rest >> 64 * i & (2**64 - 1) for i in range(3)), 7])
+        source = Forged([LOW], [int(table.bar[cell]), *(rest >> 64 * i & (2**64 - 1) for i in range(3)), 7])
         assert TINY.draw(1, source).tolist() == [value - half]
         assert source.left == 1
 
 
+def test_the_last_low_word_is_drawn_anew_and_the_first_above_is_not():
+    source = Forged([TINY.table.low - 1, TINY.table.low], [12345678901234567890])
+    drawn = TINY.draw(2, source).tolist()
+    assert drawn == [by_hand(TINY.table, [LOW], [12345678901234567890])[0], int(TINY.table.value[TINY.table.low])]
+    assert source.left == 0
+
+
+some_short = st.one_of(st.integers(0, 2**16 - 1), st.integers(0, TINY.table.low))
 some_words = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from([*TINY.table.bar.tolist(), 0, 2**64 - 1]))
+many_words = st.lists(some_words, min_size=8, max_size=8).map(lambda words: words * 60)  # more than can be used
 
 
-@given(words=st.lists(some_words, min_size=1, max_size=40), block=st.integers(1, 9))
-def test_undecided_words_anywhere_agree_with_drawing_by_hand(words, block):
-    supply = words + [12345678901234567890] * 4 * len(words)
+@given(short=st.lists(some_short, min_size=1, max_size=40), long=many_words, block=st.integers(1, 9))
+def test_low_and_undecided_words_anywhere_agree_with_drawing_by_hand(short, long, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(noise, "_BLOCK", block)
-        drawn = TINY.draw(len(words), Forged(supply)).tolist()
-    assert drawn == by_hand(TINY.table, supply, len(words))
+        drawn = TINY.draw(len(short), Forged(short, long)).tolist()
+    assert drawn == by_hand(TINY.table, short, long)
 
 
-@given(words=st.lists(some_words, min_size=6, max_size=30), block=st.integers(1, 9))
-def test_convolution_is_base_times_the_earlier_digits_plus_the_last(words, block):
-    three = Sampler(sigma=1.0, base=5, digits=3, table=TINY.table)
-    n, supply = len(words) // 3, words + [9876543210987654321] * 4 * len(words)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(noise, "_BLOCK", block)
-        drawn = three.draw(n, Forged(supply)).tolist()
-    digits = by_hand(TINY.table, supply, 3 * n)
-    assert drawn == [25 * a + 5 * b + c for a, b, c in zip(digits[::3], digits[1::3], digits[2::3], strict=True)]
+@given(short=st.lists(some_short, min_size=6, max_size=30), long=many_words)
+def test_convolution_is_base_times_the_earlier_digits_plus_the_last(short, long):
+    three, n = Sampler(sigma=1.0, base=5, digits=3, table=TINY.table), len(short) // 3
+    drawn = three.draw(n, Forged(short, long)).tolist()
+    digits = by_hand(TINY.table, short[: 3 * n], long)
+    columns = zip(digits[:n], digits[n : 2 * n], digits[2 * n :], strict=True)
+    assert drawn == [25 * a + 5 * b + c for a, b, c in columns]
 
 
 # ---- streams and words ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sigma", [31.7, 4104.0, 3e6])
-def test_same_stream_gives_the_same_draws_in_blocks_of_any_size(sigma, monkeypatch):
-    expected = sampler(sigma).draw(5000, stream("blocks"))
-    for block in (1, 7, 1000, 4999):
-        monkeypatch.setattr(noise, "_BLOCK", block)
-        assert np.array_equal(sampler(sigma).draw(5000, stream("blocks")), expected)
+def test_whole_blocks_are_the_same_however_many_draws_follow(monkeypatch):
+    monkeypatch.setattr(noise, "_BLOCK", 1000)
+    drawn = [sampler(4104.0).draw(n, stream("blocks")) for n in (2000, 2001, 5000)]
+    assert all(np.array_equal(each[:2000], drawn[0]) for each in drawn)
 
 
-def test_draws_in_two_calls_are_the_draws_of_one():
+def test_draws_of_two_calls_are_different_numbers():
     source = stream("calls")
-    parts = [sampler(4104.0).draw(n, source) for n in (0, 1, 30_000, 40_001)]
-    assert np.array_equal(np.concatenate(parts), sampler(4104.0).draw(70_002, stream("calls")))
+    assert not np.array_equal(sampler(50.0).draw(100, source), sampler(50.0).draw(100, source))
 
 
 @pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
@@ -307,7 +326,8 @@ def test_decomposition_keeps_its_rules(sigma):
 
 def blank(bits: int) -> Table:
     """A table of that size, for what does not look into it."""
-    return Table(bits=bits, bar=np.empty(0, np.uint64), exact=(), jump=np.empty(0, np.int64))
+    nothing = np.empty(0, np.uint64)
+    return Table(value=np.empty(0, np.int16), low=1, bits=bits, bar=nothing, exact=(), jump=np.empty(0, np.int64))
 
 
 def total_variation(base: int, sigma: float, reach: int) -> float:

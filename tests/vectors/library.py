@@ -152,7 +152,7 @@ def party_key(study: str, run: str, terms: Given, party: int, identity: str, tol
 def stamp(query: str, site: str, identity: str, party: int, part: str, stamp: str) -> Given:
     asked = SimpleNamespace(digest=query)
     bundle.check_stamp(asked, site, identity, party, bytes.fromhex(part), bytes.fromhex(stamp))
-    return {"sha256": hashlib.sha256(bytes.fromhex(part)).hexdigest()}
+    return {"sha256": bundle.digest_of(bytes.fromhex(part)).hex()}
 
 
 # ── shares ───────────────────────────────────────────────────────────────────────────────────────

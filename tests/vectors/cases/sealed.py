@@ -340,9 +340,12 @@ def total(v: Any) -> str:
         sites[site] = told | {"words": words_of(made, site).tobytes().hex()}
     of = v.good("three sites, three parties", keys=KEYS, sites=sites, header=made["header"], terms=made["terms"])
     berlin, graz = sites["berlin"], sites["graz"]
+    place = bundle.HEADER.size + envelope.SMALL_BYTES  # the first byte of a vector's chunk; seeds end before it
+    altered = [flipped(part, place) if len(part) > 2 * place else part for part in berlin["parts"]]
     wrongs = {
         "parts in another order": ("The stamp tells each part's place.", berlin | {"parts": berlin["parts"][::-1]}),
         "part of another site": ("The stamp is for other parts.", berlin | {"parts": graz["parts"]}),
+        "chunk altered": ("The stamp is for the tag; a chunk fails to open.", berlin | {"parts": altered}),
         "bundle of another site": ("Graz signed this.", graz | {"identity": berlin["identity"]}),
         "stamp of another site": ("Graz signed other parts.", berlin | {"stamp": graz["stamp"]}),
         "identity of another site": ("Berlin signed this.", berlin | {"identity": graz["identity"]}),
