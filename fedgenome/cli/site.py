@@ -10,8 +10,11 @@ from typing import Annotated
 import typer
 
 from fedgenome.cli.shared import Json, one_line_errors
+from fedgenome.errors import SpecError
 
-app = typer.Typer(name="site", help="A hospital's agent: serve, approve or revoke studies, look at it.")
+app = typer.Typer(
+    name="site", help="A hospital's agent: serve, approve or revoke studies, withdraw donors, look at it."
+)
 
 Config = Annotated[Path, typer.Argument(help="the site's configuration", metavar="SITE.toml", show_default=False)]
 StudyFile = Annotated[Path, typer.Argument(help="a signed study", metavar="STUDY.json", show_default=False)]
@@ -65,6 +68,30 @@ def revoke(
         typer.echo(f"revoked {whole}")
 
 
+@app.command("withdraw")
+def withdraw(
+    file: Config,
+    donor: Annotated[
+        str | None, typer.Argument(help="the donor's id, a row's name without a donor column; - reads it from stdin")
+    ] = None,
+    only_count: Annotated[bool, typer.Option("--list", help="tell how many withdrew, and nothing else")] = False,
+    as_json: Json = False,
+) -> None:
+    """Leave a donor's rows out from the next question on, and tell what cannot be taken back. Only a hash is kept."""
+    with one_line_errors(as_json):
+        from fedgenome.deployment import site, withdrawal, withdrawn
+
+        config = site.load(file)
+        if only_count:
+            told = {"withdrawn": len(withdrawn.load(config.state).found), "unit": withdrawal.unit(config)}
+            typer.echo(json.dumps(told) if as_json else f"withdrawn: {told['withdrawn']} by {told['unit']}")
+            return
+        if donor is None:
+            raise SpecError("expected a donor's id, - to read it from stdin, or --list")
+        found = withdrawal.withdraw(config, sys.stdin.readline().rstrip("\n") if donor == "-" else donor)
+        typer.echo(json.dumps(found.to_json()) if as_json else withdrawal.text(found))
+
+
 @app.command("status")
 def status(file: Config, as_json: Json = False) -> None:
     """Tell what is approved, every run, what of the budget is left, the last answers, and whether the agent serves."""
@@ -79,7 +106,6 @@ def status(file: Config, as_json: Json = False) -> None:
 def health(file: Config) -> None:
     """Exit 0 if the agent answers on its socket, else 1: a container's health check."""
     from fedgenome.deployment import site, status
-    from fedgenome.errors import SpecError
 
     try:
         why = status.healthy(site.load(file))

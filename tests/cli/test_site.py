@@ -66,3 +66,18 @@ def test_health_of_a_wrong_configuration_is_one_not_two(place):
     (place / "site.toml").write_text("name = 3")
     code, text = told(place, "health")
     assert code == 1 and "site.toml" in text
+
+
+def test_withdrawal_tells_what_stays_and_the_list_only_counts(place):
+    code, text = told(place, "withdraw", "donor-7")
+    assert code == 0 and "left out of every answer from the next question on" in text
+    assert json.loads(told(place, "withdraw", "-", "--json", answer="donor-8\n")[1])["before"] is False
+    assert told(place, "withdraw", "--list") == (0, "withdrawn: 2 by donor\n")
+    assert json.loads(told(place, "withdraw", "--list", "--json")[1]) == {"withdrawn": 2, "unit": "donor"}
+
+
+@pytest.mark.parametrize("donor", [["nobody"], []])
+def test_withdrawal_of_nobody_is_one_line(place, donor):
+    code, text = told(place, "withdraw", *donor)
+    assert code == 2 and text.startswith("error: ") and text.count("\n") == 1
+    assert told(place, "withdraw", "--list")[1] == "withdrawn: 0 by donor\n"
