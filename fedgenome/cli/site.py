@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -90,6 +91,25 @@ def withdraw(
             raise SpecError("expected a donor's id, - to read it from stdin, or --list")
         found = withdrawal.withdraw(config, sys.stdin.readline().rstrip("\n") if donor == "-" else donor)
         typer.echo(json.dumps(found.to_json()) if as_json else withdrawal.text(found))
+
+
+@app.command("doctor")
+def doctor(
+    file: Config,
+    superlink: Annotated[str, typer.Option(help="the SuperLink's host:port")] = "",
+    certificates: Annotated[Path | None, typer.Option(help="ca.crt, by which it is known")] = None,
+    roster: Annotated[Path | None, typer.Option(help="a roster that should name this site's key")] = None,
+    study: Annotated[Path | None, typer.Option(help="a signed study that this site should fit")] = None,
+    as_json: Json = False,
+) -> None:
+    """Try what a run will need, a line each: ok, failed with a remedy, not tested. Exit 0 only if nothing failed."""
+    with one_line_errors(as_json):
+        from fedgenome.deployment import doctor, findings, site
+
+        given = doctor.Given(superlink=superlink, authority=certificates, roster=roster, study=study)
+        found = doctor.examine(site.load(file), given)
+        typer.echo(json.dumps([asdict(one) for one in found]) if as_json else findings.text(found))
+        raise typer.Exit(int(any(one.state == "failed" for one in found)))
 
 
 @app.command("status")
