@@ -13,7 +13,7 @@ from fedgenome.federation.wire import Call
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.party import IDENTITY
 from fedgenome.secure.roster import RosterFile
-from tests.deployment_roles.hospital import KEY, NAME, SCHEMA, agreed, rules, signed
+from tests.deployment_roles.hospital import KEY, NAME, SCHEMA, agreed, signed
 from tests.deployment_roles.tls import HOST, Authority, serving
 from tests.federation.small import CAP, PARTY_IDS, SITE_IDS, make_shard
 
