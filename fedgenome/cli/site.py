@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fedgenome.cli.shared import Json, one_line_errors
+from fedgenome.errors import SpecError
 
-app = typer.Typer(name="site", help="A hospital's agent: serve, approve or revoke studies, look at it.")
+app = typer.Typer(
+    name="site", help="A hospital's agent: serve, approve or revoke studies, withdraw donors, look at it."
+)
 
 Config = Annotated[Path, typer.Argument(help="the site's configuration", metavar="SITE.toml", show_default=False)]
 StudyFile = Annotated[Path, typer.Argument(help="a signed study", metavar="STUDY.json", show_default=False)]
@@ -65,6 +69,49 @@ def revoke(
         typer.echo(f"revoked {whole}")
 
 
+@app.command("withdraw")
+def withdraw(
+    file: Config,
+    donor: Annotated[
+        str | None, typer.Argument(help="the donor's id, a row's name without a donor column; - reads it from stdin")
+    ] = None,
+    only_count: Annotated[bool, typer.Option("--list", help="tell how many withdrew, and nothing else")] = False,
+    as_json: Json = False,
+) -> None:
+    """Leave a donor's rows out from the next question on, and tell what cannot be taken back. Only a hash is kept."""
+    with one_line_errors(as_json):
+        from fedgenome.deployment import site, withdrawal, withdrawn
+
+        config = site.load(file)
+        if only_count:
+            told = {"withdrawn": len(withdrawn.load(config.state).found), "unit": withdrawal.unit(config)}
+            typer.echo(json.dumps(told) if as_json else f"withdrawn: {told['withdrawn']} by {told['unit']}")
+            return
+        if donor is None:
+            raise SpecError("expected a donor's id, - to read it from stdin, or --list")
+        found = withdrawal.withdraw(config, sys.stdin.readline().rstrip("\n") if donor == "-" else donor)
+        typer.echo(json.dumps(found.to_json()) if as_json else withdrawal.text(found))
+
+
+@app.command("doctor")
+def doctor(
+    file: Config,
+    superlink: Annotated[str, typer.Option(help="the SuperLink's host:port")] = "",
+    certificates: Annotated[Path | None, typer.Option(help="ca.crt, by which it is known")] = None,
+    roster: Annotated[Path | None, typer.Option(help="a roster that should name this site's key")] = None,
+    study: Annotated[Path | None, typer.Option(help="a signed study that this site should fit")] = None,
+    as_json: Json = False,
+) -> None:
+    """Try what a run will need, a line each: ok, failed with a remedy, not tested. Exit 0 only if nothing failed."""
+    with one_line_errors(as_json):
+        from fedgenome.deployment import doctor, findings, site
+
+        given = doctor.Given(superlink=superlink, authority=certificates, roster=roster, study=study)
+        found = doctor.examine(site.load(file), given)
+        typer.echo(json.dumps([asdict(one) for one in found]) if as_json else findings.text(found))
+        raise typer.Exit(int(any(one.state == "failed" for one in found)))
+
+
 @app.command("status")
 def status(file: Config, as_json: Json = False) -> None:
     """Tell what is approved, every run, what of the budget is left, the last answers, and whether the agent serves."""
@@ -79,7 +126,6 @@ def status(file: Config, as_json: Json = False) -> None:
 def health(file: Config) -> None:
     """Exit 0 if the agent answers on its socket, else 1: a container's health check."""
     from fedgenome.deployment import site, status
-    from fedgenome.errors import SpecError
 
     try:
         why = status.healthy(site.load(file))

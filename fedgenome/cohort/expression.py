@@ -94,6 +94,17 @@ def read(spec: CohortSpec) -> Cohort:
     )
 
 
+def owners(source: str, donor: str | None, layer: str = "X") -> frozenset[str]:
+    """Return the privacy units of a file: its donors' ids or, without a donor column, its rows' names.
+
+    Raises:
+        SpecError: no such file, layer or column, or a row without an id.
+    """
+    dataset = DATASETS.get(source)
+    table = dataset.open(layer) if dataset else open_h5ad(source, layer)
+    return frozenset(_owners(table, donor, np.arange(len(table.rows)), "donor id") or table.rows)
+
+
 def schema_of(cohort: Cohort, spec: CohortSpec) -> Schema:
     """Return the public facts of a study on this cohort: names only, and the spec's own range and classes."""
     return Schema(genes=cohort.genes, labels=cohort.labels, low=spec.low, high=spec.high, unit=cohort.unit)

@@ -3,24 +3,25 @@
 Lines hold terms of the protocol and never data. What the ledger then said is there as the hash of its last line,
 so that the two can be laid side by side. A line is on the disk before the answer leaves.
 
-========  ==========================================================================================
+========= ==========================================================================================
 field     meaning
-========  ==========================================================================================
+========= ==========================================================================================
 time      when the answer was ready, UTC
-event     ``join``, ``ask``, ``close``, as they came; ``approve`` or ``revoke`` of the hospital itself
+event     ``join``, ``ask``, ``close``, as they came; ``approve``, ``revoke``, ``withdraw`` of the hospital itself
 run       with ``study``, ``method``, ``step`` and ``attempt``: as the coordinator named them, or null
 outcome   ``answered``, or the code of the refusal, with its ``rule``
 charged   the mechanism that the ledger was charged by this answer, or null; under trust none ``none``
 reserved  ε and δ that the ledger began to hold for the run, or null
 ledger    hash of the ledger's last line
-========  ==========================================================================================
+withdrawn keyed hash of a donor who withdrew, with ``unit`` and the ``runs`` that may hold the donor
+========= ==========================================================================================
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,13 @@ def last(path: Path, count: int) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return [found for line in lines if (found := _parsed(line))][-count:]
+
+
+def every(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield all whole lines of a journal, oldest first; none if there is no journal."""
+    if path.exists():
+        with path.open("rb") as file:
+            yield from (found for line in file if (found := _parsed(line)))
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -21,7 +21,9 @@ from fedgenome.cohort.datasets import DATASETS
 from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.shard import Shard
 from fedgenome.cohort.split import undealt
+from fedgenome.deployment import withdrawn
 from fedgenome.deployment.policy import Policy
+from fedgenome.deployment.withdrawn import Present
 from fedgenome.errors import Refused, SpecError, WireError
 from fedgenome.federation.site import Admit, Load, SiteAgent
 from fedgenome.privacy.ledger import Budget, Ledger
@@ -111,7 +113,7 @@ def _under(folder: Path, path: object) -> object:
 
 
 def shard_of(config: SiteConfig, schema: Schema) -> Shard:
-    """Read the site's data with the Study's genes, classes and range.
+    """Read the site's data with the Study's genes, classes and range, without the rows of those who withdrew.
 
     Raises:
         SpecError: they do not fit the Study, or break a rule of their own. It may quote a record: for the
@@ -129,7 +131,8 @@ def shard_of(config: SiteConfig, schema: Schema) -> Shard:
         high=schema.high,
         public=config.public,
     )
-    return undealt(expression.align(expression.read(spec), schema))
+    marks = withdrawn.load(config.state)
+    return withdrawn.without(undealt(expression.align(expression.read(spec), schema)), marks)
 
 
 def socket_key(config: SiteConfig) -> bytes:
@@ -187,10 +190,11 @@ def opened(config: SiteConfig, admit: Admit) -> Iterator[Site]:
     """
     identity = Identity.load(config.state / IDENTITY)
     read = functools.lru_cache(maxsize=1)(functools.partial(shard_of, config))
+    present = Present(config.state)
 
     def aligned(study: Study) -> Shard:
         try:
-            return read(study.schema_)
+            return present(read(study.schema_))
         except SpecError:
             rule = "the site's data do not fit the study; at the hospital `fedgenome site approve` says why"
             raise Refused("cohort", rule) from None
@@ -208,5 +212,6 @@ def opened(config: SiteConfig, admit: Admit) -> Iterator[Site]:
             once=once,
             admit=admit,
             public=config.public,
+            present=present,
         )
         yield Site(agent=agent, ledger=ledger, load=aligned)

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 Signatures = Sequence[Mapping[str, object]]  # records of signer and signature, as they came: nobody has checked them
 Admit = Callable[[Study, Plan, Signatures], None]  # raises Refused where the site takes no part
 Load = Callable[[Study], Shard]  # the site's data as a Study names and orders them
+Present = Callable[[Shard], Shard]  # leaves out the donors who withdrew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ class SiteAgent:
         once: What it answered, in this life and earlier ones.
         admit: Refuses a Study, plan or signatures that this site did not agree to (:func:`pinned`).
         public: The operator declares the shard public: simulations and ``none`` are allowed.
+        present: Leaves out who withdrew, before every question; by default nobody can.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class SiteAgent:
         once: Once,
         admit: Admit,
         public: bool,
+        present: Present = lambda shard: shard,
     ) -> None:
         self.name = name
         self._load = load
@@ -101,6 +104,7 @@ class SiteAgent:
         self._once = once
         self._admits = admit
         self._public = public
+        self._present = present
         self._run: _Run | None = None
         self._turn = threading.Lock()
 
@@ -202,6 +206,7 @@ class SiteAgent:
         moment = attempt_key(query)
         if (digest := self._once.told(moment)) is not None:
             return self._repeat(query, moment, digest)
+        self._present(run.shard)  # whatever is wrong with it shows before the charge
         self._admit(query, run)
         answer = self._seal(query, run, self._contribution(query, run))
         # On the disk before it leaves: after a crash at any point these bytes are repeated or none are sent.
@@ -252,7 +257,8 @@ class SiteAgent:
         if self._root.seeded:  # never by digest or run id, which differ between engines (DESIGN §7.4)
             moment = (query.method, query.step, query.attempt)
         noise = home.begin_noise(query, self._root, moment)
-        sample, draws = self._sample(query, run.shard, moment)
+        # After the charge: a run whose charge is not in the ledger yet cannot hold a donor who withdrew by now.
+        sample, draws = self._sample(query, self._present(run.shard), moment)
         answer = run.methods[query.method].answer(question, sample, draws)
         if not answer.suits(question):
             raise Refused("bound", "the answer is not clipped and added as the question says: bound, length, precision")

@@ -66,3 +66,41 @@ def test_health_of_a_wrong_configuration_is_one_not_two(place):
     (place / "site.toml").write_text("name = 3")
     code, text = told(place, "health")
     assert code == 1 and "site.toml" in text
+
+
+def test_withdrawal_tells_what_stays_and_the_list_only_counts(place):
+    code, text = told(place, "withdraw", "donor-7")
+    assert code == 0 and "left out of every answer from the next question on" in text
+    assert json.loads(told(place, "withdraw", "-", "--json", answer="donor-8\n")[1])["before"] is False
+    assert told(place, "withdraw", "--list") == (0, "withdrawn: 2 by donor\n")
+    assert json.loads(told(place, "withdraw", "--list", "--json")[1]) == {"withdrawn": 2, "unit": "donor"}
+
+
+@pytest.mark.parametrize("donor", [["nobody"], []])
+def test_withdrawal_of_nobody_is_one_line(place, donor):
+    code, text = told(place, "withdraw", *donor)
+    assert code == 2 and text.startswith("error: ") and text.count("\n") == 1
+    assert told(place, "withdraw", "--list")[1] == "withdrawn: 0 by donor\n"
+
+
+def test_doctor_tells_a_line_a_check_and_its_code_is_that_something_failed(place):
+    code, text = told(place, "doctor", "--study", place / "study.json")
+    assert code == 1 and "failed     node.key: no such file; make the folder anew" in text
+    assert "not tested port: no --superlink and no --certificates" in text
+    found = {one["check"]: one for one in json.loads(told(place, "doctor", "--json")[1])}
+    assert found["data"] == {"check": "data", "state": "not tested", "found": "no --study", "remedy": ""}
+
+
+def test_doctor_of_a_ready_site_is_zero(place):
+    for path in (place / "state", place / "state" / "node.key", place / "state" / "socket.key"):
+        path.exists() or path.touch()
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    with agents.listening([lambda *_: Call(header={"site": "north"})], place / "agent.sock", KEY):
+        code, text = told(place, "doctor", "--study", place / "study.json")
+    assert code == 0 and "0 failed" in text
+
+
+def test_doctor_refuses_what_is_no_address_in_one_line(place):
+    (place / "ca.crt").touch()
+    code, text = told(place, "doctor", "--superlink", "nowhere", "--certificates", place / "ca.crt")
+    assert (code, text) == (2, "error: --superlink: expected host:port, got 'nowhere'\n")
