@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import secrets
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any, Literal, Self
 import pydantic
 from pydantic import Field, model_validator
 
-from fedgenome import files
 from fedgenome.cohort import expression
 from fedgenome.cohort.datasets import DATASETS
 from fedgenome.cohort.expression import CohortSpec
@@ -26,6 +24,7 @@ from fedgenome.deployment.policy import Policy
 from fedgenome.deployment.withdrawn import Present
 from fedgenome.errors import Refused, SpecError, WireError
 from fedgenome.federation.site import Admit, Load, SiteAgent
+from fedgenome.privacy import accounts
 from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.secure.identity import Identity, unhex
 from fedgenome.secure.once import Once
@@ -33,7 +32,7 @@ from fedgenome.secure.party import ANSWERS, IDENTITY
 from fedgenome.streams import Root
 from fedgenome.study import Name, Schema, Strict, Study, finding
 
-LEDGER, ACCOUNT, SOCKET_KEY = "ledger.jsonl", "account", "socket.key"  # in the state folder
+LEDGER, SOCKET_KEY = "ledger.jsonl", "socket.key"  # in the state folder
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path on Linux
 _KEY_BYTES = 32
 
@@ -151,17 +150,6 @@ def socket_key(config: SiteConfig) -> bytes:
     return key
 
 
-def account(state: Path) -> str:
-    """Return the random id of the site's population, made once: whatever is drawn from it is charged there.
-
-    The check that no donor of this account has another one belongs here.
-    """
-    path = state / ACCOUNT
-    if not path.exists():
-        files.replace(path, secrets.token_hex(16).encode())
-    return path.read_text().strip()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Site:
     """An open site.
@@ -192,15 +180,22 @@ def opened(config: SiteConfig, admit: Admit) -> Iterator[Site]:
     read = functools.lru_cache(maxsize=1)(functools.partial(shard_of, config))
     present = Present(config.state)
 
+    account = accounts.kept(config.state)
+
     def aligned(study: Study) -> Shard:
         try:
-            return present(read(study.schema_))
+            shard = present(read(study.schema_))
         except SpecError:
             rule = "the site's data do not fit the study; at the hospital `fedgenome site approve` says why"
             raise Refused("cohort", rule) from None
+        try:
+            accounts.admit(config.state, account, shard.donors, study.schema_.unit)
+        except SpecError:
+            raise Refused("account", "a donor is, or could be, of another account of this site") from None
+        return shard
 
     with (
-        Ledger(config.state / LEDGER, account(config.state), config.budget, signer=identity) as ledger,
+        Ledger(config.state / LEDGER, account, config.budget, signer=identity) as ledger,
         Once(config.state / ANSWERS) as once,
     ):
         agent = SiteAgent(

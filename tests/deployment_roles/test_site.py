@@ -10,6 +10,7 @@ from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.split import SplitSpec, split
 from fedgenome.deployment import site
 from fedgenome.errors import Refused, SpecError
+from fedgenome.privacy import accounts
 from fedgenome.study import Schema
 from tests.deployment_roles.hospital import KEY, SCHEMA, agreed, rules, write_cohort, write_config
 from tests.federation.small import make_shard
@@ -102,12 +103,16 @@ def site_study(genes=("A", "B", "C"), **changes):
     return agreed(schema=SCHEMA | {"genes": list(genes)}, **changes)
 
 
-def test_account_is_made_once_and_kept(settled):
+def test_donors_of_another_account_of_this_site_are_refused(settled):
     config = settled()
-    made = site.account(config.state)
-    assert re.fullmatch("[0-9a-f]{32}", made) and site.account(config.state) == made
-    with site.opened(config, lambda *_: None):
-        assert f'"account":"{made}"' in (config.state / site.LEDGER).read_text()
+    with site.opened(config, lambda *_: None) as first:
+        first.load(agreed())
+        kept = (config.state / accounts.ACCOUNT).read_text()
+        assert f'"account":"{kept}"' in (config.state / site.LEDGER).read_text()
+    for name in (accounts.ACCOUNT, site.LEDGER):
+        (config.state / name).unlink()
+    with site.opened(config, lambda *_: None) as second, pytest.raises(Refused, match=r"^account: a donor is"):
+        second.load(agreed())
 
 
 @pytest.mark.parametrize("text", [None, "", "ab" * 31, "AB" * 32, "xy" * 32])
