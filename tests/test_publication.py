@@ -10,6 +10,7 @@ import pytest
 from fedgenome import experiment, folders, prepare
 from fedgenome.audit import gate
 from fedgenome.audit.targets import people
+from fedgenome.card import SIMULATED_ROLES
 from fedgenome.federate import Trained
 from fedgenome.publication import Done, Findings, Rows, publish
 from fedgenome.streams import Root
@@ -36,7 +37,7 @@ def done(prepared, tmp_path):
         prepared=prepared,
         generator="marginals",
         folder=folders.create(tmp_path, "quickstart", {}, "run", "00" * 32),
-        trained=Trained(study=prepared.study, arrays=arrays, queries={"marginals": 1}, uploaded=0),
+        trained=Trained(study=prepared.study, arrays=arrays, queries={"marginals": 1}, uploaded=0, engine="local"),
         seen={},
         members=people(prepared.split.members),
         controls=people(prepared.split.controls),
@@ -83,3 +84,15 @@ def test_a_ledger_prints_epsilon_only_where_nobody_can_recompute_the_noise(done,
     held, asked = rest
     assert {plan["kind"], held["kind"], asked["kind"]} == {"simulation" if seeded else "private"}
     assert (plan["epsilon"] is None, plan["delta"] is None) == (seeded, seeded) and asked["queries"] == 1
+
+
+def test_a_deployments_release_by_a_coordinator_that_holds_nobody_says_both(done, prepared):
+    sites = tuple(site.name for site in prepared.study.roster)
+    nobody = prepare.without_cohort(prepared.experiment, prepared.study.schema_.genes, sites)
+    empty = people(nobody.split.members)
+    trained = replace(done.trained, engine="deployment")
+    outcome = judged(replace(done, prepared=nobody, trained=trained, members=empty, controls=empty), PASSED)
+    card = json.loads((outcome.path / "card.json").read_text())
+    assert nobody.study == prepared.study and not card["risk"]["gate_reads_people"]
+    assert card["record"]["engine"] == "deployment" and card["record"]["command"].endswith("--on deployment.toml")
+    assert SIMULATED_ROLES not in card["alerts"] and card["guarantee"]["epsilon"] is not None
