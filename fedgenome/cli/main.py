@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fedgenome import threads
-from fedgenome.cli import keys, ledger
+from fedgenome.cli import compose, keys, ledger
 from fedgenome.cli.shared import File, Json, one_line_errors
 from fedgenome.errors import BudgetRefused
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 
 app.add_typer(keys.app, no_args_is_help=True)
 app.add_typer(ledger.app, no_args_is_help=True)
+app.command()(compose.compose)
 
 
 @app.callback(invoke_without_command=True)
