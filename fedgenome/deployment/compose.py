@@ -60,7 +60,7 @@ def document(sites: int) -> dict[str, Any]:
         "networks": {name: {"internal": True} for name in ("mpc", "coordinator", *map(network, roles))},
         "volumes": {name: {} for name in volumes},
         "secrets": {
-            name: {"file": f"${{SECRETS:-./secrets}}/{file}"}
+            name: {"file": f"${{TLS:-./.deployment/tls}}/{file}"}
             for name, file in (("ca.crt", "ca.crt"), ("server.crt", "server.crt"), ("server.key", "server.key"))
         },
     }
@@ -80,7 +80,6 @@ def _superlink(roles: Sequence[str]) -> Service:
     service = _service(
         "coordinator", [*_DEMO, "superlink"], memory="1500m", networks=["coordinator", *map(network, roles)]
     )
-    service["environment"] |= {"FLWR_SUPERGRID_API_URL": "http://127.0.0.1:8099"}  # the hub of the signed bundle
     service["healthcheck"] = _healthcheck([*_DEMO, "superlink-health"], interval="30s")
     service["secrets"] = ["ca.crt", "server.crt", "server.key"]
     service["restart"] = "on-failure"

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from fedgenome import files
 from fedgenome.deployment.compose import PARTY_PORT, SUPERLINK_PORT, roles_of
 from fedgenome.deployment.superlink import SuperLink, serve
 from fedgenome.errors import FedgenomeError, RoleError, SpecError
+from fedgenome.secure.roster import RosterFile
 
 # Where docker-compose.yml mounts what.
 PUBLIC, STATE, LINK, OUTBOX, INBOX = (Path(f"/{name}") for name in ("public", "state", "link", "outbox", "inbox"))
@@ -83,8 +85,8 @@ def superlink_health() -> None:
     sys.exit(0 if _superlink().healthy() else 1)
 
 
-def coordinator() -> None:
-    """Conduct the experiment, from the folder of the runs; an unfinished run of the same study goes on."""
+def coordinator(*options: str) -> None:
+    """Conduct the experiment; ``options`` are those of ``fedgenome run``, as ``--resume``."""
     wait(STUDY)
     config = toml({
         "superlink": f"superlink:{SUPERLINK_PORT}",
@@ -96,9 +98,9 @@ def coordinator() -> None:
         "parties": "grid",
         "timeout_seconds": _TIMEOUT_SECONDS,
     })  # fmt: skip
-    Path("/tmp/deployment.toml").write_text(config)  # noqa: S108 - the container's own
-    options = sys.argv[2:] or ["--out", str(RUNS)]
-    _become("fedgenome", "run", str(EXPERIMENT), "--on", "/tmp/deployment.toml", *options)  # noqa: S108
+    file = Path(tempfile.gettempdir()) / "deployment.toml"
+    file.write_text(config)
+    _become("fedgenome", "run", str(EXPERIMENT), "--on", str(file), "--out", str(RUNS), *options)
 
 
 def consortium(sites: str) -> None:
@@ -117,7 +119,7 @@ def consortium(sites: str) -> None:
         wait(path)
     _fedgenome("keys", "approve", *map(str, requests), "--roster", str(ROSTER), "--nodes", str(NODES))
     signer = json.loads(_fedgenome("keys", "show", str(STATE / "signer.pem"), "--json"))["public"]
-    files.replace(ANCHORS, json.dumps(anchors(ROSTER.read_text(), signer)).encode())
+    files.replace(ANCHORS, json.dumps(anchors(ROSTER, signer)).encode())
     deal = STATE / "deal"
     if not (deal / "deal").exists():
         shutil.rmtree(deal, ignore_errors=True)  # half a deal
@@ -167,12 +169,10 @@ def hand_out(deal: Path, shards: Path, desk: Path, sites: int) -> None:
     files.replace(desk / "deal", (deal / "deal").read_bytes())
 
 
-def anchors(roster: str, signer: str) -> dict[str, Any]:
-    """Return whom everybody trusts, from the text of the roster file: signers, parties, dealer."""
-    import tomllib
-
-    told = tomllib.loads(roster)
-    return {"signers": [signer], "parties": told["parties"], "dealer": told.get("dealer", "")}
+def anchors(roster: Path, signer: str) -> dict[str, Any]:
+    """Return whom everybody trusts: the signer of studies, and of the roster file the parties and the dealer."""
+    told = RosterFile.load(roster)
+    return {"signers": [signer], "parties": list(told.parties), "dealer": told.dealer}
 
 
 def site_config(name: str, study: Mapping[str, Any], trusted: Mapping[str, Any], proposal: Mapping[str, Any]) -> str:
@@ -289,7 +289,7 @@ def _become(*command: str) -> None:
 _ROLES: Mapping[str, Callable[..., None]] = {
     "agent": agent,
     "consortium": consortium,
-    "coordinator": lambda *_: coordinator(),
+    "coordinator": coordinator,
     "dealer": dealer,
     "party": party,
     "superlink": superlink,
