@@ -248,12 +248,11 @@ def wait(path: Path, seconds: float = _WAIT_SECONDS) -> bytes:
 
 def _request(role: str, name: str, *options: str) -> None:
     """Make the role's keys, hand its relay the two that are the relay's, and ask to be approved."""
-    out = STATE / "request.json"
+    out = OUTBOX / "request.json"
     _fedgenome("keys", "request", str(STATE), "--role", role, "--name", name, *options, "--out", str(out))
     for key in ("node.key", "socket.key"):
         if not (LINK / key).exists():
             files.create(LINK / key, (STATE / key).read_bytes(), 0o600)
-    files.replace(OUTBOX / "request.json", out.read_bytes())
 
 
 def _changed(name: str, config: str, study: Mapping[str, Any]) -> bool:
@@ -269,7 +268,13 @@ def _configured(study: Mapping[str, Any]) -> None:
 
 def _superlink() -> SuperLink:
     return SuperLink(
-        port=SUPERLINK_PORT, hub=8099, state=STATE, certificates=SECRETS, bundle=BUNDLE, signatures=SIGNATURES, cwd=JOBS
+        port=SUPERLINK_PORT,
+        hub=8099,
+        state=STATE,
+        certificates=SECRETS,
+        bundle=BUNDLE,
+        signatures=SIGNATURES,
+        jobs=JOBS,
     )
 
 

@@ -23,6 +23,8 @@ from pathlib import Path
 from fedgenome import files
 from fedgenome.errors import RoleError
 
+JOBS = "FEDGENOME_JOBS"  # what a ServerApp looks for in its environment
+
 _LOG = logging.getLogger(__name__)
 _FLWR = "from flwr.cli.app import app; app()"  # works wherever flwr is installed, on the PATH or not
 _SECONDS = 120  # for one command of Flower's, or for the SuperLink to be up
@@ -40,7 +42,7 @@ class SuperLink:
         certificates: Folder of ``ca.crt``, ``server.crt`` and ``server.key``.
         bundle: The app bundle.
         signatures: What ``fedgenome app sign`` wrote of it.
-        cwd: Where its ServerApps run.
+        jobs: Folder of the coordinator's jobs.
     """
 
     port: int
@@ -49,7 +51,7 @@ class SuperLink:
     certificates: Path
     bundle: Path
     signatures: Path
-    cwd: Path
+    jobs: Path
 
     @property
     def commands(self) -> tuple[list[str], list[str]]:
@@ -85,8 +87,8 @@ def serve(config: SuperLink, nodes: Path) -> int:
     """
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
-    environment = os.environ | {"FLWR_SUPERGRID_API_URL": f"http://127.0.0.1:{config.hub}"}
-    children = [subprocess.Popen(command, cwd=config.cwd, env=environment) for command in config.commands]
+    environment = os.environ | {"FLWR_SUPERGRID_API_URL": f"http://127.0.0.1:{config.hub}", JOBS: str(config.jobs)}
+    children = [subprocess.Popen(command, cwd=config.jobs, env=environment) for command in config.commands]
     try:
         registered = False
         while not told and all(child.poll() is None for child in children):

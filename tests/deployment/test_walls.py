@@ -6,7 +6,7 @@ import pytest
 
 from fedgenome.deployment import compose
 from fedgenome.deployment.compose import PARTY_PORT, SUPERLINK_PORT
-from tests.deployment.docker.project import inspect
+from tests.deployment.project import inspect
 
 ROLES = compose.roles_of(2)
 SERVICES = tuple(compose.document(2)["services"])

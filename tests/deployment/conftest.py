@@ -9,7 +9,7 @@ import yaml
 
 from fedgenome import __version__
 from fedgenome.deployment import compose
-from tests.deployment.docker.project import Project, docker
+from tests.deployment.project import Project, docker
 
 IMAGES = ("agent", "relay", "party", "coordinator")
 _NUMBER = itertools.count()

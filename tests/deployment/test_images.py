@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from tests.deployment.docker.conftest import IMAGES
-from tests.deployment.docker.project import docker, inspect
+from tests.deployment.conftest import IMAGES
+from tests.deployment.project import docker, inspect
 
 MOST_BYTES = {"relay": 500e6, "agent": 1.6e9, "party": 1.6e9, "coordinator": 2.0e9}
 IMPORTS = {
