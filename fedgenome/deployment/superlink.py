@@ -26,7 +26,17 @@ from fedgenome.errors import RoleError
 JOBS = "FEDGENOME_JOBS"  # what a ServerApp looks for in its environment
 
 _LOG = logging.getLogger(__name__)
-_FLWR = "from flwr.cli.app import app; app()"  # works wherever flwr is installed, on the PATH or not
+_FLWR = """
+import json, sys
+from flwr.cli.app import app
+said = {}
+for name in sys.argv[1:]:  # in one process: each start of it takes seconds
+    try:
+        app(["supernode", "register", f"{name}.pub", "here", "--name", name], standalone_mode=False)
+    except Exception as fault:
+        said[name] = str(fault)
+print(json.dumps(said))
+"""
 _SECONDS = 120  # for one command of Flower's, or for the SuperLink to be up
 _GRACE_SECONDS = 10
 
@@ -113,34 +123,36 @@ def register(nodes: Mapping[str, Mapping[str, object]], address: str, authority:
     Raises:
         RoleError: the SuperLink refuses one that it does not know yet, with what it said.
     """
-    done: dict[str, object] = json.loads(known.read_text()) if known.exists() else {}
-    with tempfile.TemporaryDirectory(prefix="fedgenome-nodes-") as place:
-        folder = Path(place)
-        there = f"[superlink.here]\naddress = {json.dumps(address)}\nroot-certificates = {json.dumps(str(authority))}\n"
-        (folder / "config.toml").write_text(there)
-        for name, key in ((name, node["key"]) for name, node in nodes.items()):
-            if done.get(name) != key:
-                (folder / "node.pub").write_text(f"{key}\n")
-                _register(folder, name)
-                done[name] = key
-                files.replace(known, json.dumps(done).encode())
+    before: dict[str, object] = json.loads(known.read_text()) if known.exists() else {}
+    told = {name: node["key"] for name, node in nodes.items()}
+    if fresh := [name for name, key in told.items() if before.get(name) != key]:
+        with tempfile.TemporaryDirectory(prefix="fedgenome-nodes-") as place:
+            folder = Path(place)
+            trusted = f"address = {json.dumps(address)}\nroot-certificates = {json.dumps(str(authority))}\n"
+            (folder / "config.toml").write_text(f"[superlink.here]\n{trusted}")
+            for name in fresh:
+                (folder / f"{name}.pub").write_text(f"{told[name]}\n")
+            _register(folder, fresh)
+        files.replace(known, json.dumps(before | told).encode())
 
 
-def _register(home: Path, name: str) -> None:
-    """Register ``node.pub`` of ``home``, whose ``config.toml`` names the SuperLink ``here``."""
-    arguments = ["supernode", "register", str(home / "node.pub"), "here", "--name", name]
+def _register(home: Path, names: Sequence[str]) -> None:
+    """Register ``NAME.pub`` of ``home`` for all names, at the SuperLink that its ``config.toml`` names ``here``."""
     done = subprocess.run(
-        [sys.executable, "-c", _FLWR, *arguments],
+        [sys.executable, "-c", _FLWR, *names],
+        cwd=home,
         env=os.environ | {"FLWR_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=_SECONDS,
+        timeout=_SECONDS + len(names),
         check=False,
     )
-    said = " ".join((done.stderr or done.stdout).split())
-    if done.returncode and "already in use" not in said:  # registered by a process that died before it noted so
-        raise RoleError(f"flwr supernode register --name {name}: {said}")
-    _LOG.warning("registered %s", name)
+    if done.returncode:
+        raise RoleError(f"flwr supernode register: {' '.join(done.stderr.split())}")
+    for name, text in json.loads(done.stdout.splitlines()[-1]).items():
+        if "already in use" not in text:  # registered by a process that died before it noted so
+            raise RoleError(f"flwr supernode register --name {name}: {' '.join(text.split())}")
+    _LOG.warning("registered %s", ", ".join(names))
 
 
 def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:

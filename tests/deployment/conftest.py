@@ -36,24 +36,24 @@ def image():
 def project(image, repository, tmp_path_factory):
     """Factory of projects, each of a name of its own, taken down at the end whatever happens.
 
-    ``sites``: hospitals. ``experiment``: the file, or None for the quickstart. ``over``: a document laid over
-    docker-compose.yml.
+    ``sites``: hospitals. ``experiment``: the file, or None for the quickstart. ``change``: edits the document of
+    docker-compose.yml in place.
     """
     from fedgenome.deployment import certificates
 
     made = []
 
-    def make(sites=2, experiment=None, over=None):
+    def make(sites=2, experiment=None, change=lambda document: None):
         name = f"fedgenome-test-{os.getpid()}-{next(_NUMBER)}"
         folder = tmp_path_factory.mktemp(name)
-        tls = folder / "tls"
-        certificates.make(tls, ["superlink", "localhost"])
-        (tls / certificates.KEY).chmod(0o644)  # read through a mount by the container's user
-        files = [folder / "docker-compose.yml", folder / "over.yml"][: 1 if over is None else 2]
-        for file, text in zip(files, (compose.text(sites), yaml.safe_dump(over)), strict=False):
-            file.write_text(text)
-        environment = {"TLS": str(tls)} | ({} if experiment is None else {"EXPERIMENT_FILE": str(experiment)})
-        made.append(Project(name=name, root=repository, files=files, environment=environment))
+        certificates.make(folder / "tls", ["superlink", "localhost"])
+        (folder / "tls" / "server.key").chmod(0o644)  # read through a mount by the container's user
+        change(document := compose.document(sites))
+        (folder / "docker-compose.yml").write_text(yaml.safe_dump(document))
+        environment = {"TLS": str(folder / "tls")} | (
+            {} if experiment is None else {"EXPERIMENT_FILE": str(experiment)}
+        )
+        made.append(Project(name=name, root=repository, file=folder / "docker-compose.yml", environment=environment))
         return made[-1]
 
     yield make
@@ -61,11 +61,15 @@ def project(image, repository, tmp_path_factory):
         one.down()
 
 
+def sleeping(document):
+    """Let every container of a compose document sleep in place of doing its work."""
+    for service in document["services"].values():
+        service |= {"entrypoint": ["sleep", "infinity"], "healthcheck": {"disable": True}}
+
+
 @pytest.fixture(scope="session")
 def idle(project):
     """Two hospitals' federation whose containers all sleep: walls, mounts and users without the roles."""
-    sleeping = {"entrypoint": ["sleep", "infinity"], "healthcheck": {"disable": True}}
-    services = dict.fromkeys(compose.document(2)["services"], sleeping)
-    asleep = project(sites=2, over={"services": services})
-    asleep.up(*services)
+    asleep = project(sites=2, change=sleeping)
+    asleep.up(*compose.document(2)["services"])
     return asleep

@@ -33,24 +33,23 @@ def inspect(kind: str, name: str) -> dict:
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """A project of docker-compose.yml, perhaps with other files on top.
+    """A compose project.
 
     Attributes:
         name: Its name, the prefix of its containers, networks and volumes.
         root: The repository.
-        files: Compose files, later ones on top.
-        environment: Variables of the compose files: EXPERIMENT_FILE, TLS.
+        file: Its compose file.
+        environment: The file's variables: EXPERIMENT_FILE, TLS.
     """
 
     name: str
     root: Path
-    files: Sequence[Path]
+    file: Path
     environment: dict[str, str] = field(default_factory=dict)
 
     def compose(self, *arguments: str, check: bool = True, seconds: float = 600) -> subprocess.CompletedProcess[str]:
         """Run a command of compose on this project."""
-        command = [*compose_command(), "-p", self.name, "--project-directory", str(self.root)]
-        command += [part for file in self.files for part in ("-f", str(file))]
+        command = [*compose_command(), "-p", self.name, "--project-directory", str(self.root), "-f", str(self.file)]
         env = os.environ | self.environment
         done = subprocess.run(
             [*command, *arguments], env=env, capture_output=True, text=True, timeout=seconds, check=False

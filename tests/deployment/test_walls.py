@@ -22,12 +22,15 @@ for port in ({superlink}, {party}):
 time.sleep(3600)"""
 PROBE = """
 import socket
-for host, port in {asked!r}:
+from concurrent.futures import ThreadPoolExecutor
+def reach(there):
     try:
-        socket.create_connection((host, port), 3).close()
-        print(host)
+        socket.create_connection(there, 3).close()
+        return there[0]
     except OSError:
-        pass"""
+        return None
+with ThreadPoolExecutor(64) as pool:
+    print(*filter(None, pool.map(reach, {asked!r})))"""
 
 
 def relay_of(role):
