@@ -17,7 +17,15 @@ IMPORTS = {
     ),
     "agent": ("fedgenome.federation.site", "fedgenome.methods.registry", "fedgenome.privacy.accounting", "anndata"),
     "party": ("fedgenome.secure.party", "fedgenome.secure.dealer", "fedgenome.federation.agents"),
-    "coordinator": ("fedgenome.run", "fedgenome.federation.server_app", "flwr.superlink.cli", "flwr.cli.app"),
+    "coordinator": (
+        "fedgenome.run",
+        "fedgenome.audit.run",
+        "fedgenome.utility.run",
+        "fedgenome.report.internal",
+        "fedgenome.federation.server_app",
+        "flwr.superlink.cli",
+        "flwr.cli.app",
+    ),
 }
 FOREIGN = {
     "relay": ("torch", "crypten", "anndata", "dp_accounting", "ray", "scanpy"),
