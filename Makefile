@@ -103,7 +103,7 @@ clean: ## remove .venv, caches and built packages; runs stay
 $(TLS)/server.key: | images
 	mkdir -p -m 700 .deployment
 	docker run --rm --network none --read-only --user $$(id -u):$$(id -g) -v '$(abspath .deployment):/made' \
-	  fedgenome-coordinator:$(VERSION) keys certificates /made/tls --host superlink --host localhost
+	  fedgenome-coordinator:$(VERSION) keys certificates /made/tls --host superlink --host localhost --host 127.0.0.1
 	chmod 644 $@
 
 .deployment/docker-compose-%.yml: fedgenome/deployment/compose.py | images

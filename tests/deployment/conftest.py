@@ -46,7 +46,7 @@ def project(image, repository, tmp_path_factory):
     def make(sites=2, experiment=None, change=lambda document: None):
         name = f"fedgenome-test-{os.getpid()}-{next(_NUMBER)}"
         folder = tmp_path_factory.mktemp(name)
-        certificates.make(folder / "tls", ["superlink", "localhost"])
+        certificates.make(folder / "tls", ["superlink", "localhost", "127.0.0.1"])
         (folder / "tls" / "server.key").chmod(0o644)  # read through a mount by the container's user
         change(document := compose.document(sites))
         (folder / "docker-compose.yml").write_text(yaml.safe_dump(document))
