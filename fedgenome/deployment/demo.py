@@ -42,6 +42,7 @@ SOCKET = LINK / "agents.sock"
 _LOG = logging.getLogger(__name__)
 _WAIT_SECONDS = 900.0  # for what another role is to write
 _TIMEOUT_SECONDS = 600.0
+_RUNS = 10  # of the same study that a hospital's budget is for
 _OURS = str(Path(sys.executable).with_name("fedgenome"))
 _COPY = "demo.json"  # in a role's state: which study it is configured for
 
@@ -176,7 +177,7 @@ def anchors(roster: Path, signer: str) -> dict[str, Any]:
 
 
 def site_config(name: str, study: Mapping[str, Any], trusted: Mapping[str, Any], proposal: Mapping[str, Any]) -> str:
-    """Return a ``site.toml`` whose policy allows exactly this study, of data declared public."""
+    """Return a ``site.toml`` whose policy allows exactly this study, some times over, of data declared public."""
     privacy = study["privacy"]
     simulated = proposal["seed"] is not None or privacy["trust"] == "none"
     policy = {
@@ -187,7 +188,7 @@ def site_config(name: str, study: Mapping[str, Any], trusted: Mapping[str, Any],
         "trust": [privacy["trust"]],
         "delta": privacy["delta"] or 1e-2,
         "donors": proposal["cap"],
-        "budget_epsilon": None if simulated else privacy["epsilon"],
+        "budget_epsilon": None if simulated else _RUNS * privacy["epsilon"],
     }
     general = {"name": name, "state": str(STATE), "socket": str(SOCKET), "public": True, "seed": proposal["seed"]}
     cohort = {"source": str(DATA / "cohort.h5ad"), "label": "label", "donor": proposal["donor"], "scale": "log"}

@@ -73,3 +73,29 @@ def idle(project):
     asleep = project(sites=2, change=sleeping)
     asleep.up(*compose.document(2)["services"])
     return asleep
+
+
+@pytest.fixture(scope="session")
+def experiment(repository, tmp_path_factory):
+    """Factory of experiment files: the quickstart's cells, dealt to ``sites`` hospitals, two rounds of ``cvae``."""
+    folder = tmp_path_factory.mktemp("experiments")
+    quickstart = (repository / "experiments" / "quickstart.toml").read_text()
+
+    def make(sites=2, seed=None):
+        text = quickstart.replace("sites = 5", f"sites = {sites}").replace("rounds = 100", "rounds = 2")
+        if seed is not None:
+            text = text.replace("# seed = 7", f"seed = {seed}")
+        path = folder / f"{sites}-{seed}.toml"
+        path.write_text(text)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def federation(project, experiment):
+    """Two hospitals' federation, up: keys approved, cohort dealt, study signed and approved, relays registered."""
+    up = project(sites=2, experiment=experiment(2))
+    up.up()
+    up.wait_healthy([name for name in compose.document(2)["services"] if name not in ("consortium", "coordinator")])
+    return up

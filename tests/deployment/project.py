@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fedgenome import __version__
+
 
 def compose_command() -> list[str]:
     """Return ``docker compose``, or ``docker-compose`` where there is no plugin."""
@@ -117,6 +119,22 @@ class Project:
     def logs(self, service: str) -> str:
         """Return what a service wrote on both streams."""
         return docker("logs", self.container(service), check=False)
+
+    def conduct(self, *options: str, seconds: float = 1200) -> subprocess.CompletedProcess[str]:
+        """Run the experiment through the coordinator, with options of ``fedgenome run``."""
+        command = ("run", "--rm", "--no-deps", "-T", "coordinator", *options)
+        return self.compose(*command, check=False, seconds=seconds)
+
+    def results(self, folder: Path) -> Path:
+        """Copy the folders of all runs into ``folder``."""
+        command = ["docker", "run", "--rm", "-v", f"{self.name}_runs:/runs:ro", "--entrypoint", "tar"]
+        packed = subprocess.run(
+            [*command, f"fedgenome-coordinator:{__version__}", "-C", "/runs", "-c", "."],
+            capture_output=True,
+            check=True,
+        )
+        subprocess.run(["tar", "-C", str(folder), "-x"], input=packed.stdout, check=True)
+        return folder
 
     def wait_healthy(self, services: Sequence[str], seconds: float = 900) -> None:
         """Wait until every service is healthy, or fail with the log of one that is not."""

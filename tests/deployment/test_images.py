@@ -114,6 +114,8 @@ found = []
 for top in ("/etc", "/home", "/opt", "/srv", "/usr", "/var"):
     for folder, _, names in os.walk(top):
         for path in (pathlib.Path(folder, one) for one in names):
+            if "SelfTest" in folder:  # pycryptodome's own test vectors, published with it
+                continue
             if path.is_file() and os.access(path, os.R_OK) and re.search({SECRET.pattern!r}, path.read_bytes()[:65536]):
                 found.append(str(path))
 print(found)"""

@@ -28,7 +28,7 @@ def test_hospital_allows_what_the_study_asks_and_no_more():
         "trust": ["distributed"],
         "delta": 1e-4,
         "donors": 400,
-        "budget_epsilon": 3.0,
+        "budget_epsilon": 30.0,
     }
 
 
