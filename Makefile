@@ -6,9 +6,11 @@ TORCH_INDEX ?=
 # What `make bench` runs.
 BENCH ?= $(subst /,.,$(basename $(wildcard experiments/benchmarks/[a-z]*.py)))
 
-# The demonstration in containers: what is run, over how many hospitals, and what docker build is told besides.
+# The demonstration in containers: what is run, over how many hospitals, with which options (--resume), and what docker
+# build is told besides.
 EXPERIMENT ?= experiments/quickstart.toml
 SITES ?= 5
+RUN_OPTIONS ?=
 DOCKER_BUILD_FLAGS ?=
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 PROJECT ?= fedgenome
@@ -82,7 +84,7 @@ images: ## build the four images: agent, relay, party, coordinator
 
 up: images $(TLS)/server.key $(COMPOSE_FILE) ## run EXPERIMENT over SITES hospitals, every role a container; results in runs/
 	$(FEDERATION) up -d --no-build
-	$(FEDERATION) run --rm --no-deps -T coordinator; code=$$?; mkdir -p runs; \
+	$(FEDERATION) run --rm --no-deps -T coordinator $(RUN_OPTIONS); code=$$?; mkdir -p runs; \
 	  $(FEDERATION) run --rm --no-deps -T --entrypoint tar coordinator -C /runs -c . | tar -C runs -x && exit $$code
 
 down: ## remove the demonstration's containers, networks and volumes, keys and ledgers with them (same SITES)
