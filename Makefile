@@ -6,6 +6,15 @@ TORCH_INDEX ?=
 # What `make bench` runs.
 BENCH ?= $(subst /,.,$(basename $(wildcard experiments/benchmarks/[a-z]*.py)))
 
+# The demonstration in containers: what is run, over how many hospitals, with which options (--resume), and what docker
+# build is told besides.
+EXPERIMENT ?= experiments/quickstart.toml
+SITES ?= 5
+RUN_OPTIONS ?=
+DOCKER_BUILD_FLAGS ?=
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+PROJECT ?= fedgenome
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 TORCH := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
@@ -21,8 +30,18 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 # Two threads thrash when sites and parties share a few cores.
 export OMP_NUM_THREADS ?= 1
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+ROLES := coordinator party relay agent
+TLS := .deployment/tls
+COMPOSE_FILE := $(if $(filter 5,$(SITES)),docker-compose.yml,.deployment/docker-compose-$(SITES).yml)
+FEDERATION = EXPERIMENT_FILE='$(abspath $(EXPERIMENT))' TLS='$(abspath $(TLS))' TORCH_INDEX='$(TORCH_INDEX)' \
+  $(COMPOSE) -p $(PROJECT) --project-directory . -f $(COMPOSE_FILE)
+# $(call image,folder,role)
+image = docker build $(DOCKER_BUILD_FLAGS) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) \
+  -f $(1)/Dockerfile --target $(2) -t fedgenome-$(2):$(VERSION) .
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-ray test-faults lint format bench clean
+.PHONY: help setup demo test test-ray test-faults test-deployment lint format bench images up down airlock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +60,9 @@ test-ray: $(VENV)/.test ## the same apps under Flower's Ray engine: same seed, s
 test-faults: $(VENV)/.test ## kill and stop sites, parties and coordinator by 200 schedules drawn from a seed
 	$(BIN)/python -m pytest -m faults tests/faults
 
+test-deployment: $(VENV)/.test images ## the containers: images, walls, runs, faults; needs Docker
+	$(BIN)/python -m pytest -m deployment tests/deployment
+
 lint: $(VENV)/.test ## format, style, types and layers, without the tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -54,9 +76,42 @@ format: $(VENV)/.test ## rewrite the code in its format
 bench: $(VENV)/.bench ## measure speed: every module of experiments/benchmarks, their rivals installed
 	@missed=0; for script in $(BENCH); do echo "== $$script"; $(BIN)/python -m "$$script" || missed=1; done; exit $$missed
 
+images: ## build the four images: agent, relay, party, coordinator
+	$(call image,server,coordinator)
+	$(call image,server,party)
+	$(call image,sites,relay)
+	$(call image,sites,agent)
+
+up: images $(TLS)/server.key $(COMPOSE_FILE) ## run EXPERIMENT over SITES hospitals, every role a container; results in runs/
+	$(FEDERATION) up -d --no-build
+	$(FEDERATION) run --rm --no-deps -T coordinator $(RUN_OPTIONS); code=$$?; mkdir -p runs; \
+	  $(FEDERATION) run --rm --no-deps -T --entrypoint tar coordinator -C /runs -c . | tar -C runs -x && exit $$code
+
+down: ## remove the demonstration's containers, networks and volumes, keys and ledgers with them (same SITES)
+	$(FEDERATION) --profile run down -v --remove-orphans
+
+airlock: images ## the images as files with SHA-256 digests, for machines without a network: dist/airlock
+	mkdir -p dist/airlock
+	for role in $(ROLES); do \
+	  docker save fedgenome-$$role:$(VERSION) | gzip -1 > dist/airlock/fedgenome-$$role-$(VERSION).tar.gz || exit 1; done
+	cp docker-compose.yml dist/airlock/
+	cd dist/airlock && sha256sum *.tar.gz docker-compose.yml > SHA256SUMS && cat SHA256SUMS
+
 clean: ## remove .venv, caches and built packages; runs stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist ./*.egg-info ./*.fab
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The SuperLink's key and certificate, made by nobody but this machine; the container reads the key as another user.
+$(TLS)/server.key: | images
+	mkdir -p -m 700 .deployment
+	docker run --rm --network none --read-only --user $$(id -u):$$(id -g) -v '$(abspath .deployment):/made' \
+	  fedgenome-coordinator:$(VERSION) keys certificates /made/tls --host superlink --host localhost --host 127.0.0.1
+	chmod 644 $@
+
+.deployment/docker-compose-%.yml: fedgenome/deployment/compose.py | images
+	mkdir -p -m 700 .deployment
+	docker run --rm --network none --read-only fedgenome-coordinator:$(VERSION) compose --sites $* > $@.new
+	mv $@.new $@
 
 # Stamps: an installation is repeated only when the project's metadata or a pin has changed.
 $(VENV)/.created:

@@ -31,14 +31,23 @@ from fedgenome.federation.wire import Call, refusal
 
 ADDRESS = "FEDGENOME_AGENTS"  # path of the socket
 KEY = "FEDGENOME_AGENTS_KEY"  # hex key both ends prove to hold
+KEY_FILE = "FEDGENOME_AGENTS_KEY_FILE"  # or the path of a file that holds it, at a hospital's relay
 SILENCE = 600.0  # seconds that a relay waits for an answer
 
 Handle = Callable[[str, Call], Call]
 
 
 def by_environment(context: Context) -> Handle:
-    """Return the agent of this node, behind the socket that the environment names."""
-    return reach(os.environ[ADDRESS], bytes.fromhex(os.environ[KEY]), int(context.node_config["partition-id"]))
+    """Return the agent of this node, behind the socket that the environment names; it raises nothing.
+
+    Without a ``partition-id`` in the node's configuration it is the only agent of that socket.
+    """
+    try:
+        file = os.environ.get(KEY_FILE)
+        key = bytes.fromhex(os.environ[KEY] if file is None else Path(file).read_text(encoding="ascii").strip())
+        return reach(os.environ[ADDRESS], key, int(context.node_config.get("partition-id", 0)))
+    except (KeyError, OSError, ValueError):  # whose texts Flower would tell the server
+        return lambda _kind, _call: refusal("unreachable", "the relay was started without its agent's socket or key")
 
 
 def reach(path: str, key: bytes, agent: int, seconds: float = SILENCE) -> Handle:

@@ -5,6 +5,7 @@ import threading
 from multiprocessing.connection import Client
 
 import pytest
+from flwr.app import Context, RecordDict
 
 from fedgenome.federation import agents
 from fedgenome.federation.wire import Call
@@ -84,3 +85,26 @@ def test_an_agent_takes_the_place_of_a_killed_one(path):
     assert path.exists()
     with agents.listening([echo], path, KEY):
         assert asked(path).refusal is None
+
+
+def context(**config):
+    return Context(run_id=1, node_id=1, node_config=config, state=RecordDict(), run_config={})
+
+
+@pytest.mark.parametrize("told", ["key", "file"])
+def test_a_relay_finds_the_only_agent_of_its_socket(path, tmp_path, monkeypatch, told):
+    (tmp_path / "socket.key").write_text(KEY.hex() + "\n")
+    monkeypatch.setenv(agents.ADDRESS, str(path))
+    monkeypatch.setenv(*{"key": (agents.KEY, KEY.hex()), "file": (agents.KEY_FILE, str(tmp_path / "socket.key"))}[told])
+    with agents.listening([echo], path, KEY):
+        assert agents.by_environment(context())("hello", Call(header={})).header == {"echo": "hello"}
+
+
+@pytest.mark.parametrize("key", [None, "no key"])
+def test_a_relay_without_a_key_says_so_and_quotes_nothing(path, tmp_path, monkeypatch, key):
+    monkeypatch.setenv(agents.ADDRESS, str(path))
+    monkeypatch.setenv(agents.KEY_FILE, str(tmp_path / "socket.key"))
+    if key is not None:
+        (tmp_path / "socket.key").write_text(key)
+    code, rule = agents.by_environment(context())("hello", Call(header={})).refusal
+    assert code == "unreachable" and "socket or key" in rule and str(tmp_path) not in rule

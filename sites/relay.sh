@@ -1,0 +1,37 @@
+#!/bin/sh
+# A relay: Flower's SuperNode with the ClientApp that passes every call to the socket in /link and holds no data.
+# /link (from its agent, party or dealer): agents.sock, socket.key, node.key. /public: ca.crt, trusted.yaml.
+set -eu
+
+case ${1:-serve} in
+health)
+    # Alive, and its role listens. Nothing is asked of the SuperLink, whose failures are not the relay's.
+    exec python3 -c 'import os, socket
+with socket.socket(socket.AF_UNIX) as role, socket.socket() as node:
+    role.connect(os.environ["FEDGENOME_AGENTS"])
+    node.connect(("127.0.0.1", 9094))'
+    ;;
+serve) ;;
+*) echo "relay: expected serve or health, got $1" >&2; exit 2 ;;
+esac
+
+for file in /link/node.key /link/socket.key /public/ca.crt /public/trusted.yaml; do
+    [ -s "$file" ] || echo "relay: waits for $file"
+    until [ -s "$file" ]; do sleep 1; done
+done
+
+flower-supernode \
+    --superlink "$SUPERLINK" \
+    --root-certificates /public/ca.crt \
+    --auth-supernode-private-key /link/node.key \
+    --trusted-entities /public/trusted.yaml \
+    --host 127.0.0.1 --port 9094 &
+node=$!
+trap 'kill "$node"; wait "$node" || true; exit 0' TERM INT
+wait "$node" || code=$?
+# A SuperLink that still holds the former node for alive, or does not know it yet, turns it away: tried again
+# after the 10 seconds past which Docker restarts a container at once.
+echo "relay: the SuperNode ended with ${code:-0}"
+sleep 10 &
+wait $!
+exit 1

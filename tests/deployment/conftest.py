@@ -1,0 +1,101 @@
+"""Compose projects that tests share. All here needs Docker and the images: `make test-deployment`."""
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedgenome import __version__
+from fedgenome.deployment import compose
+from tests.deployment.project import Project, docker
+
+IMAGES = ("agent", "relay", "party", "coordinator")
+_NUMBER = itertools.count()
+
+
+def pytest_collection_modifyitems(items):
+    """Nothing here is for an ordinary run."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.deployment)
+            item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture(scope="session")
+def image():
+    """Name of an image by its role; all four must have been built."""
+    missing = [name for name in IMAGES if not docker("images", "-q", f"fedgenome-{name}:{__version__}").strip()]
+    if missing:
+        pytest.fail(f"no image of {', '.join(missing)}: run make images first")
+    return lambda name: f"fedgenome-{name}:{__version__}"
+
+
+@pytest.fixture(scope="session")
+def project(image, repository, tmp_path_factory):
+    """Factory of projects, each of a name of its own, taken down at the end whatever happens.
+
+    ``sites``: hospitals. ``experiment``: the file, or None for the quickstart. ``change``: edits the document of
+    docker-compose.yml in place.
+    """
+    from fedgenome.deployment import certificates
+
+    made = []
+
+    def make(sites=2, experiment=None, change=lambda document: None):
+        name = f"fedgenome-test-{os.getpid()}-{next(_NUMBER)}"
+        folder = tmp_path_factory.mktemp(name)
+        certificates.make(folder / "tls", ["superlink", "localhost", "127.0.0.1"])
+        (folder / "tls" / "server.key").chmod(0o644)  # read through a mount by the container's user
+        change(document := compose.document(sites))
+        (folder / "docker-compose.yml").write_text(yaml.safe_dump(document))
+        environment = {"TLS": str(folder / "tls")} | (
+            {} if experiment is None else {"EXPERIMENT_FILE": str(experiment)}
+        )
+        made.append(Project(name=name, root=repository, file=folder / "docker-compose.yml", environment=environment))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.down()
+
+
+def sleeping(document):
+    """Let every container of a compose document sleep in place of doing its work."""
+    for service in document["services"].values():
+        service |= {"entrypoint": ["sleep", "infinity"], "healthcheck": {"disable": True}}
+
+
+@pytest.fixture(scope="session")
+def idle(project):
+    """Two hospitals' federation whose containers all sleep: walls, mounts and users without the roles."""
+    asleep = project(sites=2, change=sleeping)
+    asleep.up(*compose.document(2)["services"])
+    return asleep
+
+
+@pytest.fixture(scope="session")
+def experiment(repository, tmp_path_factory):
+    """Factory of experiment files: the quickstart's cells, dealt to ``sites`` hospitals, two rounds of ``cvae``."""
+    folder = tmp_path_factory.mktemp("experiments")
+    quickstart = (repository / "experiments" / "quickstart.toml").read_text()
+
+    def make(sites=2, seed=None):
+        text = quickstart.replace("sites = 5", f"sites = {sites}").replace("rounds = 100", "rounds = 2")
+        if seed is not None:
+            text = text.replace("# seed = 7", f"seed = {seed}")
+        path = folder / f"{sites}-{seed}.toml"
+        path.write_text(text)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def federation(project, experiment):
+    """Two hospitals' federation, up: keys approved, cohort dealt, study signed and approved, relays registered."""
+    up = project(sites=2, experiment=experiment(2))
+    up.up()
+    up.wait_healthy([name for name in compose.document(2)["services"] if name not in ("consortium", "coordinator")])
+    return up
