@@ -12,14 +12,14 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from fedgenome.closing import Closing
-from fedgenome.errors import SpecError, WireError
-from fedgenome.secure.identity import Identity, unhex
+from fedgenome.deployment import disk
+from fedgenome.errors import SpecError
+from fedgenome.secure.identity import Identity
 from fedgenome.secure.party import IDENTITY
 from fedgenome.study import Strict, from_toml
 
 NODE_KEY, SOCKET_KEY = "node.key", "socket.key"  # in the state folder, beside IDENTITY
 _LOCK = "daemon.lock"
-_KEY_BYTES = 32
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path on Linux
 _MAKE = "make the folder with: fedgenome keys request"
 
@@ -75,19 +75,7 @@ def socket_key(config: RoleConfig) -> bytes:
     Raises:
         SpecError: the state folder has none, or others may read it.
     """
-    path = config.state / SOCKET_KEY
-    try:
-        mode, text = path.stat().st_mode, path.read_text(encoding="ascii").strip()
-        key = unhex(text, "key")
-    except OSError as fault:
-        raise SpecError(f"{path}: expected the relay's key, {fault.strerror}; {_MAKE}") from None
-    except (UnicodeDecodeError, WireError):
-        key = b""
-    if len(key) != _KEY_BYTES:
-        raise SpecError(f"{path}: expected {2 * _KEY_BYTES} lower-case hex digits; {_MAKE}")
-    if mode & 0o007:
-        raise SpecError(f"{path}: expected a key that others cannot use (mode 600), got {mode & 0o777:o}")
-    return key
+    return disk.read_key(config.state / SOCKET_KEY, "the relay's key", _MAKE, 0o007)
 
 
 class Sole(Closing):

@@ -14,15 +14,14 @@ from fedgenome import files, folders
 from fedgenome.cohort import expression
 from fedgenome.cohort.shard import Shard
 from fedgenome.cohort.split import Split, split
-from fedgenome.errors import SpecError, WireError
+from fedgenome.deployment import disk
+from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
-from fedgenome.secure.identity import unhex
 from fedgenome.streams import Root
 from fedgenome.study import Schema
 
 DEAL = "deal"  # the file of the dealing stream's key
 LABEL, DONOR = "label", "donor"  # obs columns of a shard's file; DONOR only where the unit is a donor
-_KEY_BYTES = 32
 
 
 def deal(spec: Experiment, out: Path) -> dict[str, Path]:
@@ -59,16 +58,7 @@ def load(path: Path) -> str:
     Raises:
         SpecError: there is no such file, or it holds no key.
     """
-    try:
-        text = path.read_text(encoding="ascii").strip()
-        key = unhex(text, "deal")
-    except OSError as fault:
-        raise SpecError(f"{path}: expected the key of a deal, {fault.strerror}") from None
-    except (WireError, UnicodeDecodeError):
-        key = b""
-    if len(key) != _KEY_BYTES:
-        raise SpecError(f"{path}: expected {2 * _KEY_BYTES} hex digits, as fedgenome deal writes them")
-    return text
+    return disk.read_key(path, "the key of a deal", "fedgenome deal writes it").hex()
 
 
 def root(key: str, *, seeded: bool) -> Root:

@@ -19,6 +19,7 @@ import numpy as np
 
 from fedgenome import files
 from fedgenome.cohort.shard import Array, Shard
+from fedgenome.deployment import disk
 from fedgenome.errors import SpecError
 
 FILE, KEY = "withdrawn", "withdrawal.key"  # in the state folder
@@ -120,17 +121,9 @@ def without(shard: Shard, marks: Marks) -> Shard:
 
 
 def _key(path: Path) -> bytes:
-    try:
-        mode, text = path.stat().st_mode, path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
+    if not path.exists():
         return b""
-    except (OSError, UnicodeDecodeError):
-        mode, text = 0, ""
-    if mode & 0o077:
-        raise SpecError(f"{path}: expected a key that only its owner can use (mode 600), got {mode & 0o777:o}")
-    if not _MARK.fullmatch(text):
-        raise SpecError(f"{path}: expected {2 * _KEY_BYTES} hex digits; restore the file from a copy")
-    return bytes.fromhex(text)
+    return disk.read_key(path, "the key of withdrawals", "restore the file from a copy", 0o077)
 
 
 def _stamp(path: Path) -> object:

@@ -71,7 +71,7 @@ def test_the_dealer_needs_the_addresses_of_the_parties(tmp_path):
 def test_a_socket_key_that_is_none_is_refused(told, text):
     config = PartyConfig.model_validate(told)
     (config.state / roles.SOCKET_KEY).write_text(text)
-    with pytest.raises(SpecError, match=r"socket.key: expected 64 lower-case hex digits"):
+    with pytest.raises(SpecError, match=r"socket.key: expected 64 hex digits in lower case"):
         roles.socket_key(config)
 
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from fedgenome.cli.main import app
 from fedgenome.deployment.consortium import app as bundles
 from fedgenome.deployment.consortium import release_keys
-from fedgenome.deployment.coordinator.training import hub
+from fedgenome.deployment.coordinator import hub
 from fedgenome.errors import SpecError
 from fedgenome.secure.identity import Identity
 

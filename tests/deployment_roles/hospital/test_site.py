@@ -59,7 +59,7 @@ def test_paths_are_read_from_the_files_own_folder(settled, tmp_path):
     config = settled()
     assert config.state == tmp_path / "state" and config.cohort.source == str(tmp_path / "cohort.h5ad")
     data = {"source": "pbmc68k", "label": "kind", "scale": "log"}
-    assert site._rooted({"cohort": data}, tmp_path) == {"cohort": data}
+    assert site.SiteConfig._rooted({"cohort": data}, tmp_path) == {"cohort": data}
 
 
 @pytest.mark.parametrize("donor", ["patient", None])
