@@ -32,7 +32,7 @@ def interrupted(folder, *more):
         return running.returncode, flower.standing(run).word
 
 
-@pytest.mark.slow
+@pytest.mark.deployment
 @pytest.mark.timeout(600)
 def test_a_seeded_run_on_a_superlink_interrupted_and_resumed_is_that_of_engine_local_byte_for_byte(tmp_path):
     prepared = agreed(tmp_path)
