@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
-import pydantic
 from pydantic import Field, model_validator
 
 from fedgenome.audit.gate import Policy
 from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.split import SplitSpec
-from fedgenome.errors import SpecError
-from fedgenome.study import PLAIN, MethodSpec, Name, Privacy, Strict, finding
+from fedgenome.study import PLAIN, MethodSpec, Name, Privacy, Strict, from_toml
 
 
 class Caps(Strict):
@@ -81,11 +78,4 @@ def load(path: Path) -> Experiment:
     Raises:
         SpecError: one line naming file, field, what was found and what would be right.
     """
-    if not path.is_file():
-        raise SpecError(f"{path}: expected an experiment file, found none")
-    try:
-        return Experiment.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise SpecError(f"{path}: expected TOML, {fault}") from None
-    except pydantic.ValidationError as fault:
-        raise SpecError(f"{path}: {finding(fault, Experiment)}") from None
+    return from_toml(path, Experiment, "an experiment file")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from fedgenome.errors import did_you_mean, require
+from fedgenome import toml
+from fedgenome.errors import SpecError, did_you_mean, require
 from fedgenome.query import PARTIES, Mechanism, Roster, Terms, digest_of
 
 # Ed25519 public key; empty until the roles are known (a simulation makes identities for each run).
@@ -52,6 +54,30 @@ def _inner(model: type[BaseModel], loc: Sequence[int | str]) -> type[BaseModel]:
         candidates = [inner, *getattr(inner, "__args__", ())]
         model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
     return model
+
+
+_M = TypeVar("_M", bound=Strict)
+
+
+def from_toml(
+    path: Path, model: type[_M], what: str, adapt: Callable[[dict[str, Any]], dict[str, Any]] = lambda told: told
+) -> _M:
+    """Read and check a TOML file.
+
+    Args:
+        path: The file.
+        model: What it holds.
+        what: What it should be, for the error.
+        adapt: Changes what was read before it is checked.
+
+    Raises:
+        SpecError: one line naming file, field, what was found and what would be right.
+    """
+    told = adapt(toml.read(path, what))
+    try:
+        return model.model_validate(told)
+    except ValidationError as fault:
+        raise SpecError(f"{path}: {finding(fault, model)}") from None
 
 
 class MethodSpec(Strict):

@@ -53,5 +53,5 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path, change, message):
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(SpecError, match="expected an experiment file, found none"):
+    with pytest.raises(SpecError, match="expected an experiment file, No such file"):
         experiment.load(tmp_path / "none.toml")

@@ -21,7 +21,7 @@ def packages_loaded(module, root):
 
 
 LIGHT = ["fedgenome.query", "fedgenome.secure.party_process", "sites.app"]
-LIGHT += ["fedgenome.deployment.party", "fedgenome.deployment.dealer"]
+LIGHT += ["fedgenome.deployment.compute.party", "fedgenome.deployment.compute.dealer"]
 
 
 @pytest.mark.parametrize("module", LIGHT)

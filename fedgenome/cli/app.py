@@ -23,7 +23,7 @@ def build(
 ) -> None:
     """Build the app bundle of a checkout; the same files give the same bytes."""
     with one_line_errors(as_json):
-        from fedgenome.deployment import app as bundles
+        from fedgenome.deployment.consortium import app as bundles
 
         made = bundles.build(root, out)
         bundle = bundles.Bundle.read(made)
@@ -40,7 +40,7 @@ def sign(
 ) -> None:
     """Sign a bundle: SuperNodes that list the key will run it. Read the files it prints first."""
     with one_line_errors(as_json):
-        from fedgenome.deployment import app as bundles
+        from fedgenome.deployment.consortium import app as bundles
 
         signed = bundles.sign(file, key, out)
         signers = [one.public_key_id for one in signed.signatures.verifications]
@@ -60,7 +60,7 @@ def trusted(
 ) -> None:
     """Write the list of release keys whose bundles a SuperNode runs."""
     with one_line_errors(as_json):
-        from fedgenome.deployment import release_keys
+        from fedgenome.deployment.consortium import release_keys
 
         keys = [release_keys.public_key(text) for text in key]
         release_keys.save_trusted(keys, out)
@@ -82,8 +82,8 @@ def serve(
     Start the SuperLink with FLWR_SUPERGRID_API_URL=http://127.0.0.1:PORT, and submit: flwr run @fedgenome/fedgenome==…
     """
     with one_line_errors(as_json):
-        from fedgenome.deployment import app as bundles
-        from fedgenome.deployment import hub
+        from fedgenome.deployment.consortium import app as bundles
+        from fedgenome.deployment.coordinator import hub
 
         def ready(taken: int) -> None:
             address = f"http://127.0.0.1:{taken}"

@@ -19,10 +19,11 @@ Config = Annotated[Path, typer.Argument(help="the dealer's configuration", metav
 def serve(file: Config) -> None:
     """Answer the dealer's relay until it is told to end (SIGTERM)."""
     with one_line_errors(as_json=False):
-        from fedgenome.deployment import daemon, logs, roles
-        from fedgenome.deployment.dealer import DealerConfig, DealerDaemon
+        from fedgenome.deployment import logs
+        from fedgenome.deployment.compute import daemon
+        from fedgenome.deployment.compute.dealer import DealerConfig, DealerDaemon
 
-        config, log = roles.load(file, DealerConfig), logs.install(sys.stderr)
+        config, log = DealerConfig.load(file), logs.install(sys.stderr)
         with DealerDaemon(config, log) as dealer:
             daemon.serve(dealer, config, log)
 
@@ -31,7 +32,7 @@ def serve(file: Config) -> None:
 def health(file: Config) -> None:
     """Ask the running daemon who it is: exit code 0 if it answers."""
     with one_line_errors(as_json=False):
-        from fedgenome.deployment import daemon, roles
-        from fedgenome.deployment.dealer import DealerConfig
+        from fedgenome.deployment.compute import daemon
+        from fedgenome.deployment.compute.dealer import DealerConfig
 
-        typer.echo(daemon.health(roles.load(file, DealerConfig)))
+        typer.echo(daemon.health(DealerConfig.load(file)))

@@ -72,7 +72,7 @@ def request(
 ) -> None:
     """Make a role's keys in STATE, or find them, and write the request of their public halves."""
     with one_line_errors(as_json):
-        from fedgenome.deployment import requests
+        from fedgenome.deployment.consortium import requests
 
         made = requests.request(state, requests.check_role(role, name, cap), name, cap)
         if piped := str(out) == "-":
@@ -98,8 +98,8 @@ def approve(
 ) -> None:
     """Check all requests and write the roster and the list of relays. Compare what it prints by telephone."""
     with one_line_errors(as_json):
-        from fedgenome.deployment import nodes as lists
-        from fedgenome.deployment import requests
+        from fedgenome.deployment.consortium import nodes as lists
+        from fedgenome.deployment.consortium import requests
 
         every = [requests.Request.load(path) for path in file]
         made = requests.save(every, roster, nodes)
@@ -123,7 +123,7 @@ def certificates(
 ) -> None:
     """Make an authority and the SuperLink's certificate (ca.crt, ca.key, server.crt, server.key)."""
     with one_line_errors(as_json):
-        from fedgenome.deployment import certificates as made
+        from fedgenome.deployment.consortium import certificates as made
 
         if renew:
             made.renew(folder, days, host or ())

@@ -70,7 +70,7 @@ def run(
         spec = experiment.load(file)
         deployment = None
         if on is not None:
-            from fedgenome.deployment.coordinator import Deployment, DeploymentConfig
+            from fedgenome.deployment.coordinator.training import Deployment, DeploymentConfig
 
             deployment = Deployment(DeploymentConfig.load(on))
         with console.reporter(silent=quiet or as_json) as reporter:
@@ -103,7 +103,7 @@ def deal(
     """Deal a public cohort out to the hospitals of a demonstration, as `fedgenome run` would."""
     with one_line_errors(as_json):
         from fedgenome import experiment
-        from fedgenome.deployment import deal as dealing
+        from fedgenome.deployment.consortium import deal as dealing
 
         made = dealing.deal(experiment.load(file), out)
         told = {site: str(path) for site, path in made.items()}

@@ -19,10 +19,11 @@ Config = Annotated[Path, typer.Argument(help="the party's configuration", metava
 def serve(file: Config) -> None:
     """Answer the party's relay until it is told to end (SIGTERM)."""
     with one_line_errors(as_json=False):
-        from fedgenome.deployment import daemon, logs, roles
-        from fedgenome.deployment.party import PartyConfig, PartyDaemon
+        from fedgenome.deployment import logs
+        from fedgenome.deployment.compute import daemon
+        from fedgenome.deployment.compute.party import PartyConfig, PartyDaemon
 
-        config, log = roles.load(file, PartyConfig), logs.install(sys.stderr)
+        config, log = PartyConfig.load(file), logs.install(sys.stderr)
         with PartyDaemon(config, log) as party:
             daemon.serve(party, config, log)
 
@@ -31,7 +32,7 @@ def serve(file: Config) -> None:
 def health(file: Config) -> None:
     """Ask the running daemon who it is: exit code 0 if it answers."""
     with one_line_errors(as_json=False):
-        from fedgenome.deployment import daemon, roles
-        from fedgenome.deployment.party import PartyConfig
+        from fedgenome.deployment.compute import daemon
+        from fedgenome.deployment.compute.party import PartyConfig
 
-        typer.echo(daemon.health(roles.load(file, PartyConfig)))
+        typer.echo(daemon.health(PartyConfig.load(file)))

@@ -25,10 +25,11 @@ StudyFile = Annotated[Path, typer.Argument(help="a signed study", metavar="STUDY
 def serve(file: Config) -> None:
     """Answer this hospital's relay until SIGTERM. Logs are JSON lines on stderr, without data."""
     with one_line_errors(False):
-        from fedgenome.deployment import logs, serving, site
+        from fedgenome.deployment import logs, roles
+        from fedgenome.deployment.hospital import serving, site
 
-        config = site.load(file)
-        serving.serve(config, logs.install(sys.stderr), serving.ended_by_signal())
+        config = site.SiteConfig.load(file)
+        serving.serve(config, logs.install(sys.stderr), roles.ended_by_signal())
 
 
 @app.command("approve")
@@ -39,10 +40,10 @@ def approve(
 ) -> None:
     """Show a signed study in plain words and take part in it, unless the policy refuses it or the data do not fit."""
     with one_line_errors(False):
-        from fedgenome.deployment import approvals, journal, site
+        from fedgenome.deployment.hospital import approvals, journal, site
         from fedgenome.deployment.signed import SignedStudy
 
-        config, signed = site.load(file), SignedStudy.load(study)
+        config, signed = site.SiteConfig.load(file), SignedStudy.load(study)
         approvals.check(config, signed)
         typer.echo(approvals.text(config, signed))
         if not (yes or typer.confirm("Take part?")):
@@ -60,9 +61,9 @@ def revoke(
 ) -> None:
     """Take an approval back: a run under way ends at its next question. What was answered stays spent."""
     with one_line_errors(False):
-        from fedgenome.deployment import approvals, journal, site
+        from fedgenome.deployment.hospital import approvals, journal, site
 
-        config = site.load(file)
+        config = site.SiteConfig.load(file)
         whole = approvals.revoke(config.state, digest)
         with journal.Journal(config.state / journal.FILE) as book:
             book.note("revoke", study=whole)
@@ -80,9 +81,9 @@ def withdraw(
 ) -> None:
     """Leave a donor's rows out from the next question on, and tell what cannot be taken back. Only a hash is kept."""
     with one_line_errors(as_json):
-        from fedgenome.deployment import site, withdrawal, withdrawn
+        from fedgenome.deployment.hospital import site, withdrawal, withdrawn
 
-        config = site.load(file)
+        config = site.SiteConfig.load(file)
         if only_count:
             told = {"withdrawn": len(withdrawn.load(config.state).found), "unit": withdrawal.unit(config)}
             typer.echo(json.dumps(told) if as_json else f"withdrawn: {told['withdrawn']} by {told['unit']}")
@@ -104,10 +105,10 @@ def doctor(
 ) -> None:
     """Try what a run will need, a line each: ok, failed with a remedy, not tested. Exit 0 only if nothing failed."""
     with one_line_errors(as_json):
-        from fedgenome.deployment import doctor, findings, site
+        from fedgenome.deployment.hospital import doctor, findings, site
 
         given = doctor.Given(superlink=superlink, authority=certificates, roster=roster, study=study)
-        found = doctor.examine(site.load(file), given)
+        found = doctor.examine(site.SiteConfig.load(file), given)
         typer.echo(json.dumps([asdict(one) for one in found]) if as_json else findings.text(found))
         raise typer.Exit(int(any(one.state == "failed" for one in found)))
 
@@ -116,19 +117,19 @@ def doctor(
 def status(file: Config, as_json: Json = False) -> None:
     """Tell what is approved, every run, what of the budget is left, the last answers, and whether the agent serves."""
     with one_line_errors(as_json):
-        from fedgenome.deployment import site, status
+        from fedgenome.deployment.hospital import site, status
 
-        found = status.status(site.load(file))
+        found = status.status(site.SiteConfig.load(file))
         typer.echo(json.dumps(found.to_json()) if as_json else status.text(found))
 
 
 @app.command("health")
 def health(file: Config) -> None:
     """Exit 0 if the agent answers on its socket, else 1: a container's health check."""
-    from fedgenome.deployment import site, status
+    from fedgenome.deployment.hospital import site, status
 
     try:
-        why = status.healthy(site.load(file))
+        why = status.healthy(site.SiteConfig.load(file))
     except SpecError as fault:  # no exit code but 0 and 1 is a health check's
         why = str(fault)
     if why:
@@ -141,7 +142,7 @@ def ledger(file: Config, as_json: Json = False) -> None:
     """Tell every plan of this site's ledger: its price, what was charged, what of the budget is left."""
     with one_line_errors(as_json):
         from fedgenome import ledgers
-        from fedgenome.deployment import site
+        from fedgenome.deployment.hospital import site
 
-        found = ledgers.read(site.load(file).state / site.LEDGER)
+        found = ledgers.read(site.SiteConfig.load(file).state / site.LEDGER)
         typer.echo(json.dumps(found.to_json()) if as_json else ledgers.text(found))

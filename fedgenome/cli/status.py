@@ -22,7 +22,7 @@ def status(
     with one_line_errors(as_json):
         from rich.live import Live
 
-        from fedgenome.deployment.standing import Standing, dumped, text
+        from fedgenome.deployment.coordinator.standing import Standing, dumped, text
 
         told = Standing.of(folder)
         if as_json or not watch:

@@ -28,9 +28,9 @@ def make(
     """Make the Study of an experiment with the roster's keys; with --sign, signed."""
     with one_line_errors(as_json):
         from fedgenome import experiment
-        from fedgenome.deployment import deal as dealing
-        from fedgenome.deployment import nodes as lists
-        from fedgenome.deployment import studies
+        from fedgenome.deployment.consortium import deal as dealing
+        from fedgenome.deployment.consortium import nodes as lists
+        from fedgenome.deployment.consortium import studies
         from fedgenome.deployment.signed import SignedStudy
         from fedgenome.secure.identity import Identity
         from fedgenome.secure.roster import RosterFile
@@ -67,7 +67,7 @@ def sign(
 def show(file: StudyFile, as_json: Json = False) -> None:
     """Print a Study's digest, who signed it, and its terms in plain words. Signatures that do not fit are refused."""
     with one_line_errors(as_json):
-        from fedgenome.deployment import studies
+        from fedgenome.deployment.consortium import studies
         from fedgenome.deployment.signed import SignedStudy
 
         signed = SignedStudy.load(file)

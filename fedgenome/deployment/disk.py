@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedgenome import files
-from fedgenome.errors import SpecError
+from fedgenome.errors import SpecError, WireError
+from fedgenome.secure.identity import unhex
+
+_KEY_BYTES = 32
 
 
 @contextlib.contextmanager
@@ -54,6 +57,31 @@ def read_json(path: Path, what: str, most: int) -> object:
         raise
     except (ValueError, RecursionError) as fault:
         raise SpecError(f"{path}: expected JSON, {fault}") from None
+
+
+def read_key(path: Path, what: str, remedy: str, closed: int = 0) -> bytes:
+    """Return the 32 bytes that a file holds as lower-case hex digits.
+
+    Args:
+        path: The file.
+        what: What it should be, for the error.
+        remedy: What to do where it is not, for the error.
+        closed: Permissions that the file must not have.
+
+    Raises:
+        SpecError: there is none, it holds no key, or others may use it.
+    """
+    with named(path, f"{what}; {remedy}"):
+        found, blob = path.stat().st_mode & 0o777, path.read_bytes()
+    try:
+        key = unhex(blob.decode("ascii").strip(), what)
+    except (WireError, UnicodeDecodeError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise SpecError(f"{path}: expected {2 * _KEY_BYTES} hex digits in lower case; {remedy}")
+    if found & closed:
+        raise SpecError(f"{path}: expected a key that others cannot use (mode 600), got {found:o}")
+    return key
 
 
 def replace(path: Path, data: bytes, what: str) -> None:

@@ -1,74 +1,63 @@
-"""``party.toml`` and ``dealer.toml``: what the operator of such a role writes down, and the folder it names."""
+"""What every role behind a socket has: a state folder with its keys, the socket of its relay, and a clean end."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import tomllib
+import signal
+import threading
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Any, Self
 
-import pydantic
 from pydantic import Field, model_validator
 
 from fedgenome.closing import Closing
-from fedgenome.errors import SpecError, WireError
-from fedgenome.query import PARTIES
-from fedgenome.secure.identity import Identity, unhex
+from fedgenome.deployment import disk
+from fedgenome.errors import SpecError
+from fedgenome.secure.identity import Identity
 from fedgenome.secure.party import IDENTITY
-from fedgenome.study import Strict, finding
+from fedgenome.study import Strict, from_toml
 
-SOCKET_KEY, _LOCK = "socket.key", "daemon.lock"  # in the state folder
-_KEY_BYTES = 32
+NODE_KEY, SOCKET_KEY = "node.key", "socket.key"  # in the state folder, beside IDENTITY
+_LOCK = "daemon.lock"
 _LONGEST_SOCKET = 107  # bytes of a Unix socket's path on Linux
-
-PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Address = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[1-9][0-9]{0,4}$")]
+_MAKE = "make the folder with: fedgenome keys request"
 
 
 class RoleConfig(Strict):
-    """What ``party.toml`` and ``dealer.toml`` have in common. Relative paths are read from the file's own folder."""
+    """What ``site.toml``, ``party.toml`` and ``dealer.toml`` have in common.
 
-    state: Path = Field(description="folder of identity, socket key and memory")
+    Relative paths are read from the file's own folder.
+    """
+
+    state: Path = Field(description="folder of the role's keys and memory")
     socket: Path = Field(description="where the role listens for its relay")
-    peers: tuple[Address, ...] = Field(default=(), description="host:port of the three parties, in order")
-    signers: tuple[PublicKey, ...] = Field(min_length=1, description="public keys whose signature on a Study counts")
-    timeout_seconds: float = Field(default=60.0, gt=0, le=3600, description="silence that counts as a failure")
-    idle_seconds: float = Field(default=3600.0, gt=0, description="after so long another run may take the place of one")
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        if len(self.peers) not in (0, PARTIES) or len(set(self.peers)) < len(self.peers):
-            raise ValueError(f"peers: expected {PARTIES} different addresses host:port, or none, got {self.peers}")
+    def _check_socket(self) -> Self:
         if len(os.fsencode(self.socket)) > _LONGEST_SOCKET:
             raise ValueError(f"socket: expected a path of at most {_LONGEST_SOCKET} bytes, got {self.socket}")
         return self
 
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read and check a role's configuration.
 
-C = TypeVar("C", bound=RoleConfig)
-
-
-def load(path: Path, model: type[C]) -> C:
-    """Read and check a role's configuration.
-
-    Raises:
-        SpecError: one line naming file, field, what was found and what would be right.
-    """
-    try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        Raises:
+            SpecError: one line naming file, field, what was found and what would be right.
+        """
         home = path.resolve().parent
-        rooted = {field: str(home / told[field]) for field in ("state", "socket") if isinstance(told.get(field), str)}
-        config = model.model_validate(told | rooted)
-    except OSError as fault:
-        raise SpecError(f"{path}: expected a role's configuration, {fault.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise SpecError(f"{path}: expected TOML, {fault}") from None
-    except pydantic.ValidationError as fault:
-        raise SpecError(f"{path}: {finding(fault, model)}") from None
-    for field, folder in (("state", config.state), ("socket", config.socket.parent)):
-        if not folder.is_dir():
-            raise SpecError(f"{path}: {field}: expected the folder {folder}; there is none")
-    return config
+        config = from_toml(path, cls, "a role's configuration", lambda told: cls._rooted(told, home))
+        for field, folder in (("state", config.state), ("socket", config.socket.parent)):
+            if not folder.is_dir():
+                raise SpecError(f"{path}: {field}: expected the folder {folder}; there is none")
+        return config
+
+    @classmethod
+    def _rooted(cls, told: dict[str, Any], home: Path) -> dict[str, Any]:
+        """Return ``told`` with its paths under ``home``; what is no path is left for the check to find."""
+        paths = {field: told.get(field) for field in ("state", "socket")}
+        return told | {field: str(home / path) for field, path in paths.items() if isinstance(path, str)}
 
 
 def identity_of(config: RoleConfig) -> Identity:
@@ -81,24 +70,12 @@ def identity_of(config: RoleConfig) -> Identity:
 
 
 def socket_key(config: RoleConfig) -> bytes:
-    """Return the key that the relay of this role proves to hold.
+    """Return what a role and its relay prove to one another that they hold.
 
     Raises:
         SpecError: the state folder has none, or others may read it.
     """
-    path = config.state / SOCKET_KEY
-    try:
-        mode, text = path.stat().st_mode, path.read_text(encoding="ascii").strip()
-        key = unhex(text, "key")
-    except OSError as fault:
-        raise SpecError(f"{path}: expected the relay's key; make it with: keys request ({fault.strerror})") from None
-    except (UnicodeDecodeError, WireError):
-        key = b""
-    if len(key) != _KEY_BYTES:
-        raise SpecError(f"{path}: expected {2 * _KEY_BYTES} lower-case hex digits")
-    if mode & 0o007:
-        raise SpecError(f"{path}: expected a key that others cannot use (mode 600), got {mode & 0o777:o}")
-    return key
+    return disk.read_key(config.state / SOCKET_KEY, "the relay's key", _MAKE, 0o007)
 
 
 class Sole(Closing):
@@ -124,3 +101,11 @@ class Sole(Closing):
         if self._file >= 0:
             os.close(self._file)
         self._file = -1
+
+
+def ended_by_signal() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set: the clean end of a process. Call it in the main thread."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -13,13 +13,12 @@ Nothing in it is secret, but everything depends on it: compare its digest over a
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fedgenome import files
+from fedgenome import files, toml
 from fedgenome.errors import SpecError, require
 from fedgenome.query import PARTIES, Roster, digest_of
 
@@ -80,12 +79,7 @@ class RosterFile:
         Raises:
             SpecError: one line naming the file and what is wrong with it.
         """
-        try:
-            told = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as fault:
-            raise SpecError(f"{path}: expected a roster file, {fault.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-            raise SpecError(f"{path}: expected TOML, {fault}") from None
+        told = toml.read(path, "a roster file")
         tables = told.get("role")
         if list(told) != ["role"] or not isinstance(tables, list) or not all(map(_is_role, tables)):
             raise SpecError(f"{path}: expected [[role]] tables of role (site, party or dealer), name and key")

@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from fedgenome.cli.main import app
-from fedgenome.deployment import approvals, site
+from fedgenome.deployment.hospital import approvals, site
 from fedgenome.federation import agents
 from fedgenome.federation.wire import Call
-from tests.deployment_roles.hospital import KEY, agreed, joining, settle_in, signed
+from tests.deployment_roles.hospitals import KEY, agreed, joining, settle_in, signed
 
 STUDY = agreed()
 
@@ -42,7 +42,7 @@ def test_what_the_policy_refuses_is_one_line_and_asks_nothing(place):
 
 def test_status_tells_approvals_runs_and_budget_until_revoked(place):
     told(place, "approve", place / "study.json", "--yes")
-    config = site.load(place / "site.toml")
+    config = site.SiteConfig.load(place / "site.toml")
     with site.opened(config, lambda *_: None) as opened:
         assert opened.agent.handle("join", joining(STUDY)).refusal is None
     found = json.loads(told(place, "status", "--json")[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -121,3 +122,16 @@ def farthest(method, query: Query, s: Shard, without: Callable[[Shard, int], Sha
     answer = integers(method, query, s)
     moves = [np.linalg.norm(answer - integers(method, query, without(s, d))) for d in range(s.n_donors)]
     return max(moves, default=0.0) / query.sensitivity
+
+
+@functools.cache
+def questions(kind: str, name: str) -> tuple[tuple[int, Question], ...]:
+    """Return (step, question) of a whole run of ``kind`` on the shard ``name``; read-only, so one run serves all."""
+    return tuple((step, question) for step, _, question in walk(build(kind), SHARDS[name]) if question is not None)
+
+
+@functools.cache
+def farthest_of(kind: str, name: str, neighbour: str) -> tuple[float, ...]:
+    """Return :func:`farthest` of every question of such a run: what several tests look at is computed once."""
+    method, s, without = build(kind), SHARDS[name], NEIGHBOURS[neighbour]
+    return tuple(farthest(method, query_of(question, s, step), s, without) for step, question in questions(kind, name))

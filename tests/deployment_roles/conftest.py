@@ -5,16 +5,16 @@ from functools import partial
 
 import pytest
 
-from fedgenome.deployment import approvals, journal, metrics, serving, site
-from fedgenome.deployment.journal import Journal
-from fedgenome.deployment.metrics import Metrics
-from tests.deployment_roles import hospital
+from fedgenome.deployment.hospital import approvals, journal, metrics, serving, site
+from fedgenome.deployment.hospital.journal import Journal
+from fedgenome.deployment.hospital.metrics import Metrics
+from tests.deployment_roles import hospitals
 
 
 @pytest.fixture
 def settled(tmp_path):
     """Make a hospital in a folder of its own."""
-    return partial(hospital.settle_in, tmp_path)
+    return partial(hospitals.settle_in, tmp_path)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import numpy as np
 import structlog
 
 from fedgenome.deployment import roles
-from fedgenome.deployment.dealer import DealerConfig, DealerDaemon
-from fedgenome.deployment.party import PartyConfig, PartyDaemon
+from fedgenome.deployment.compute.dealer import DealerConfig, DealerDaemon
+from fedgenome.deployment.compute.party import PartyConfig, PartyDaemon
 from fedgenome.errors import RoleError
 from fedgenome.federation import agents
 from fedgenome.federation.remote import RemoteParties

@@ -33,6 +33,7 @@ def free_port() -> int:
 def process(kind: str, log: Path, *arguments: object, **environment: str):
     """Run one of Flower's servers; it ends with the block."""
     home = {"FLWR_HOME": str(log.parent / "flower"), "PYTHONPATH": str(ROOT)}
+    home["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # Flower starts programs of its own by name
     with log.open("wb") as out:
         command = [sys.executable, "-P", "-c", _RUN[kind], "--insecure", *map(str, arguments)]
         streams = {"stdout": out, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
@@ -56,10 +57,12 @@ def superlink(folder: Path):
     where = ["--host", "127.0.0.1", "--port", port, "--database", folder / "superlink.db"]
     (folder / "jobs").mkdir()
     jobs = {"FEDGENOME_JOBS": str(folder / "jobs")}
-    with process("superlink", folder / "superlink.log", *where, "--disable-runtime-dependency-installation", **jobs):
+    with process(
+        "superlink", folder / "superlink.log", *where, "--disable-runtime-dependency-installation", **jobs
+    ) as running:
         deadline = time.monotonic() + _UP_SECONDS
         while not _healthy(port):
-            assert time.monotonic() < deadline, (folder / "superlink.log").read_text()
+            assert running.poll() is None and time.monotonic() < deadline, (folder / "superlink.log").read_text()
             time.sleep(0.2)
         yield f"127.0.0.1:{port}"
 

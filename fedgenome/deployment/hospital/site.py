@@ -1,0 +1,163 @@
+"""``site.toml`` and what it opens: a hospital's data, keys, ledger and memory, and the agent over them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fedgenome.cohort import expression
+from fedgenome.cohort.datasets import DATASETS
+from fedgenome.cohort.expression import CohortSpec
+from fedgenome.cohort.shard import Shard
+from fedgenome.cohort.split import undealt
+from fedgenome.deployment.hospital import withdrawn
+from fedgenome.deployment.hospital.policy import Policy
+from fedgenome.deployment.hospital.withdrawn import Present
+from fedgenome.deployment.roles import RoleConfig
+from fedgenome.errors import Refused, SpecError
+from fedgenome.federation.site import Admit, Load, SiteAgent
+from fedgenome.privacy import accounts
+from fedgenome.privacy.ledger import Budget, Ledger
+from fedgenome.secure.identity import Identity
+from fedgenome.secure.once import Once
+from fedgenome.secure.party import ANSWERS, IDENTITY
+from fedgenome.streams import Root
+from fedgenome.study import Name, Schema, Strict, Study
+
+LEDGER = "ledger.jsonl"  # in the state folder
+
+
+class Data(Strict):
+    """The ``[cohort]`` table: where the site's data lie. Genes, classes and range are the Study's."""
+
+    source: str = Field(min_length=1, description="path of an .h5ad file, or a public dataset (pbmc68k)")
+    label: str = Field(min_length=1, description="obs column that holds the class of a row")
+    donor: str | None = Field(default=None, description="obs column of donor ids; absent: every row is a unit")
+    layer: str = Field(default="X", description="X, raw, or the name of a layer")
+    scale: Literal["log", "counts"] = Field(description="log: used as it is; counts: to 1e4 a row, then log1p")
+
+
+class SiteConfig(RoleConfig):
+    """One ``site.toml``."""
+
+    name: Name = Field(description="the site's name in the roster")
+    public: bool = Field(default=False, description="the data are declared public: simulations may use them")
+    seed: int | None = Field(default=None, ge=0, description="a simulation's seed; only with public = true")
+    schedule_seconds: float = Field(default=1.0, gt=0, le=300, description="answers leave so long after the question")
+    cohort: Data
+    policy: Policy
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.seed is not None and not self.public:
+            raise ValueError("seed: expected none, or public = true")
+        if "none" in self.policy.trust and (not self.public or self.policy.budget_epsilon is not None):
+            raise ValueError("policy.trust: expected 'none' only with public = true and without budget_epsilon")
+        if self.policy.budget_epsilon is None and not self.public:
+            raise ValueError("policy.budget_epsilon: expected a number, unless public = true")
+        return self
+
+    @classmethod
+    def _rooted(cls, told: dict[str, Any], home: Path) -> dict[str, Any]:
+        cohort = told.get("cohort")
+        source = cohort.get("source") if isinstance(cohort, dict) else None
+        if isinstance(cohort, dict) and isinstance(source, str) and source and source not in DATASETS:
+            told = told | {"cohort": cohort | {"source": str(home / source)}}
+        return super()._rooted(told, home)
+
+    @property
+    def budget(self) -> Budget | None:
+        """What all studies together may cost."""
+        most = self.policy.budget_epsilon
+        return None if most is None else Budget(epsilon=most, delta=self.policy.budget_delta)
+
+
+def shard_of(config: SiteConfig, schema: Schema) -> Shard:
+    """Read the site's data with the Study's genes, classes and range, without the rows of those who withdrew.
+
+    Raises:
+        SpecError: they do not fit the Study, or break a rule of their own. It may quote a record: for the
+            hospital's eyes only.
+    """
+    spec = CohortSpec(
+        source=config.cohort.source,
+        label=config.cohort.label,
+        labels=schema.labels,
+        donor=config.cohort.donor,
+        layer=config.cohort.layer,
+        scale=config.cohort.scale,
+        panel=schema.genes,
+        low=schema.low,
+        high=schema.high,
+        public=config.public,
+    )
+    marks = withdrawn.load(config.state)
+    return withdrawn.without(undealt(expression.align(expression.read(spec), schema)), marks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Site:
+    """An open site.
+
+    Attributes:
+        agent: Answers calls.
+        ledger: Its ledger, which the agent charges.
+        load: Gives its data for a Study, and keeps those it gave last.
+    """
+
+    agent: SiteAgent
+    ledger: Ledger
+    load: Load
+
+
+@contextlib.contextmanager
+def opened(config: SiteConfig, admit: Admit) -> Iterator[Site]:
+    """Open a site's ledger and memory and yield its agent, which reads the data when it first joins a Study.
+
+    Args:
+        admit: Refuses Studies that the hospital did not agree to.
+
+    Raises:
+        SpecError: a file of the state folder is missing or damaged, or another process has it open.
+        Refused: ``ledger-busy``: another agent runs on this folder.
+    """
+    identity = Identity.load(config.state / IDENTITY)
+    read = functools.lru_cache(maxsize=1)(functools.partial(shard_of, config))
+    present = Present(config.state)
+
+    account = accounts.kept(config.state)
+
+    def aligned(study: Study) -> Shard:
+        try:
+            shard = present(read(study.schema_))
+        except SpecError:
+            rule = "the site's data do not fit the study; at the hospital `fedgenome site approve` says why"
+            raise Refused("cohort", rule) from None
+        try:
+            accounts.admit(config.state, account, shard.donors, study.schema_.unit)
+        except SpecError:
+            raise Refused("account", "a donor is, or could be, of another account of this site") from None
+        return shard
+
+    with (
+        Ledger(config.state / LEDGER, account, config.budget, signer=identity) as ledger,
+        Once(config.state / ANSWERS) as once,
+    ):
+        agent = SiteAgent(
+            config.name,
+            aligned,
+            root=Root.of(config.seed, "site", config.name),
+            ledger=ledger,
+            identity=identity,
+            once=once,
+            admit=admit,
+            public=config.public,
+            present=present,
+        )
+        yield Site(agent=agent, ledger=ledger, load=aligned)

@@ -1,0 +1,159 @@
+"""A real SuperLink and SuperNode on loopback, with our certificates, node keys and signed bundle.
+
+TLS and node authentication as in a deployment. The same bundle is submitted three times: signed by the release
+key, signed by another in its name, not signed at all. What was accepted once is verified again. That takes a minute of
+processes, so an ordinary run of the tests asks only a hospital's doctor what it finds of the SuperLink.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fedgenome.deployment.consortium import app as bundles
+from fedgenome.deployment.consortium import certificates, nodes, release_keys, requests
+from fedgenome.deployment.coordinator import hub
+from fedgenome.deployment.hospital import link, network
+from fedgenome.secure.identity import Identity
+from tests.deployment_roles import bundles as apps
+
+BIN = Path(sys.executable).parent
+RELEASE, STRANGER = Identity.generate(), Identity.generate()
+APP = "@fedgenome/fedgenome==0.1.0"
+pytestmark = pytest.mark.timeout(300)
+REFUSED = "The FAB could not be verified."
+
+
+def free_port():
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Keys, certificates, trusted list and Flower's own configuration in a folder."""
+    folder = tmp_path_factory.mktemp("superlink")
+    certificates.make(folder, ["127.0.0.1"], 90)
+    request = requests.request(folder / "state", "site", "site-1", 40)
+    nodes.save_keys(requests.relays([request]), folder / "keys")
+    release_keys.save_trusted([RELEASE.key.public_key()], folder / "trusted.yaml")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ports(place):
+    told = {name: free_port() for name in ("superlink", "supernode", "hub")}
+    (place / "home").mkdir()
+    address = f'address = "127.0.0.1:{told["superlink"]}"\nroot-certificates = "{place / "ca.crt"}"\n'
+    (place / "home" / "config.toml").write_text(f'[superlink]\ndefault = "here"\n[superlink.here]\n{address}')
+    return told
+
+
+@pytest.fixture(scope="module")
+def run(place, ports):
+    """Run one of Flower's programs to its end, or start it."""
+    env = os.environ | {"FLWR_HOME": str(place / "home"), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    env |= {"FLWR_SUPERGRID_API_URL": f"http://127.0.0.1:{ports['hub']}", "NO_PROXY": "127.0.0.1"}
+
+    def start(name, *arguments):
+        log = (place / f"{name}.log").open("ab")
+        with log:
+            command = [str(BIN / name), *map(str, arguments)]
+            return subprocess.Popen(command, cwd=place, env=env, stdout=log, stderr=log)
+
+    return start
+
+
+def end(process):
+    """End a process and all that it started, also what runs in sessions of its own, and wait until they are gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        every = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        process.terminate()
+        psutil.wait_procs(every, timeout=10)
+        for one in every:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def superlink(run, place, ports):
+    files = ("--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.crt", "--ssl-keyfile", "server.key")
+    where = ("--host", "127.0.0.1", "--port", ports["superlink"], "--database", "state.db")
+    more = ("--enable-supernode-auth", "--disable-runtime-dependency-installation")
+    process = run("flower-superlink", *files, *where, *more)
+    trust = ssl.create_default_context(cafile=place / "ca.crt")
+    try:
+        while process.poll() is None:  # until it listens; pytest-timeout bounds it
+            with contextlib.suppress(urllib.error.URLError):
+                urllib.request.urlopen(f"https://127.0.0.1:{ports['superlink']}/health", context=trust).close()
+                break
+            time.sleep(0.1)
+        yield process
+    finally:
+        end(process)
+
+
+@pytest.fixture(scope="module")
+def supernode(run, place, ports, superlink):
+    registered = run("flwr", "supernode", "register", "keys/site-1.pub", "here", "--name", "site-1")
+    assert registered.wait() == 0
+    keys = ("--root-certificates", "ca.crt", "--auth-supernode-private-key", "state/node.key")
+    trust = ("--trusted-entities", "trusted.yaml")
+    where = ("--superlink", f"127.0.0.1:{ports['superlink']}", "--host", "127.0.0.1", "--port", ports["supernode"])
+    process = run("flower-supernode", *keys, *trust, *where)
+    yield process
+    end(process)
+
+
+@pytest.fixture(scope="module")
+def told(run, place, ports, supernode):
+    """What the ServerApp of each submitted app got for its question."""
+
+    def submit(name, what=APP):
+        answer = place / f"{name}.json"
+        assert run("flwr", "run", what, "here", "--run-config", f'out="{answer}"').wait() == 0
+        while not answer.exists():  # pytest-timeout bounds it
+            assert supernode.poll() is None, (place / "flower-supernode.log").read_text()[-2000:]
+            time.sleep(0.1)
+        return json.loads(answer.read_text())
+
+    root = apps.write(place / "app", "answered")
+    bundle = bundles.Bundle.read(bundles.build(root, place))
+    answers = {}
+    with hub.listening(bundle.signed(RELEASE.key), ports["hub"]):
+        answers["signed"] = submit("signed")
+    (one,) = bundle.signed(STRANGER.key).signatures.verifications
+    one = one.model_copy(update={"public_key_id": release_keys.key_id(RELEASE.key.public_key())})
+    claimed = bundle.signatures.model_copy(update={"verifications": (one,)})
+    with hub.listening(bundle.join(claimed, place), ports["hub"]):
+        answers["forged"] = submit("forged")
+    answers["plain"] = submit("plain", str(root))
+    return answers
+
+
+@pytest.mark.usefixtures("superlink")
+def test_a_superlink_passes_every_check_of_a_hospitals_doctor(place, ports):
+    found = network.findings(link.link(f"127.0.0.1:{ports['superlink']}", place / "ca.crt"))
+    assert {one.check: one.state for one in found if one.state != "ok"} == {}
+
+
+@pytest.mark.deployment
+def test_a_supernode_runs_the_signed_bundle_under_its_registered_name(told):
+    assert told["signed"] == ["answered", ["site-1"]]
+
+
+@pytest.mark.deployment
+def test_a_supernode_refuses_an_unsigned_bundle_and_another_keys_signature(told):
+    assert (told["plain"][0], told["forged"][0]) == (REFUSED, REFUSED)

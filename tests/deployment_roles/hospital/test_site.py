@@ -1,0 +1,132 @@
+"""``site.toml`` and what it opens: one clear error a wrong field, and the very shard that a split deals."""
+
+import re
+
+import numpy as np
+import pytest
+
+from fedgenome.cohort import expression
+from fedgenome.cohort.expression import CohortSpec
+from fedgenome.cohort.split import SplitSpec, split
+from fedgenome.deployment import roles
+from fedgenome.deployment.hospital import site
+from fedgenome.errors import Refused, SpecError
+from fedgenome.privacy import accounts
+from fedgenome.study import Schema
+from tests.deployment_roles.hospitals import KEY, SCHEMA, agreed, rules, write_cohort, write_config
+from tests.federation.small import make_shard
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"name": "North!"}, r"name: .*pattern"),
+        ({"name": None}, r"name: Field required"),
+        ({"colour": "red"}, r"colour: unknown key"),
+        ({"publik": True}, r"publik: unknown key; did you mean 'public'\?"),
+        ({"schedule_seconds": 0}, r"schedule_seconds: .*greater than 0"),
+        ({"seed": 7}, r"seed: expected none, or public = true"),
+        ({"state": "nowhere"}, r"state: expected the folder \S+nowhere; there is none"),
+        ({"socket": "nowhere/agent.sock"}, r"socket: expected the folder \S+nowhere; there is none"),
+        ({"socket": "s" * 120}, r"socket: expected a path of at most 107 bytes"),
+        ({"table": rules(signers=[])}, r"policy\.signers: "),
+        ({"table": rules(signers=["ab"])}, r"policy\.signers\.0: .*pattern"),
+        ({"table": rules(parties=["ab" * 32])}, r"policy\.parties: "),
+        ({"table": rules(colluders=0)}, r"policy\.colluders: .*greater than or equal to 1, got 0"),
+        ({"table": rules(quorum=None)}, r"policy\.quorum: Field required"),
+        ({"table": rules(trust=["all"])}, r"policy\.trust\.0: .*'none', got 'all'"),
+        ({"table": rules(trust=["none"])}, r"policy\.trust: expected 'none' only with public = true"),
+        ({"table": rules(budget_epsilon=None)}, r"policy\.budget_epsilon: expected a number, unless public"),
+    ],
+)
+def test_wrong_field_is_one_line_that_names_file_and_field(tmp_path, changes, error):
+    path = write_config(tmp_path, **changes)
+    with pytest.raises(SpecError, match=f"^{re.escape(str(path))}: {error}") as found:
+        site.SiteConfig.load(path)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(("text", "error"), [(None, "No such file"), ("name = ", "expected TOML")])
+def test_file_that_is_none_is_named(tmp_path, text, error):
+    path = tmp_path / "site.toml"
+    if text:
+        path.write_text(text)
+    with pytest.raises(SpecError, match=rf"site\.toml: .*{error}"):
+        site.SiteConfig.load(path)
+
+
+def test_paths_are_read_from_the_files_own_folder(settled, tmp_path):
+    config = settled()
+    assert config.state == tmp_path / "state" and config.cohort.source == str(tmp_path / "cohort.h5ad")
+    data = {"source": "pbmc68k", "label": "kind", "scale": "log"}
+    assert site.SiteConfig._rooted({"cohort": data}, tmp_path) == {"cohort": data}
+
+
+@pytest.mark.parametrize("donor", ["patient", None])
+def test_agent_reads_the_very_shard_that_a_split_deals(settled, tmp_path, donor):
+    config = settled(make_shard(30))
+    config = config.model_copy(update={"cohort": config.cohort.model_copy(update={"donor": donor})})
+    schema = Schema.model_validate(SCHEMA | {"unit": "donor" if donor else "row"})
+    given = {"label": "kind", "labels": schema.labels, "panel": schema.genes, "scale": "log", "high": 4.0}
+    whole = expression.read(CohortSpec(source=config.cohort.source, donor=donor, **given))
+    dealt = split(whole, SplitSpec(sites=1, controls=0.0), np.random.default_rng(0)).sites["site-1"]
+    found = site.shard_of(config, schema)
+    for name in ("x", "label", "donor", "mask"):
+        assert getattr(found, name).tobytes() == getattr(dealt, name).tobytes()
+    assert found.donors == dealt.donors and found.x.dtype == dealt.x.dtype
+
+
+def test_shard_of_the_file_is_the_shard_that_was_written(settled):
+    shard = make_shard(9)  # of one digit, so that their names sort as their numbers do
+    found = site.shard_of(settled(shard), Schema.model_validate(SCHEMA))
+    assert found.donors == shard.donors
+    assert found.x.tobytes() == shard.x.tobytes() and found.label.tobytes() == shard.label.tobytes()
+
+
+def test_data_that_do_not_fit_are_refused_without_a_word_of_them(settled):
+    config = settled()
+    study = site_study(genes=["A", "B", "C", "D"])
+    with site.opened(config, lambda *_: None) as opened, pytest.raises(Refused) as found:
+        opened.load(study)
+    assert found.value.code == "cohort" and "'D'" not in str(found.value)
+
+
+def test_data_are_read_once_for_a_study_and_again_for_another(settled, tmp_path):
+    config = settled()
+    with site.opened(config, lambda *_: None) as opened:
+        first = opened.load(site_study())
+        write_cohort(tmp_path / "cohort.h5ad", make_shard(5))
+        assert opened.load(site_study(name="other")) is first
+        assert opened.load(site_study(genes=["A", "B"])).n_donors == 5
+
+
+def site_study(genes=("A", "B", "C"), **changes):
+    return agreed(schema=SCHEMA | {"genes": list(genes)}, **changes)
+
+
+def test_donors_of_another_account_of_this_site_are_refused(settled):
+    config = settled()
+    with site.opened(config, lambda *_: None) as first:
+        first.load(agreed())
+        kept = (config.state / accounts.ACCOUNT).read_text()
+        assert f'"account":"{kept}"' in (config.state / site.LEDGER).read_text()
+    for name in (accounts.ACCOUNT, site.LEDGER):
+        (config.state / name).unlink()
+    with site.opened(config, lambda *_: None) as second, pytest.raises(Refused, match=r"^account: a donor is"):
+        second.load(agreed())
+
+
+@pytest.mark.parametrize("text", [None, "", "ab" * 31, "AB" * 32, "xy" * 32])
+def test_socket_key_that_is_none_is_refused(settled, text):
+    config = settled()
+    assert roles.socket_key(config) == KEY
+    path = config.state / roles.SOCKET_KEY
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(SpecError, match=r"socket\.key: expected .*; make the folder with: .*keys request"):
+        roles.socket_key(config)
+
+
+def test_second_agent_on_a_folder_is_refused(settled):
+    config = settled()
+    with site.opened(config, lambda *_: None), pytest.raises(Refused, match="ledger-busy"):
+        site.opened(config, lambda *_: None).__enter__()
