@@ -41,7 +41,7 @@ image = docker build $(DOCKER_BUILD_FLAGS) $(if $(TORCH_INDEX),--build-arg TORCH
   -f $(1)/Dockerfile --target $(2) -t fedgenome-$(2):$(VERSION) .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-ray test-faults test-deployment lint format bench images up down airlock clean
+.PHONY: help setup demo test test-ray test-faults test-superlink test-deployment lint format bench images up down airlock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test-ray: $(VENV)/.test ## the same apps under Flower's Ray engine: same seed, s
 
 test-faults: $(VENV)/.test ## kill and stop sites, parties and coordinator by 200 schedules drawn from a seed
 	$(BIN)/python -m pytest -m faults tests/faults
+
+test-superlink: $(VENV)/.test ## Flower's SuperLink and SuperNodes on loopback: signed bundles, runs interrupted and resumed
+	$(BIN)/python -m pytest -m deployment tests/deployment_roles
 
 test-deployment: $(VENV)/.test images ## the containers: images, walls, runs, faults; needs Docker
 	$(BIN)/python -m pytest -m deployment tests/deployment

@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fedgenome import folders, ledgers
+from fedgenome import experiment, folders, ledgers
 from fedgenome import run as run_module
 from fedgenome.card import NOISED_AT_HOME
+from fedgenome.errors import SpecError
 from tests.test_prepare import prepared
 
 QUICKSTART = (Path(__file__).parents[1] / "experiments" / "quickstart.toml").read_text()
@@ -178,14 +179,6 @@ def test_local_with_plain_sums_claims_epsilon_and_its_ledgers_count_local_steps(
     ("change", "message"),
     [
         (('source = "pbmc68k"', 'source = "nowhere.h5ad"'), "nowhere.h5ad"),
-        (('label = "bulk_labels"', 'label = "bulk_label"'), "bulk_labels"),
-        (('"Dendritic",', ""), "Dendritic"),
-        (('panel = "blood_markers"', 'panel = ["NOSUCHGENE"]'), "NOSUCHGENE"),
-        (("site_cap = 400", "site_cap = 20"), "caps.site_cap"),
-        (("donors_bound = 700", "donors_bound = 524"), "caps.donors_bound: expected at least the 525 donors"),
-        (("site_cap = 400 ", "quorum = 6\nsite_cap = 400 "), "expected quorum <= sites, got quorum=6, sites=5"),
-        (("rounds = 100", "round = 60"), "round"),
-        (('kind = "cvae"', 'kind = "vae"'), "cvae"),
         (("epsilon = 10.0", "epsilom = 10.0"), "did you mean 'epsilon'"),
         (('kind = "marginals"', 'name = "marginals"\nkind = "linear"'), "release.generator: expected a method"),
     ],
@@ -194,6 +187,25 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, change, message):
     ended = fedgenome("run", write(tmp_path, change), "--quiet", cwd=tmp_path)
     assert ended.returncode == 2 and message in ended.stderr, ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1 and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('label = "bulk_labels"', 'label = "bulk_label"'), "bulk_labels"),
+        (('"Dendritic",', ""), "Dendritic"),
+        (('panel = "blood_markers"', 'panel = ["NOSUCHGENE"]'), "NOSUCHGENE"),
+        (("site_cap = 400", "site_cap = 20"), r"caps\.site_cap"),
+        (("donors_bound = 700", "donors_bound = 524"), r"caps\.donors_bound: expected at least the 525 donors"),
+        (("site_cap = 400 ", "quorum = 6\nsite_cap = 400 "), "expected quorum <= sites, got quorum=6, sites=5"),
+        (("rounds = 100", "round = 60"), "round"),
+        (('kind = "cvae"', 'kind = "vae"'), "cvae"),
+    ],
+)
+def test_bad_input_is_named_before_any_role_starts(tmp_path, change, message):
+    with pytest.raises(SpecError, match=message) as found:
+        run_module.price(experiment.load(write(tmp_path, change)))
+    assert "\n" not in str(found.value)
 
 
 @pytest.mark.parametrize("field", ["out", "engine.ledgers"])

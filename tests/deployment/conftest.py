@@ -39,7 +39,7 @@ def project(image, repository, tmp_path_factory):
     ``sites``: hospitals. ``experiment``: the file, or None for the quickstart. ``change``: edits the document of
     docker-compose.yml in place.
     """
-    from fedgenome.deployment import certificates
+    from fedgenome.deployment.consortium import certificates
 
     made = []
 
