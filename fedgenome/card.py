@@ -23,6 +23,8 @@ UNITS = {"row": "row (cell), not a person", "donor": "donor (person)", "site": "
 DECISION = "ε covers the model, not the decision to publish it"
 SIMULATION = "simulation: no privacy guarantee"
 NO_PRIVACY = "no privacy: trust model none releases exact sums"
+_SCHEDULE = "each hospital's answers leave on a schedule of its own; one that misses a tick shows it"
+_WHEN_READY = "in a simulation answers leave when they are ready"
 SIMULATED_ROLES = "simulated roles: ε holds for recipients of the release, not against the operator"
 SECURE_OFF = "secure aggregation off: the coordinator saw every site's vector in the clear"
 DEALT = "in select the dealer plus any one party learns everything: it is a fourth operator who colludes with nobody"
@@ -337,11 +339,12 @@ def _not_covered(facts: Facts) -> list[tuple[str, str, str]]:
     """(what, covered: no | not assessed, why)."""
     summed = facts.study.secure == "on"
     sent = "a sum hides who sent what, not who sent" if summed else "every site sends under its own name"
+    scheduled = facts.engine == "deployment" and not facts.seeded  # a seeded card is the same in every engine
     rows = [
         ("names of sites, public caps, genes, labels and ranges", "no", "declared public by the operator"),
         ("which sites took part, and when they answered", "no", sent),
         ("what is true of the population", "no", "that is what the release is for"),
-        ("how long answers took", "not assessed", "answers do not yet leave on a fixed schedule"),
+        ("how long answers took", "not assessed", _SCHEDULE if scheduled else _WHEN_READY),
         ("choice of hyper-parameters", "not assessed", "see tuning, under composition"),
         ("attribute inference and linkage to other data", "not assessed", "only membership is attacked so far"),
     ]
