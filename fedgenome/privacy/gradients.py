@@ -37,7 +37,7 @@ Totals = dict[str, Total]
 Page = list[tuple[Use, Tensor]]  # every layer's use and the gradients of its outputs
 
 _INSIDE = 1 - 2.0**-22  # donors are clipped this far inside the bound, as factors of dense gradients are in float32
-_WRITTEN = MICRO_BATCH // 2  # donors whose gradients are held at a time
+_WRITTEN = MICRO_BATCH  # donors whose gradients are held at a time
 _HEIGHTS = {"flat": 16 * MICRO_BATCH, "recurrent": 4 * MICRO_BATCH, "other": MICRO_BATCH}
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_AT_ONCE = 16  # steps whose slopes are held at a time
+_AT_ONCE = 32  # steps whose slopes are held at a time
 
 
 class Recurrence(torch.autograd.Function):
