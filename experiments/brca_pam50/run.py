@@ -7,7 +7,7 @@ and each hospital of at least 20 training patients alone, averaged. Central and 
 a split, the others with one. All federated arms are replayed: the protocol's
 own integers, seeded, without its cryptography. Of every arm and ε one split runs with all roles, 40 site agents
 and three party processes, and must give the same bytes.
-Run: ``python -m experiments.brca_pam50.run`` (``--quick``: two splits at ε = 3, one arm in full).
+Run: ``python -m experiments.brca_pam50.run`` (``--quick``: two splits at ε = 3, one arm in full, one draw).
 """
 
 from __future__ import annotations
@@ -100,13 +100,16 @@ def experiment(arm: Arm, epsilon: float | None) -> Experiment:
 def measure(quick: bool, say: Callable[[str], None]) -> Result:
     """Train every arm at every ε on every split, and compare."""
     splits, epsilons = (SPLITS[:2], EPSILONS[1:2]) if quick else (SPLITS, EPSILONS)
+    arms = (replace(ZERO, draws=1),) if quick else PRIVATE
     scores: Scores = {(NONE.name, None): [_score(NONE, None, split, say, whole=False) for split in splits]}
     for epsilon in epsilons:
-        for arm in PRIVATE[:1] if quick else PRIVATE:
+        for arm in arms:
             scores[arm.name, epsilon] = [_score(arm, epsilon, split, say, whole=split == splits[0]) for split in splits]
             say(f"{arm.name}, epsilon {epsilon:g}: {np.mean(scores[arm.name, epsilon]):.3f}")
         prepared = [_prepared(ZERO, epsilon, split) for split in splits]
-        scores[CENTRAL, epsilon] = [_central(one, split) for one, split in zip(prepared, splits, strict=True)]
+        scores[CENTRAL, epsilon] = [
+            _central(one, split, arms[0].draws) for one, split in zip(prepared, splits, strict=True)
+        ]
         scores[ALONE, epsilon] = [_alone(one, split) for one, split in zip(prepared, splits, strict=True)]
     scores["majority class", None] = [_majority(_prepared(NONE, None, split)) for split in splits]
     return Result(rows=[_row(*key, values) for key, values in scores.items()], targets=list(_targets(scores)))
@@ -140,10 +143,10 @@ def _accuracy(prepared: Prepared, arrays: Mapping[str, Array]) -> float:
     return float(np.mean(method.predict(arrays, test.x) == test.label))
 
 
-def _central(prepared: Prepared, split: int) -> float:
+def _central(prepared: Prepared, split: int, draws: int) -> float:
     """Train with one trusted server."""
     method, members = prepared.methods["linear"], prepared.split.members
-    return float(np.mean([_accuracy(prepared, _trained(method, members, seed)) for seed in _seeds(split, DRAWS)]))
+    return float(np.mean([_accuracy(prepared, _trained(method, members, seed)) for seed in _seeds(split, draws)]))
 
 
 def _alone(prepared: Prepared, split: int) -> float:
