@@ -7,7 +7,6 @@ here and nowhere else, so that a site, a party and the coordinator cannot disagr
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
@@ -20,21 +19,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from fedgenome import addition
+from fedgenome.addition import PRECISIONS, Precision
 from fedgenome.errors import WireError, require
 from fedgenome.selection import MOST_SCORES, Selection, scale_of
 from fedgenome.selection import PARTIES as PARTIES
 
 Array = npt.NDArray[Any]
-Precision = Literal["float64", "float32", "float32x128"]  # in the order of what they cost
-PRECISIONS: tuple[Precision, ...] = ("float64", "float32", "float32x128")
 _WORDS = {"reduce": ("sum", "select"), "unit": ("donor", "site"), "precision": PRECISIONS}
 State = dict[str, Array]  # counters as 0-d int64: safetensors hold it, so it is the checkpoint
 
 _KEY = re.compile(r"[0-9a-f]{64}")
-MICRO_BATCH = 16  # masked slots whose gradients are added in float32; across them in float64
-LARGE_BATCH = 128  # the same for float32x128: dearer, and faster
-_LARGE_OK = 0.005  # most of the bound that this may cost
-BLOCK_TAIL = 1e-12  # chance that a Poisson sample exceeds the micro-batches charged for; goes into δ
 SIGMA_TAIL = 10.0  # opened sums lie within this many standard deviations (1.5e-23 a coordinate)
 _MOST_NAME = 255  # characters: sites and parties keep the names of what they answered
 MOST_ELEMENTS = 10_000_000  # numbers in the largest noised answer: δ pays for the sampler's error in so many
@@ -412,35 +407,9 @@ def _sensitivity(question: Question, terms: Terms, scale: float) -> float:
     bound = scale * question.bound
     if question.reduce == "select":
         return bound
-    return bound * (1 + _addition_error(question, terms)) + math.sqrt(question.length)
-
-
-def _addition_error(question: Question, terms: Terms) -> float:
-    donors = terms.largest_cap
-    if question.precision == "float64":
-        return donors**2 * 2.0**-52  # twice n²·u, the error of plain summation in any order
     sampling = question.mechanism.sampling if question.mechanism else 1.0
-    if question.precision == "float32":
-        return micro_batches(donors, sampling) * 2 * MICRO_BATCH**2 * 2.0**-24
-    return _large_error(donors, sampling)
-
-
-def _large_error(donors: int, sampling: float) -> float:
-    """Return what float32 sums of m = ``LARGE_BATCH`` donors may change, as a share of the bound.
-
-    Each product is rounded, and each partial sum of k donors by at most k·C·2^-24. Whatever the order, these are at
-    most 2 + 3 + ... + m donors; and once more for the sum without the donor.
-    """
-    return micro_batches(donors, sampling, LARGE_BATCH) * LARGE_BATCH * (LARGE_BATCH + 3) * 2.0**-24
-
-
-def gradient_precision(donors: int, sampling: float) -> Precision:
-    """Return how gradients of a sample of ``donors`` are best added: 128 at a time where that costs little.
-
-    >>> gradient_precision(2_000, 0.1), gradient_precision(10_000, 0.1)
-    ('float32x128', 'float32')
-    """
-    return "float32x128" if _large_error(donors, sampling) <= _LARGE_OK else "float32"
+    added = addition.error(question.precision, terms.largest_cap, sampling)
+    return bound * (1 + added) + math.sqrt(question.length)
 
 
 def _sigma_ring(question: Question, terms: Terms, scale: float) -> float:
@@ -459,27 +428,6 @@ def _limit(question: Question, terms: Terms, scale: float) -> float:
     makers = terms.sites if home else PARTIES / (PARTIES - terms.colluders)  # each of S sites adds all of σ²
     sigma_total = _sigma_ring(question, terms, scale) * math.sqrt(makers)
     return units * (scale * question.bound + 1) + terms.sites + SIGMA_TAIL * sigma_total
-
-
-@functools.lru_cache(maxsize=256)
-def micro_batches(donors: int, sampling: float, together: int = MICRO_BATCH) -> int:
-    """Most micro-batches of ``together`` donors a Poisson sample needs, but for a chance of ``BLOCK_TAIL``.
-
-    Chernoff: P(Binomial(D, q) ≥ k) ≤ exp(−D·KL(k/D ‖ q)).
-
-    >>> micro_batches(160, 1.0), micro_batches(160, 0.1)
-    (10, 4)
-    """
-    if sampling >= 1:
-        return math.ceil(donors / together)
-
-    def tail(k: int) -> float:
-        a = k / donors
-        rest = (1 - a) * math.log((1 - a) / (1 - sampling)) if a < 1 else 0.0
-        return math.exp(-donors * (a * math.log(a / sampling) + rest))
-
-    most = next((k for k in range(math.floor(donors * sampling) + 1, donors + 1) if tail(k) <= BLOCK_TAIL), donors)
-    return math.ceil(most / together)
 
 
 def digest_of(what: str, value: object) -> str:

@@ -37,10 +37,11 @@ from experiments.benchmarks import _dp_rivals as rivals
 from experiments.benchmarks._dp_models import Case
 from experiments.benchmarks._dp_rivals import BOUND, RATE, Step
 from experiments.harness import Result, Target
+from fedgenome.addition import gradient_precision
 from fedgenome.federation import home
 from fedgenome.privacy import accounting
 from fedgenome.privacy.gradients import sum_gradients
-from fedgenome.query import Mechanism, Query, Question, Terms, choose_scale, gradient_precision
+from fedgenome.query import Mechanism, Query, Question, Terms, choose_scale
 from fedgenome.secure import ring
 from fedgenome.streams import Root
 from fedgenome.study import Plan

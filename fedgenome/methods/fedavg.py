@@ -15,12 +15,13 @@ from typing import Self
 
 import numpy as np
 
+from fedgenome.addition import gradient_precision
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError, require
 from fedgenome.methods.base import DonorStreams, HomeSteps
 from fedgenome.methods.fedsgd import FedSgd, adam
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
-from fedgenome.query import Array, Mechanism, Question, State, gradient_precision
+from fedgenome.query import Array, Mechanism, Question, State
 from fedgenome.study import TrustModel
 
 _SLACK = 4.0  # a step's clipped sum is taken to be at most so many times its public expectation

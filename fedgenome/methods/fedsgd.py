@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 
+from fedgenome.addition import gradient_precision
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
@@ -25,7 +26,7 @@ from fedgenome.methods.learner import Learner
 from fedgenome.models import cvae
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import sum_gradients
-from fedgenome.query import Array, Mechanism, Question, State, gradient_precision
+from fedgenome.query import Array, Mechanism, Question, State
 from fedgenome.study import Strict
 
 _MOMENTS = 0.9, 0.999  # Adam's decay of gradient and squared gradient

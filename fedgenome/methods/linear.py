@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
+from fedgenome.addition import gradient_precision
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
@@ -26,7 +27,7 @@ from fedgenome.methods.fedsgd import MOST_ROWS, ranks
 from fedgenome.methods.learner import Learner
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import Inputs, sum_gradients
-from fedgenome.query import Array, Mechanism, Question, State, gradient_precision
+from fedgenome.query import Array, Mechanism, Question, State
 from fedgenome.study import Strict
 
 _COUNT = 0.25  # weight of a donor's count beside its row, in radii: 3 % more noise, and no need of the true number

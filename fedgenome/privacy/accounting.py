@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+from fedgenome.addition import BLOCK_TAIL
 from fedgenome.errors import SpecError, require
 from fedgenome.privacy import losses
-from fedgenome.query import BLOCK_TAIL, MOST_ELEMENTS, PARTIES, Mechanism
+from fedgenome.query import MOST_ELEMENTS, PARTIES, Mechanism
 from fedgenome.selection import WRAP_TAIL
 from fedgenome.study import Plan
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedgenome.addition import MICRO_BATCH
 from fedgenome.errors import SpecError
-from fedgenome.query import MICRO_BATCH
 
 _MOST_ROWS = 64  # of one donor
 

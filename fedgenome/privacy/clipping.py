@@ -12,8 +12,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from fedgenome.addition import PRECISIONS, Precision
 from fedgenome.errors import require
-from fedgenome.query import PRECISIONS, Precision, Question
+from fedgenome.query import Question
 from fedgenome.selection import scale_of
 
 Array = npt.NDArray[Any]

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from fedgenome.addition import LARGE_BATCH, MICRO_BATCH, Precision
 from fedgenome.errors import SpecError, require
 from fedgenome.privacy.blocks import Block, blank, cut
 from fedgenome.privacy.clipping import _TOKEN, ClippedSum, check_slots
 from fedgenome.privacy.compound import HANDLERS
 from fedgenome.privacy.recording import Recorder
 from fedgenome.privacy.rules import Ghost, Total, Use, squared_norms
-from fedgenome.query import LARGE_BATCH, MICRO_BATCH, Precision
 
 Inputs = tuple[Tensor, ...]
 Model = TypeVar("Model", bound=nn.Module)

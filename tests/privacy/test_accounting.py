@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from scipy import optimize, stats
 
+from fedgenome.addition import BLOCK_TAIL
 from fedgenome.errors import Refused, SpecError
 from fedgenome.privacy import accounting
 from fedgenome.privacy.ledger import Budget, Ledger
-from fedgenome.query import BLOCK_TAIL, MOST_ELEMENTS, Mechanism, Question
+from fedgenome.query import MOST_ELEMENTS, Mechanism, Question
 from fedgenome.study import Plan
 
 with warnings.catch_warnings():

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from fedgenome.addition import LARGE_BATCH, MICRO_BATCH
 from fedgenome.errors import SpecError
 from fedgenome.privacy.gradients import sum_gradients
-from fedgenome.query import LARGE_BATCH, MICRO_BATCH
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Opacus warns when imported

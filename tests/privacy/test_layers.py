@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fedgenome.addition import MICRO_BATCH
 from fedgenome.errors import SpecError
 from fedgenome.privacy.gradients import sum_gradients
-from fedgenome.query import MICRO_BATCH
 from tests.privacy.test_gradients import by_loop, error
 
 with warnings.catch_warnings():
