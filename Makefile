@@ -63,8 +63,8 @@ test-faults: $(VENV)/.test ## kill and stop sites, parties and coordinator by 20
 test-superlink: $(VENV)/.test ## Flower's SuperLink and SuperNodes on loopback: signed bundles, runs interrupted and resumed
 	$(BIN)/python -m pytest -m deployment tests/deployment_roles
 
-test-deployment: $(VENV)/.test images ## the containers: images, walls, runs, faults; needs Docker
-	$(BIN)/python -m pytest -m deployment tests/deployment
+test-deployment: $(VENV)/.test images ## the containers: images, walls, runs, faults; needs Docker; RECORD=--record keeps figures
+	$(BIN)/python -m pytest -m deployment tests/deployment $(RECORD)
 
 lint: $(VENV)/.test ## format, style, types and layers, without the tests
 	$(BIN)/ruff format --check

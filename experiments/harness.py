@@ -64,14 +64,30 @@ def main(file: str, title: str, measure: Callable[[bool, Callable[[str], None]],
     chosen = parser.parse_args()
     say = (lambda text: None) if chosen.json else (lambda text: print(text, file=sys.stderr, flush=True))
     result = measure(chosen.quick, say)
-    rows = [dict(row) for row in result.rows]
-    targets = [asdict(target) | {"ok": target.ok} for target in result.targets]
     if not chosen.quick:
-        _write(_results_path(Path(file)), {**_where(file), "title": title, "rows": rows, "targets": targets})
-    for row in rows:
+        write(_results_path(Path(file)), title, _command(file), result)
+    for row in result.rows:
         print(json.dumps(row) if chosen.json else "  ".join(f"{k} {_short(v)}" for k, v in row.items()))
-    print(json.dumps({"targets": targets}))
+    print(json.dumps({"targets": _judged(result)}))
     sys.exit(0 if all(target.ok for target in result.targets) else 1)
+
+
+def write(path: Path, title: str, command: str, result: Result) -> None:
+    """Replace the results file ``path``: what ``command`` measured, where and when."""
+    record = {
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "versions": library_versions(_VERSIONS),
+        "title": title,
+        "rows": [dict(row) for row in result.rows],
+        "targets": _judged(result),
+    }
+    files.replace(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _judged(result: Result) -> list[dict[str, Any]]:
+    return [asdict(target) | {"ok": target.ok} for target in result.targets]
 
 
 def _results_path(script: Path) -> Path:
@@ -82,15 +98,6 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _where(file: str) -> dict[str, Any]:
+def _command(file: str) -> str:
     module = ".".join(Path(file).resolve().relative_to(Path.cwd()).with_suffix("").parts)
-    return {
-        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "versions": library_versions(_VERSIONS),
-    }
-
-
-def _write(path: Path, record: Mapping[str, Any]) -> None:
-    files.replace(path, (json.dumps(record, indent=1) + "\n").encode())
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])

@@ -2,11 +2,15 @@
 
 import itertools
 import os
+import shlex
+import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 import yaml
 
+from experiments import harness
 from fedgenome import __version__
 from fedgenome.deployment import compose
 from tests.deployment.project import Project, docker
@@ -15,12 +19,39 @@ IMAGES = ("agent", "relay", "party", "coordinator")
 _NUMBER = itertools.count()
 
 
+def pytest_addoption(parser):
+    """``--record``: what tests measure replaces the committed results."""
+    parser.addoption("--record", action="store_true", help="replace experiments/deployment/*.results.json")
+
+
 def pytest_collection_modifyitems(items):
     """Nothing here is for an ordinary run."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.deployment)
             item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture(scope="session")
+def measured(request, repository):
+    """Note a row of a table of results, with the targets it is held to; ``--record`` writes the tables at the end.
+
+    ``table``: "faults", "intruders", "load" …, the name of the results file. ``targets``: of ``experiments.harness``.
+    Asserting is the test's business.
+    """
+    rows, promised = defaultdict(list), defaultdict(list)
+
+    def note(table, *targets, **row):
+        rows[table].append(row)
+        promised[table].extend(targets)
+
+    yield note
+    if request.config.getoption("--record"):
+        command = shlex.join(["pytest", *sys.argv[1:]])
+        for table, told in rows.items():
+            path = repository / "experiments" / "deployment" / f"{table}.results.json"
+            title = f"A deployment in containers: {table}"
+            harness.write(path, title, command, harness.Result(rows=told, targets=promised[table]))
 
 
 @pytest.fixture(scope="session")
