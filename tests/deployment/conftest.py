@@ -20,8 +20,9 @@ _NUMBER = itertools.count()
 
 
 def pytest_addoption(parser):
-    """``--record``: what tests measure replaces the committed results."""
+    """``--record``: what tests measure replaces the committed results; ``--mounted``: try code without new images."""
     parser.addoption("--record", action="store_true", help="replace experiments/deployment/*.results.json")
+    parser.addoption("--mounted", action="store_true", help="mount this checkout's library over the images' own")
 
 
 def pytest_collection_modifyitems(items):
@@ -64,7 +65,15 @@ def image():
 
 
 @pytest.fixture(scope="session")
-def project(image, repository, tmp_path_factory):
+def library(request, repository):
+    """Volumes that every container gets besides: with ``--mounted`` this checkout's library."""
+    if not request.config.getoption("--mounted"):
+        return []
+    return [f"{repository / 'fedgenome'}:/opt/fedgenome/lib/python3.11/site-packages/fedgenome:ro"]
+
+
+@pytest.fixture(scope="session")
+def project(image, library, repository, tmp_path_factory):
     """Factory of projects, each of a name of its own, taken down at the end whatever happens.
 
     ``sites``: hospitals. ``experiment``: the file, or None for the quickstart. ``change``: edits the document of
@@ -80,6 +89,8 @@ def project(image, repository, tmp_path_factory):
         certificates.make(folder / "tls", ["superlink", "localhost", "127.0.0.1"])
         (folder / "tls" / "server.key").chmod(0o644)  # read through a mount by the container's user
         change(document := compose.document(sites))
+        for service in document["services"].values():
+            service["volumes"] = [*service.get("volumes", ()), *library]
         (folder / "docker-compose.yml").write_text(yaml.safe_dump(document))
         environment = {"TLS": str(folder / "tls")} | (
             {} if experiment is None else {"EXPERIMENT_FILE": str(experiment)}
