@@ -18,13 +18,14 @@ from fedgenome.query import PARTIES
 
 MOST_SITES = 20  # every relay has a network of its own, and an engine's default pools hold 31
 
-SUPERLINK_PORT, PARTY_PORT = 9092, 9100
+SUPERLINK_PORT, PARTY_PORT, HUB_PORT = 9092, 9100, 8099
 
 _HEAD = """\
 # Written by `fedgenome compose --sites {sites}`: edit fedgenome/deployment/compose.py instead, or add a
 # docker-compose.override.yml. A demonstration on one machine: `make up`. See docs/deployment.md.
 """
 _DEMO = ["python3", "-m", "fedgenome.deployment.demo"]
+_HEALTH = ["python3", "-m", "fedgenome.deployment.health"]
 _ENVIRONMENT = {"FLWR_DISABLE_UPDATE_CHECK": "1", "FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1"}
 _IMAGES = {"agent": "sites", "relay": "sites", "party": "server", "coordinator": "server"}
 
@@ -80,7 +81,7 @@ def _superlink(roles: Sequence[str]) -> Service:
     service = _service(
         "coordinator", [*_DEMO, "superlink"], memory="1500m", networks=["coordinator", *map(network, roles)]
     )
-    service["healthcheck"] = _healthcheck([*_DEMO, "superlink-health"], interval="30s")
+    service["healthcheck"] = _healthcheck("superlink", str(SUPERLINK_PORT), str(HUB_PORT), "/run/secrets/ca.crt")
     service["secrets"] = ["ca.crt", "server.crt", "server.key"]
     service["restart"] = "on-failure"
     service["volumes"] = ["state-superlink:/state", "jobs:/jobs", "public:/public:ro"]
@@ -116,6 +117,7 @@ def _coordinator() -> Service:
 
 def _agent(number: int) -> Service:
     service = _service("agent", [*_DEMO, "agent", f"site-{number}"], memory="1500m", networks=None)
+    service["healthcheck"] = _healthcheck("role", "/state/site.toml")
     service["restart"] = "on-failure"
     service["volumes"] = [*_own(f"site-{number}"), f"shard-site-{number}:/data:ro", "public:/public:ro"]
     return service
@@ -123,6 +125,7 @@ def _agent(number: int) -> Service:
 
 def _party(index: int) -> Service:
     service = _service("party", [*_DEMO, "party", str(index)], memory="2g", networks=["mpc"])
+    service["healthcheck"] = _healthcheck("role", "/state/party.toml")
     service["restart"] = "on-failure"
     service["volumes"] = [*_own(f"party-{index}"), "public:/public:ro"]
     return service
@@ -130,7 +133,7 @@ def _party(index: int) -> Service:
 
 def _dealer() -> Service:
     service = _service("party", [*_DEMO, "dealer"], memory="2g", networks=["mpc"])
-    service["healthcheck"] = _healthcheck(["fedgenome", "dealer", "health", "/state/dealer.toml"], interval="60s")
+    service["healthcheck"] = _healthcheck("role", "/state/dealer.toml")
     service["restart"] = "on-failure"
     service["volumes"] = [*_own("dealer"), "public:/public:ro"]
     return service
@@ -177,8 +180,10 @@ def _service(image: str, command: Sequence[str] | None, *, memory: str, networks
     }
 
 
-def _healthcheck(test: Sequence[str], *, interval: str) -> Mapping[str, Any]:
-    return {"test": ["CMD", *test], "interval": interval, "timeout": "30s", "retries": 3, "start_period": "300s"}
+def _healthcheck(*what: str) -> Mapping[str, Any]:
+    """Return a check by ``fedgenome.deployment.health``: often, since a start-up waits for it, as it costs little."""
+    often = {"interval": "${HEALTH_INTERVAL:-10s}", "timeout": "30s", "retries": 3, "start_period": "300s"}
+    return {"test": ["CMD", *_HEALTH, *what], **often}
 
 
 class _Plain(yaml.SafeDumper):

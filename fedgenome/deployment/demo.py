@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fedgenome import files
-from fedgenome.deployment.compose import PARTY_PORT, SUPERLINK_PORT, roles_of
+from fedgenome.deployment.compose import HUB_PORT, PARTY_PORT, SUPERLINK_PORT, roles_of
 from fedgenome.deployment.superlink import SuperLink, serve
 from fedgenome.errors import FedgenomeError, RoleError, SpecError
 from fedgenome.secure.roster import RosterFile
@@ -79,11 +79,6 @@ def superlink() -> None:
     """Be the SuperLink, with the hub of the signed bundle; register the relays that the consortium approved."""
     wait(SIGNATURES)
     sys.exit(serve(_superlink(), NODES))
-
-
-def superlink_health() -> None:
-    """Exit 0 if the SuperLink answers, else 1."""
-    sys.exit(0 if _superlink().healthy() else 1)
 
 
 def coordinator(*options: str) -> None:
@@ -270,7 +265,7 @@ def _configured(study: Mapping[str, Any]) -> None:
 def _superlink() -> SuperLink:
     return SuperLink(
         port=SUPERLINK_PORT,
-        hub=8099,
+        hub=HUB_PORT,
         state=STATE,
         certificates=SECRETS,
         bundle=BUNDLE,
@@ -299,7 +294,6 @@ _ROLES: Mapping[str, Callable[..., None]] = {
     "dealer": dealer,
     "party": party,
     "superlink": superlink,
-    "superlink-health": superlink_health,
 }
 
 

@@ -10,17 +10,16 @@ import json
 import logging
 import os
 import signal
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedgenome import files
+from fedgenome.deployment import health
 from fedgenome.errors import RoleError
 
 JOBS = "FEDGENOME_JOBS"  # what a ServerApp looks for in its environment
@@ -80,13 +79,7 @@ class SuperLink:
 
     def healthy(self) -> bool:
         """Tell whether SuperLink and hub both answer."""
-        trusted = ssl.create_default_context(cafile=str(self.certificates / "ca.crt"))
-        try:
-            for address in (f"https://localhost:{self.port}/health", f"http://127.0.0.1:{self.hub}/health"):
-                urllib.request.urlopen(address, timeout=10, context=trusted if "https" in address else None).close()  # noqa: S310
-        except OSError:
-            return False
-        return True
+        return not health.superlink(self.port, self.hub, self.certificates / "ca.crt")
 
 
 def serve(config: SuperLink, nodes: Path) -> int:
