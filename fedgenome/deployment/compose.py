@@ -16,7 +16,9 @@ from fedgenome import __version__
 from fedgenome.errors import require
 from fedgenome.query import PARTIES
 
-MOST_SITES = 20  # every relay has a network of its own, and an engine's default pools hold 31
+MOST_POOLED = 20  # every relay has a network of its own, and an engine's default pools hold 31 for all its projects
+MOST_SITES = 58  # past that number they are networks of 16 addresses out of BLOCK, which holds 64
+BLOCK = "${NETWORK:-10.213}"  # first half of the addresses of BLOCK.0.0/22; another project's must be another
 
 SUPERLINK_PORT, PARTY_PORT, HUB_PORT = 9092, 9100, 8099
 
@@ -58,7 +60,7 @@ def document(sites: int) -> dict[str, Any]:
     volumes += ["public", "state-consortium", "desk", "state-superlink", "jobs", "runs"]
     return {
         "services": services,
-        "networks": {name: {"internal": True} for name in ("mpc", "coordinator", *map(network, roles))},
+        "networks": _networks(sites, ("mpc", "coordinator", *map(network, roles))),
         "volumes": {name: {} for name in volumes},
         "secrets": {
             name: {"file": f"${{TLS:-./.deployment/tls}}/{file}"}
@@ -75,6 +77,14 @@ def roles_of(sites: int) -> tuple[str, ...]:
 def network(role: str) -> str:
     """Return the name of the network that ``role``'s relay shares with the SuperLink."""
     return f"relay-{role}"
+
+
+def _networks(sites: int, names: Sequence[str]) -> dict[str, Any]:
+    """Return every network, without a way out; many ones with addresses that no pool of the engine's must hold."""
+    if sites <= MOST_POOLED:
+        return {name: {"internal": True} for name in names}
+    subnets = {name: f"{BLOCK}.{number // 16}.{number % 16 * 16}/28" for number, name in enumerate(names)}
+    return {name: {"internal": True, "ipam": {"config": [{"subnet": subnet}]}} for name, subnet in subnets.items()}
 
 
 def _superlink(roles: Sequence[str]) -> Service:

@@ -1,5 +1,6 @@
 """The compose file is what the code says, and what its walls promise; nothing here needs Docker."""
 
+import ipaddress
 import re
 from importlib import metadata
 
@@ -42,6 +43,15 @@ def test_every_role_has_a_container_and_a_relay_with_a_network_of_its_own(sites)
 def test_nobody_but_the_superlink_is_in_more_than_one_network():
     told = compose.document(3)["services"]
     assert [name for name, one in told.items() if len(one.get("networks", ())) > 1] == ["superlink"]
+
+
+def test_many_hospitals_have_networks_apart_within_the_block_and_few_those_of_the_engine():
+    few, many = (compose.document(n)["networks"] for n in (compose.MOST_POOLED, compose.MOST_SITES))
+    assert all(one == {"internal": True} for one in few.values())
+    told = [one["ipam"]["config"][0]["subnet"].replace(compose.BLOCK, "10.213") for one in many.values()]
+    block = ipaddress.ip_network("10.213.0.0/22")
+    assert len(set(told)) == compose.MOST_SITES + 6 and all(one["internal"] for one in many.values())
+    assert all(ipaddress.ip_network(one).prefixlen == 28 and ipaddress.ip_network(one).subnet_of(block) for one in told)
 
 
 def test_every_volume_network_and_secret_named_is_declared():
