@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.harness import Target
 from fedgenome import __version__
 from fedgenome.deployment import compose
 from tests.deployment import mutations
@@ -171,3 +172,10 @@ def encoded(blobs: list[bytes]) -> list[str]:
 
 
 ROLES = compose.roles_of(2)
+
+
+def noted(measured, who, where, messages, accepted, outcome="refused"):
+    """Record what came of an intrusion, and that none of its messages may be accepted."""
+    told = {"who": who, "where": where, "messages": messages, "outcome": "accepted" if accepted else outcome}
+    target = Target(name=f"messages accepted: {who}, {where}", value=int(accepted), target=0, sense="at most")
+    measured("intruders", target, **told)

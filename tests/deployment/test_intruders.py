@@ -7,9 +7,8 @@ import re
 
 import pytest
 
-from experiments.harness import Target
 from fedgenome.deployment import compose
-from tests.deployment.intruders import ROLES, inside, listening, relay_of, service_of, stranger
+from tests.deployment.intruders import ROLES, inside, listening, noted, relay_of, service_of, stranger
 from tests.deployment.project import inspect
 
 SOCKET = "unix /link/agents.sock"
@@ -109,10 +108,3 @@ def test_flower_s_runtime_gives_nothing_without_a_task_s_token(federation, outsi
     accepted = not answer.startswith(("HTTP/1.1 4", "!"))
     noted(measured, "a client without a task's token", f"Flower's runtime at {where}: {path}", 1, accepted)
     assert not accepted, answer[:200]
-
-
-def noted(measured, who, where, messages, accepted):
-    """Record what came of an intrusion, and that none of it may be accepted."""
-    told = {"who": who, "where": where, "messages": messages, "outcome": "accepted" if accepted else "refused"}
-    target = Target(name=f"messages accepted: {who}, {where}", value=int(accepted), target=0, sense="at most")
-    measured("intruders", target, **told)
