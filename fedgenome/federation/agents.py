@@ -28,11 +28,15 @@ from flwr.app import Context
 
 from fedgenome.errors import WireError
 from fedgenome.federation.wire import Call, refusal
+from fedgenome.sockets import bounded
 
 ADDRESS = "FEDGENOME_AGENTS"  # path of the socket
 KEY = "FEDGENOME_AGENTS_KEY"  # hex key both ends prove to hold
 KEY_FILE = "FEDGENOME_AGENTS_KEY_FILE"  # or the path of a file that holds it, at a hospital's relay
 SILENCE = 600.0  # seconds that a relay waits for an answer
+_GREETING_SECONDS = 10.0  # a caller that is silent for longer, before it has asked, is turned away
+_CALLERS = 64  # at a time: strangers must not use up threads and files
+_MOST_BYTES = (1 << 31) - 1  # of a call; a longer one ends the connection unread
 
 Handle = Callable[[str, Call], Call]
 
@@ -109,24 +113,36 @@ def listening(agents: Sequence[Handle], path: Path, key: bytes) -> Iterator[None
 
 
 def _serve(listener: Listener, agents: Sequence[Handle], key: bytes, closed: threading.Event) -> None:
+    free = threading.Semaphore(max(_CALLERS, 2 * len(agents)))
     while not closed.is_set():
-        with contextlib.suppress(OSError):
-            link = listener.accept()
-            # Greeted there: a caller that stops in the midst of it must keep nobody else waiting.
-            threading.Thread(target=_answer, args=(link, agents, key), daemon=True).start()
-
-
-def _answer(link: Connection, agents: Sequence[Handle], key: bytes) -> None:
-    with link, contextlib.suppress(OSError, EOFError, AuthenticationError):  # a caller that has gone is no fault
-        deliver_challenge(link, key)
-        answer_challenge(link, key)
+        free.acquire()  # ends: callers are silent for a bounded time, and agents answer
         try:
-            kind, agent, call = _decode(link.recv_bytes())
-        except WireError as fault:
-            link.send_bytes(_encode("", 0, refusal("malformed", type(fault).__name__)))
-            return
-        known = 0 <= agent < len(agents)
-        link.send_bytes(_encode("", 0, agents[agent](kind, call) if known else refusal("unknown-site", "")))
+            link = listener.accept()
+        except OSError:
+            free.release()
+            continue
+        # Greeted there: a caller that stops in the midst of it must keep nobody else waiting.
+        threading.Thread(target=_answer, args=(link, agents, key, free), daemon=True).start()
+
+
+def _answer(link: Connection, agents: Sequence[Handle], key: bytes, free: threading.Semaphore) -> None:
+    # A caller that has gone, or says nothing, is no fault.
+    try:
+        with link, contextlib.suppress(OSError, EOFError, AuthenticationError):
+            bounded(link, _GREETING_SECONDS)
+            deliver_challenge(link, key)
+            answer_challenge(link, key)
+            link.send_bytes(_encode("", 0, _answered(link.recv_bytes(_MOST_BYTES), agents)))
+    finally:
+        free.release()
+
+
+def _answered(blob: bytes, agents: Sequence[Handle]) -> Call:
+    try:
+        kind, agent, call = _decode(blob)
+    except WireError as fault:
+        return refusal("malformed", str(fault))
+    return agents[agent](kind, call) if 0 <= agent < len(agents) else refusal("unknown-site", "")
 
 
 def _encode(kind: str, agent: int, call: Call) -> bytes:
@@ -140,6 +156,8 @@ def _decode(blob: bytes) -> tuple[str, int, Call]:
         size = int.from_bytes(blob[:8], "little")
         head = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["call"])
         arrays = safetensors.numpy.load(blob)
+        if not isinstance(head["header"], dict):
+            raise TypeError
         return str(head["kind"]), int(head["agent"]), Call(header=head["header"], arrays=arrays)
-    except (KeyError, ValueError, TypeError, safetensors.SafetensorError) as fault:
+    except (ArithmeticError, LookupError, ValueError, TypeError, RecursionError, safetensors.SafetensorError) as fault:
         raise WireError(f"call between relay and agent: {type(fault).__name__}") from None

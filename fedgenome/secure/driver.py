@@ -20,8 +20,9 @@ from fedgenome.closing import Closing
 from fedgenome.errors import RoleError, WireError
 from fedgenome.secure import frames
 from fedgenome.secure.frames import Frame, Kind
-from fedgenome.secure.handles import Handle, bounded, dial
+from fedgenome.secure.handles import Handle, dial
 from fedgenome.secure.party_process import START_SECONDS
+from fedgenome.sockets import bounded
 
 GLANCE_SECONDS = 0.2  # between looks at the processes while waiting
 GRACE_SECONDS = 1.0  # that processes have to leave before they are killed

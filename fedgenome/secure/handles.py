@@ -7,8 +7,6 @@ import json
 import os
 import queue
 import secrets
-import socket
-import struct
 import subprocess
 import sys
 import time
@@ -99,12 +97,3 @@ def dial(path: str, key: bytes, answer: queue.SimpleQueue[Connection | None]) ->
     except (OSError, EOFError, AuthenticationError):
         time.sleep(0.02)  # not listening yet; ask again
         answer.put(None)
-
-
-def bounded(link: Connection, seconds: float) -> Connection:
-    """Bound each read and write: a stopped party leaves its socket open."""
-    with socket.socket(fileno=os.dup(link.fileno())) as twin:  # options belong to the socket, not to the number
-        limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
-        twin.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        twin.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    return link
