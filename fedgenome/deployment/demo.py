@@ -22,7 +22,7 @@ from typing import Any
 
 from fedgenome import files, toml
 from fedgenome.deployment.compose import PARTY_PORT, SUPERLINK_PORT, roles_of
-from fedgenome.deployment.superlink import SuperLink, serve
+from fedgenome.deployment.coordinator.superlink import SuperLink, serve
 from fedgenome.errors import FedgenomeError, RoleError, SpecError
 from fedgenome.secure.roster import RosterFile
 
