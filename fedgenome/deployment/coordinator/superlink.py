@@ -13,6 +13,7 @@ import os
 import signal
 import ssl
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -123,6 +124,10 @@ def serve(config: SuperLink, nodes: Path) -> int:
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     environment = os.environ | {"FLWR_SUPERGRID_API_URL": f"http://127.0.0.1:{config.hub}", JOBS: str(config.jobs)}
+    environment |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    environment["PATH"] = (
+        f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"  # they start one another by name
+    )
     children = [subprocess.Popen(command, cwd=config.jobs, env=environment) for command in config.commands]
     try:
         registered = False

@@ -21,7 +21,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from fedgenome.cli.main import app
 from fedgenome.deployment.consortium import app as bundles
 from fedgenome.deployment.consortium import certificates, nodes, release_keys, requests
 from fedgenome.deployment.coordinator import hub
@@ -183,8 +185,11 @@ def test_whichever_of_the_three_processes_ends_the_others_end_with_it(place, tmp
 
 def test_a_certificate_that_does_not_name_the_machines_own_address_is_refused_in_one_line(tmp_path):
     certificates.make(tmp_path, ["superlink.example.org"], 90)
-    with pytest.raises(SpecError, match=r"names 127\.0\.0\.1, .* got superlink\.example\.org; fedgenome keys cert"):
-        machine.serve(configured(tmp_path), tmp_path / "nodes.json")
+    command = ["superlink", "app.fab", "bundle.json", "--nodes", "nodes.json", "--tls"]
+    told = CliRunner().invoke(app, [*command, str(tmp_path), "--state", str(tmp_path), "--jobs", str(tmp_path)])
+    assert told.exit_code == 2 and "expected a certificate that names 127.0.0.1, " in told.output, told.output
+    with pytest.raises(SpecError, match=r"got superlink\.example\.org; fedgenome keys certificates FOLDER --renew"):
+        configured(tmp_path).check()
     certificates.renew(tmp_path, 90, ["superlink.example.org", "127.0.0.1"])
     configured(tmp_path).check()
 
