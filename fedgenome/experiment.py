@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedgenome.audit.gate import Policy
 from fedgenome.cohort.expression import CohortSpec
+from fedgenome.cohort.panel import panel
 from fedgenome.cohort.split import SplitSpec
-from fedgenome.study import PLAIN, MethodSpec, Name, Privacy, Strict, from_toml
+from fedgenome.study import PLAIN, MethodSpec, Name, Privacy, Schema, Strict, from_toml
 
 
 class Caps(Strict):
@@ -46,7 +47,10 @@ class Experiment(Strict):
     name: Name
     seed: int | None = Field(default=None, ge=0, description="a simulation without ε; absent: real randomness")
     out: Path = Field(default=Path("runs"), description="folder for run folders, relative to the working directory")
-    cohort: CohortSpec
+    cohort: CohortSpec | None = Field(default=None, description="whose rows are at hand: a simulation's, or a deal's")
+    schema_: Schema | None = Field(
+        default=None, alias="schema", description="or what is public of data at hospitals alone; genes as a panel, too"
+    )
     split: SplitSpec = SplitSpec()
     caps: Caps
     privacy: Privacy
@@ -55,8 +59,18 @@ class Experiment(Strict):
     release: ReleaseSpec = ReleaseSpec()
     audit: Policy = Policy()
 
+    @field_validator("schema_", mode="before")
+    @classmethod
+    def _listed(cls, told: object) -> object:
+        genes = told.get("genes") if isinstance(told, dict) else None
+        return {**told, "genes": panel(genes)} if isinstance(told, dict) and isinstance(genes, str) else told
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if (self.cohort is None) == (self.schema_ is None):
+            raise ValueError("expected one of [cohort], with data at hand, and [schema], with hospitals' data alone")
+        if self.schema_ is not None and "split" in self.model_fields_set:
+            raise ValueError("split: expected none beside [schema]; the sites are the roster's")
         labels = [method.label for method in self.methods]
         if len(set(labels)) < len(labels):
             raise ValueError(f"methods: expected a name of its own for every method, got {', '.join(labels)}")

@@ -19,7 +19,7 @@ from fedgenome.methods import registry
 from fedgenome.methods.base import Method
 from fedgenome.privacy import accounting
 from fedgenome.query import PARTIES, Mechanism, Question, State
-from fedgenome.study import Plan, SiteEntry, Study, TrustModel
+from fedgenome.study import Plan, Schema, SiteEntry, Study, TrustModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,40 +58,59 @@ def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
     Raises:
         SpecError: the file, the cohort or the numbers do not fit; names which and what would be right.
     """
+    if spec.cohort is None:
+        raise SpecError(
+            "cohort: expected a [cohort], got a [schema] alone, which tells of hospitals' data: make its Study with "
+            "`fedgenome study make --nodes`, run it with --on"
+        )
     _check_populations(spec)
     cohort = expression.read(spec.cohort)
-    return _prepared(spec, cohort, split(cohort, spec.split, rng))
+    dealt = split(cohort, spec.split, rng)
+    _check_caps(spec, dealt)
+    caps = dict.fromkeys(dealt.sites, spec.caps.site_cap)
+    return _prepared(spec, cohort, dealt, _study(spec, expression.schema_of(cohort, spec.cohort), caps))
 
 
-def without_cohort(spec: Experiment, genes: tuple[str, ...], sites: tuple[str, ...]) -> Prepared:
-    """Calibrate the plan where nobody's data are at hand: every shard is empty.
+def without_cohort(spec: Experiment, caps: Mapping[str, int]) -> Prepared:
+    """Calibrate the plan of a ``[schema]``, where nobody's data are at hand: every shard is empty.
 
     Args:
-        genes: The study's genes, which a cohort would tell; everything else is the file's.
-        sites: The study's sites.
+        spec: An experiment with a ``[schema]``.
+        caps: The study's sites, and the most donors that each may hold.
 
     Raises:
-        SpecError: as :func:`prepare`.
+        SpecError: a site's cap is above ``caps.site_cap``, or as :func:`prepare`.
     """
-    nobody = np.zeros(0, np.int64)
+    if spec.schema_ is None:
+        raise SpecError("schema: expected a [schema] in the experiment where nobody's data are at hand, got a [cohort]")
+    for site, cap in caps.items():
+        if cap > spec.caps.site_cap:
+            raise SpecError(f"caps.site_cap: expected at least the {cap} donors of {site}, got {spec.caps.site_cap}")
+    study = _study(spec, spec.schema_, caps)
+    cohort, dealt = _nobody(study)
+    return _prepared(spec, cohort, dealt, study)
+
+
+def _nobody(study: Study) -> tuple[Cohort, Split]:
+    """Return a cohort of no rows with the study's names, and its deal: nothing to anybody."""
+    schema, none = study.schema_, np.zeros(0, np.int64)
     cohort = Cohort(
         name="no cohort",
-        x=np.zeros((0, len(genes)), np.float32),
-        genes=genes,
-        label=nobody,
-        labels=spec.cohort.labels,
+        x=np.zeros((0, len(schema.genes)), np.float32),
+        genes=schema.genes,
+        label=none,
+        labels=schema.labels,
         rows=(),
-        donor=None if spec.cohort.donor is None else (),
+        donor=None if schema.unit == "row" else (),
     )
-    empty = Shard(x=cohort.x, label=nobody, donor=nobody, donors=(), mask=np.zeros(0, np.bool_))
-    dealt = Split(
-        sites=dict.fromkeys(sites, empty), controls=empty, genes=genes, labels=cohort.labels, unit_text=cohort.unit_text
+    empty = Shard(x=cohort.x, label=none, donor=none, donors=(), mask=np.zeros(0, np.bool_))
+    sites = dict.fromkeys((site.name for site in study.roster), empty)
+    return cohort, Split(
+        sites=sites, controls=empty, genes=schema.genes, labels=schema.labels, unit_text=cohort.unit_text
     )
-    return _prepared(spec, cohort, dealt)
 
 
-def _prepared(spec: Experiment, cohort: Cohort, dealt: Split) -> Prepared:
-    study = _study(spec, cohort, dealt)
+def _prepared(spec: Experiment, cohort: Cohort, dealt: Split, study: Study) -> Prepared:
     methods = registry.build_all(study)
     decided = _Decided(methods=methods) if spec.privacy.epsilon is None else _decide(study, methods)
     return Prepared(experiment=spec, cohort=cohort, split=dealt, study=study, **vars(decided))
@@ -189,7 +208,7 @@ def walk(
         state = method.learn(state, question, reply)
 
 
-def _study(spec: Experiment, cohort: Cohort, dealt: Split) -> Study:
+def _check_caps(spec: Experiment, dealt: Split) -> None:
     for site, shard in dealt.sites.items():
         if shard.n_donors > spec.caps.site_cap:
             raise SpecError(
@@ -202,20 +221,20 @@ def _study(spec: Experiment, cohort: Cohort, dealt: Split) -> Study:
             f"caps.donors_bound: expected at least the {trained} donors that all sites train on, "
             f"got {spec.caps.donors_bound}; δ and means rest on it"
         )
-    try:
-        return Study.model_validate(_fields(spec, cohort, dealt))
-    except pydantic.ValidationError as fault:
-        raise SpecError(f"{spec.name}: {fault.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
-def _fields(spec: Experiment, cohort: Cohort, dealt: Split) -> dict[str, Any]:
-    return {
+def _study(spec: Experiment, schema: Schema, caps: Mapping[str, int]) -> Study:
+    told: dict[str, Any] = {
         "name": spec.name,
-        "schema": expression.schema_of(cohort, spec.cohort).model_dump(),
+        "schema": schema.model_dump(),
         "methods": [method.model_dump() for method in spec.methods],
         "privacy": spec.privacy.model_dump(),
         "donors_bound": spec.caps.donors_bound,
-        "quorum": spec.caps.quorum or len(dealt.sites),
-        "roster": [SiteEntry(name=site, cap=spec.caps.site_cap).model_dump() for site in dealt.sites],
+        "quorum": spec.caps.quorum or len(caps),
+        "roster": [SiteEntry(name=site, cap=cap).model_dump() for site, cap in caps.items()],
         "secure": spec.engine.secure,
     }
+    try:
+        return Study.model_validate(told)
+    except pydantic.ValidationError as fault:
+        raise SpecError(f"{spec.name}: {fault.errors()[0]['msg'].removeprefix('Value error, ')}") from None

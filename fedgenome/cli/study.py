@@ -20,12 +20,12 @@ def make(
     file: File,
     roster: Annotated[Path, typer.Option(help="everybody's keys, from: fedgenome keys approve")],
     out: Annotated[Path, typer.Option(help="where the Study goes")],
-    nodes: Annotated[Path | None, typer.Option(help="list of relays, to compare the sites' caps")] = None,
+    nodes: Annotated[Path | None, typer.Option(help="list of relays, with the sites' caps")] = None,
     deal: Annotated[Path | None, typer.Option(help="the deal, where a public cohort was dealt out")] = None,
     sign: Annotated[Path | None, typer.Option(help="a signer's private key (PEM)")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make the Study of an experiment with the roster's keys; with --sign, signed."""
+    """Make an experiment's Study with the roster's keys (of a [schema], with the sites' caps); with --sign, signed."""
     with one_line_errors(as_json):
         from fedgenome import experiment
         from fedgenome.deployment.consortium import deal as dealing
@@ -78,6 +78,17 @@ def show(file: StudyFile, as_json: Json = False) -> None:
             _tell(signed.study.digest, signers, as_json)
         else:
             typer.echo(studies.described(signed))
+
+
+@app.command("schema")
+def schema(file: File, as_json: Json = False) -> None:
+    """Print the [schema] that says what a public [cohort] says, for an experiment whose data are at hospitals alone."""
+    with one_line_errors(as_json):
+        from fedgenome import experiment, toml
+        from fedgenome.deployment.consortium import studies
+
+        told = {"schema": studies.public_facts(experiment.load(file))}
+        typer.echo(json.dumps(told) if as_json else toml.text(told).strip())
 
 
 def _tell(digest: str, signers: list[str], as_json: bool) -> None:

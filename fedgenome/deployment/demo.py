@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedgenome import files
+from fedgenome import files, toml
 from fedgenome.deployment.compose import HUB_PORT, PARTY_PORT, SUPERLINK_PORT, roles_of
-from fedgenome.deployment.superlink import SuperLink, serve
+from fedgenome.deployment.coordinator.superlink import SuperLink, serve
 from fedgenome.errors import FedgenomeError, RoleError, SpecError
 from fedgenome.secure.roster import RosterFile
 
@@ -84,7 +84,7 @@ def superlink() -> None:
 def coordinator(*options: str) -> None:
     """Conduct the experiment; ``options`` are those of ``fedgenome run``, as ``--resume``."""
     wait(STUDY)
-    config = toml({
+    config = toml.text({
         "superlink": f"superlink:{SUPERLINK_PORT}",
         "certificates": str(AUTHORITY),
         "jobs": str(JOBS),
@@ -134,6 +134,8 @@ def _propose(sites: int) -> None:
     from fedgenome import experiment
 
     spec = experiment.load(EXPERIMENT)
+    if spec.cohort is None:
+        raise SpecError("cohort: expected a public [cohort] to deal out, got a [schema] alone")
     if spec.split.by != "dirichlet" or spec.split.sites != sites:
         raise SpecError(
             f"split: expected by = 'dirichlet' and sites = {sites}, as docker-compose.yml has; "
@@ -187,18 +189,18 @@ def site_config(name: str, study: Mapping[str, Any], trusted: Mapping[str, Any],
     }
     general = {"name": name, "state": str(STATE), "socket": str(SOCKET), "public": True, "seed": proposal["seed"]}
     cohort = {"source": str(DATA / "cohort.h5ad"), "label": "label", "donor": proposal["donor"], "scale": "log"}
-    return toml({**general, "cohort": cohort, "policy": policy})
+    return toml.text({**general, "cohort": cohort, "policy": policy})
 
 
 def party_config(index: int, trusted: Mapping[str, Any], proposal: Mapping[str, Any]) -> str:
     """Return a ``party.toml``."""
     seeded = {"public": True, "seed": proposal["seed"]} if proposal["seed"] is not None else {}
-    return toml({"index": index, "listen": f"0.0.0.0:{PARTY_PORT}", **_computing(trusted), **seeded})
+    return toml.text({"index": index, "listen": f"0.0.0.0:{PARTY_PORT}", **_computing(trusted), **seeded})
 
 
 def dealer_config(trusted: Mapping[str, Any]) -> str:
     """Return a ``dealer.toml``."""
-    return toml(_computing(trusted))
+    return toml.text(_computing(trusted))
 
 
 def _computing(trusted: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,21 +211,6 @@ def _computing(trusted: Mapping[str, Any]) -> dict[str, Any]:
         "signers": trusted["signers"],
         "timeout_seconds": _TIMEOUT_SECONDS,
     }
-
-
-def toml(told: Mapping[str, Any]) -> str:
-    r"""Return ``told`` as TOML: strings, numbers, truths, lists of them, and tables one deep; None is left out.
-
-    >>> toml({"a": "b", "n": None, "t": {"c": [1, 2.5], "d": True}})
-    'a = "b"\n\n[t]\nc = [1, 2.5]\nd = true\n'
-    """
-    plain = [f"{key} = {json.dumps(value)}\n" for key, value in told.items() if not _is_table(value)]
-    tables = [f"\n[{key}]\n{toml(value)}" for key, value in told.items() if isinstance(value, Mapping)]
-    return "".join(plain + tables)
-
-
-def _is_table(value: object) -> bool:
-    return value is None or isinstance(value, Mapping)
 
 
 def wait(path: Path, seconds: float = _WAIT_SECONDS) -> bytes:

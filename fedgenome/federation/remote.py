@@ -4,7 +4,8 @@ A message costs seconds whatever its size, so they are few and fat. ``begin`` an
 ``reveal`` and ``select`` send each party one message of ABORT, BEGIN, every PART and REVEAL. Parts leave earlier,
 in a message of their own, once more than ``MOST_WAITING`` bytes wait at a party: that bounds the coordinator's
 memory. A message that is delivered twice does no harm: a party opens an attempt once, and repeats the stored
-bytes to the same set.
+bytes to the same set. So a role that is silent when a set is opened, and there when it is greeted, is asked once more:
+if its reply alone was lost, no attempt is spent.
 
 Whatever goes wrong, :meth:`RemoteParties.abort` and then ``ready`` and ``pin`` make the next attempt possible: where
 a role failed, all of them are closed and start their processes afresh, since a group that lost one is of no use.
@@ -211,7 +212,7 @@ class RemoteParties(Closing):
         asked, told = replies.closing(query, sites)
         for waiting in self._waiting:
             waiting.append(Frame(kind=Kind.REVEAL, header=asked))
-        sent, heard = self._waiting, self._sent()
+        sent, heard = self._waiting, self._sent(again=True)
         self._query = None
         for index, (requests, answers) in enumerate(zip(sent, heard, strict=True)):
             # A message that came twice is refused where it begins, and answered with the stored bytes.
@@ -225,9 +226,9 @@ class RemoteParties(Closing):
         for index, (requests, answers) in enumerate(zip(sent, heard, strict=True)):
             self._accept(index, requests, answers)
 
-    def _sent(self) -> list[list[Frame]]:
+    def _sent(self, again: bool = False) -> list[list[Frame]]:
         waiting, self._waiting = self._waiting, tuple([] for _ in range(PARTIES))
-        return self._exchange(waiting)
+        return self._exchange(waiting, again)
 
     def _accept(self, index: int, requests: Sequence[Frame], answers: Sequence[Frame]) -> None:
         """Raise a party's first refusal; check what it began."""
@@ -241,10 +242,14 @@ class RemoteParties(Closing):
             if request.kind is Kind.BEGIN and self._query is not None:
                 replies.check_begun(_name(index), answer, self._query)
 
-    def _exchange(self, requests: Sequence[Sequence[Frame]]) -> list[list[Frame]]:
-        """Send each party its frames in one message; return each one's replies, one a frame."""
+    def _exchange(self, requests: Sequence[Sequence[Frame]], again: bool = False) -> list[list[Frame]]:
+        """Send each party its frames in one message; return each one's replies, one a frame.
+
+        Args:
+            again: Whether whoever is silent may be asked twice: its last frame is answered alike each time.
+        """
         calls = {role: _packed(asked) for role, asked in zip(_PARTIES, requests, strict=True)}
-        answers = self._ask("frames", calls)
+        answers = self._ask("frames", calls, again)
         heard = []
         for index, (role, asked) in enumerate(zip(_PARTIES, requests, strict=True)):
             try:
@@ -253,14 +258,17 @@ class RemoteParties(Closing):
                 raise RoleError(f"{_name(index)} sent no valid frames: {fault}") from None
         return heard
 
-    def _ask(self, kind: str, calls: Mapping[str, Call]) -> dict[str, Call]:
-        """Return every role's answer.
+    def _ask(self, kind: str, calls: Mapping[str, Call], again: bool = False) -> dict[str, Call]:
+        """Return every role's answer; with ``again`` that to a second message, if the first gets none.
 
         Raises:
             RoleError: a role gave none, or says that it failed.
             Refused: a role declines.
         """
         answers = dict(self._post.ask(kind, calls))
+        if again and (silent := calls.keys() - answers.keys()):
+            there = self._post.discover(silent, 0)  # who is away need not be waited for twice
+            answers |= self._post.ask(kind, {role: calls[role] for role in there})
         if missing := [role for role in calls if role not in answers]:
             raise RoleError(f"{_name(ROLES.index(missing[0]))} gave no answer to {kind.upper()}")
         refused = {role: refusal for role in calls if (refusal := answers[role].refusal)}

@@ -208,13 +208,53 @@ def test_a_role_that_declines_to_join_is_named(post, desks):
         RemoteParties(post, STUDY, SUMS, RUN).pin(**PINNING)
 
 
-class Losing(InProcessPost):
-    """Loses the first message that party 1 is asked to open something with."""
+def opens(kind, calls):
+    return kind == "frames" and any(len(call.arrays) > 2 for call in calls.values())
+
+
+class Deaf(InProcessPost):
+    """Carries what party 1 is asked to open something with, and loses its first reply."""
+
+    heard = False
 
     def ask(self, kind, calls):
-        opening = kind == "frames" and len(calls["party-0"].arrays) > 2
-        self.lost = {"party-1"} if opening and not getattr(self, "spent", False) else set()
-        self.spent = getattr(self, "spent", False) or opening
+        lost = opens(kind, calls) and not self.heard
+        self.heard = self.heard or lost
+        return ((role, answer) for role, answer in super().ask(kind, calls) if not (lost and role == "party-1"))
+
+
+@pytest.fixture
+def deaf(desks):
+    post = Deaf({role: desk.handle for role, desk in zip(ROLES, desks, strict=False)})
+    remote, keys = joined(post)
+    post.sent.clear()
+    return post, remote, keys
+
+
+def test_a_lost_reply_is_given_again_as_it_was_kept_and_spends_no_attempt(deaf):
+    post, remote, keys = deaf
+    query = a_query(0, mechanism=NOISE)
+    assert (asked(remote, keys, query, vectors(query)) == sum(vectors(query).values()) + noise_of(query)).all()
+    assert sorted(post.sent) == sorted([*(("frames", f"party-{i}") for i in (0, 1, 1, 2)), ("hello", "party-1")])
+
+
+def test_a_party_that_kept_nothing_of_what_it_opened_gives_no_second_answer(deaf, desks):
+    _, remote, keys = deaf
+    desks[1].memory.body = lambda _: None
+    with pytest.raises(Refused, match=r"^opened-before: party 1"):
+        asked(remote, keys, a_query(0), vectors(a_query(0)))
+
+
+class Losing(InProcessPost):
+    """Loses everything for party 1 from when it is first asked to open something, until its run is closed."""
+
+    spent = False
+
+    def ask(self, kind, calls):
+        if opens(kind, calls) and not self.spent:
+            self.lost, self.spent = {"party-1"}, True
+        if kind == "close":
+            self.lost = set()
         return super().ask(kind, calls)
 
 

@@ -98,6 +98,12 @@ def read(path: Path) -> x509.Certificate:
         raise SpecError(f"{path}: expected a certificate in PEM") from None
 
 
+def hosts(certificate: x509.Certificate) -> list[str]:
+    """Return the names and addresses that a certificate is for."""
+    found = [one.value for one in certificate.extensions if isinstance(one.value, x509.SubjectAlternativeName)]
+    return [str(name.value) for names in found for name in names]
+
+
 def days_left(certificate: x509.Certificate, now: datetime.datetime | None = None) -> float:
     """Return the days until it ends; negative once it has ended.
 

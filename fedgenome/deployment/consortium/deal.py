@@ -37,6 +37,8 @@ def deal(spec: Experiment, out: Path) -> dict[str, Path]:
     Raises:
         SpecError: the cohort is not public, breaks a rule, or was dealt to ``out`` before.
     """
+    if spec.cohort is None:
+        raise SpecError("cohort: expected a public [cohort] to deal out, got a [schema] alone")
     cohort = expression.read(spec.cohort)
     if not cohort.public:
         raise SpecError(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from fedgenome import prepare, trust
 from fedgenome.card import epsilon_text
+from fedgenome.cohort import expression
 from fedgenome.deployment.consortium import deal
 from fedgenome.deployment.consortium.nodes import Node
 from fedgenome.deployment.signed import SignedStudy
@@ -20,17 +22,23 @@ from fedgenome.study import Study
 def make(spec: Experiment, roster: RosterFile, nodes: Mapping[str, Node], key: str | None) -> Study:
     """Return the Study that ``fedgenome run --on`` prepares of the same files.
 
+    With a ``[schema]`` the sites are the roster's, and each has the cap that it asked for; with a ``[cohort]`` they
+    are those of its split, and all have ``caps.site_cap``.
+
     Args:
-        spec: The experiment; its caps are the Study's.
+        spec: The experiment.
         roster: Everybody's keys.
-        nodes: The node list, for the caps that sites asked for; empty: not compared.
+        nodes: The node list, for the caps that sites asked for; empty: ``caps.site_cap`` for all.
         key: Hex key of the dealing stream; None where nothing was dealt.
 
     Raises:
         SpecError: the experiment does not fit its cohort, the roster or the sites' caps.
     """
-    root = Root.of(spec.seed, "driver") if key is None else deal.root(key, seeded=spec.seed is not None)
     _check_caps(spec, roster, nodes)
+    if spec.schema_ is not None:
+        caps = {name: nodes[name].cap if nodes else spec.caps.site_cap for name, _ in roster.sites}
+        return keyed(prepare.without_cohort(spec, caps), roster)
+    root = Root.of(spec.seed, "driver") if key is None else deal.root(key, seeded=spec.seed is not None)
     return keyed(prepare.prepare(spec, root.stream("split").generator()), roster)
 
 
@@ -95,3 +103,20 @@ def _privacy(study: Study) -> str:
         f"ε = {epsilon_text(told.epsilon)} and δ = {told.delta:g} for the whole plan, {trust.adjacency(study)}, "
         f"up to {told.colluders} colluding parties"
     )
+
+
+def public_facts(spec: Experiment) -> dict[str, Any]:
+    """Return the ``[schema]`` of an experiment's public cohort: names, classes and range, for who does not have it.
+
+    Raises:
+        SpecError: the cohort is not declared public, so that its genes are not either, or it cannot be read.
+    """
+    if spec.cohort is None:
+        raise SpecError("cohort: expected a public cohort, got a [schema] already")
+    cohort = expression.read(spec.cohort)
+    if not cohort.public:
+        raise SpecError(
+            f"cohort.source: expected a public cohort, got {spec.cohort.source}: what names its columns have is not "
+            "known to be public; write the [schema] by hand"
+        )
+    return expression.schema_of(cohort, spec.cohort).model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""Flower's command line as a coordinator uses it: submit a run, ask how it is, stop it.
+"""Flower's command line as a coordinator uses it: register relays, submit a run, ask how it is, stop it.
 
 A connection has a ``FLWR_HOME`` of its own, so that no configuration of the user's decides where a run goes.
 With ``--format json`` the exit code is 0 whatever happened; ``success`` tells.
@@ -21,6 +21,17 @@ from fedgenome.errors import RoleError
 
 _FLWR = "from flwr.cli.app import app; app()"  # wherever flwr is installed, on the PATH or not
 _CONNECTION = "deployment"
+_REGISTER = f"""
+import json, sys
+from flwr.cli.app import app
+said = {{}}
+for name in sys.argv[1:]:  # in one process: each start of it takes seconds
+    try:
+        app(["supernode", "register", f"{{name}}.pub", "{_CONNECTION}", "--name", name], standalone_mode=False)
+    except Exception as fault:
+        said[name] = str(fault)
+print(json.dumps(said))
+"""
 _COMMAND_SECONDS = 120.0
 _AWAY = "SuperLink is unavailable"  # what Flower says when nobody listens there
 _ENDED = "finished:"
@@ -101,26 +112,31 @@ class Flower(Closing):
         """
         self._ask("stop", run, _CONNECTION)
 
+    def register(self, keys: Mapping[str, str]) -> None:
+        """Register relays' node keys under their roles' names. One that is registered already stays as it is.
+
+        Args:
+            keys: Name → key, ``ecdsa-sha2-nistp384 …``.
+
+        Raises:
+            Away: nobody listens.
+            RoleError: one was refused, with what was said.
+        """
+        for name, key in keys.items():
+            (Path(self._home.name) / f"{name}.pub").write_text(f"{key}\n")
+        done = self._run(_REGISTER, *keys, seconds=_COMMAND_SECONDS + len(keys))
+        if done.returncode:
+            raise RoleError(f"flwr supernode register: {' '.join(done.stderr.split())}")
+        for name, text in json.loads(done.stdout.splitlines()[-1]).items():
+            if "already in use" not in text:  # registered by a process that died before it noted so
+                raise RoleError(f"flwr supernode register --name {name}: {' '.join(text.split())}")
+
     def close(self) -> None:
         """Remove the connection's folder."""
         self._home.cleanup()
 
     def _ask(self, command: str, *arguments: str) -> dict[str, Any]:
-        environment = os.environ | {"FLWR_HOME": self._home.name}
-        environment |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-        try:
-            ended = subprocess.run(
-                [sys.executable, "-P", "-c", _FLWR, command, *arguments, "--format", "json"],
-                env=environment,
-                cwd=self._home.name,  # nothing of the user's folder is read
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=_COMMAND_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise Away(f"the SuperLink at {self._address} gave no answer for {_COMMAND_SECONDS:g} s") from None
+        ended = self._run(_FLWR, command, *arguments, "--format", "json")
         told = _object(ended.stdout)
         if told.get("success") is True:
             return told
@@ -129,6 +145,25 @@ class Flower(Closing):
             raise Away(f"the SuperLink at {self._address} cannot be reached")
         said = " ".join(text.split("\n\n")[-1].split())
         raise RoleError(f"the SuperLink at {self._address} refuses to {command}: {said}")
+
+    def _run(
+        self, program: str, *arguments: str, seconds: float = _COMMAND_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"FLWR_HOME": self._home.name}
+        environment |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+        try:
+            return subprocess.run(
+                [sys.executable, "-P", "-c", program, *arguments],
+                env=environment,
+                cwd=self._home.name,  # nothing of the user's folder is read
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Away(f"the SuperLink at {self._address} gave no answer for {seconds:g} s") from None
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -52,9 +52,6 @@ class DeploymentConfig(Strict):
     app: str = Field(default="@fedgenome/fedgenome==0.1.0", description="the app's bundle at the hub, or a folder")
     parties: Literal["grid"] = Field(default="grid", description="parties are nodes of the SuperLink")
     timeout_seconds: float = Field(default=600.0, gt=0, description="what a role may take for one answer")
-    cohort: Literal["file", "none"] = Field(
-        default="file", description="none: the coordinator holds nobody's data, so nothing is audited on real rows"
-    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -105,9 +102,8 @@ class Deployment(Closing):
             SpecError: the experiment's Study is not the signed one; names what differs.
         """
         signed = self._signed.study
-        if self._config.cohort == "none":
-            sites = tuple(site.name for site in signed.roster)
-            prepared = preparing.without_cohort(spec, signed.schema_.genes, sites)
+        if spec.schema_ is not None:  # nobody's data are here, so nothing will be audited on real rows
+            prepared = preparing.without_cohort(spec, {site.name: site.cap for site in signed.roster})
         else:
             prepared = preparing.prepare(spec, rng)
         _check_same(prepared, signed, self._config.study)
@@ -186,7 +182,7 @@ def _check_same(prepared: Prepared, signed: Study, source: Path) -> None:
 
 def _named(field: str) -> str:
     where = {
-        "schema": "cohort",
+        "schema": "cohort or schema",
         "donors_bound": "caps.donors_bound",
         "quorum": "caps.quorum",
         "secure": "engine.secure",

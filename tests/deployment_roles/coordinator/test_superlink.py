@@ -6,8 +6,10 @@ processes, so an ordinary run of the tests asks only a hospital's doctor what it
 """
 
 import contextlib
+import dataclasses
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -19,11 +21,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from fedgenome.cli.main import app
 from fedgenome.deployment.consortium import app as bundles
 from fedgenome.deployment.consortium import certificates, nodes, release_keys, requests
 from fedgenome.deployment.coordinator import hub
+from fedgenome.deployment.coordinator import superlink as machine
+from fedgenome.deployment.coordinator.superlink import SuperLink
 from fedgenome.deployment.hospital import link, network
+from fedgenome.errors import SpecError
 from fedgenome.secure.identity import Identity
 from tests.deployment_roles import bundles as apps
 
@@ -87,12 +94,17 @@ def end(process):
     process.wait()
 
 
+def configured(place, **changes):
+    """Return what is to be served of ``place``."""
+    folders = {"state": place, "certificates": place, "jobs": place}
+    files = {"bundle": place / "app.fab", "signatures": place / "bundle.json"}
+    return SuperLink(**({"port": 1, "hub": 1} | folders | files | changes))
+
+
 @pytest.fixture(scope="module")
 def superlink(run, place, ports):
-    files = ("--ssl-ca-certfile", "ca.crt", "--ssl-certfile", "server.crt", "--ssl-keyfile", "server.key")
-    where = ("--host", "127.0.0.1", "--port", ports["superlink"], "--database", "state.db")
-    more = ("--enable-supernode-auth", "--disable-runtime-dependency-installation")
-    process = run("flower-superlink", *files, *where, *more)
+    config = configured(place, port=ports["superlink"], hub=ports["hub"])
+    process, starter = (run(*command) for command in config.commands[1:])
     trust = ssl.create_default_context(cafile=place / "ca.crt")
     try:
         while process.poll() is None:  # until it listens; pytest-timeout bounds it
@@ -103,6 +115,7 @@ def superlink(run, place, ports):
         yield process
     finally:
         end(process)
+        end(starter)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +154,44 @@ def told(run, place, ports, supernode):
         answers["forged"] = submit("forged")
     answers["plain"] = submit("plain", str(root))
     return answers
+
+
+class Idle(SuperLink):
+    """Three processes that do nothing; one of them not for long.
+
+    Attributes:
+        brief: Which.
+    """
+
+    brief = 0
+
+    @property
+    def commands(self):
+        return tuple(["sleep", "0" if number == self.brief else "600"] for number in range(3))
+
+
+@pytest.mark.parametrize("brief", range(3))
+def test_whichever_of_the_three_processes_ends_the_others_end_with_it(place, tmp_path, monkeypatch, brief):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(machine, "_GLANCE_SECONDS", 0.01)
+    monkeypatch.setattr(Idle, "brief", brief)
+    told = {field.name: getattr(configured(place), field.name) for field in dataclasses.fields(SuperLink)}
+    try:
+        assert machine.serve(Idle(**told), tmp_path / "none.json") == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [one for one in psutil.Process().children() if "sleep" in one.name()] == []
+
+
+def test_a_certificate_that_does_not_name_the_machines_own_address_is_refused_in_one_line(tmp_path):
+    certificates.make(tmp_path, ["superlink.example.org"], 90)
+    command = ["superlink", "app.fab", "bundle.json", "--nodes", "nodes.json", "--tls"]
+    told = CliRunner().invoke(app, [*command, str(tmp_path), "--state", str(tmp_path), "--jobs", str(tmp_path)])
+    assert told.exit_code == 2 and "expected a certificate that names 127.0.0.1, " in told.output, told.output
+    with pytest.raises(SpecError, match=r"got superlink\.example\.org; fedgenome keys certificates FOLDER --renew"):
+        configured(tmp_path).check()
+    certificates.renew(tmp_path, 90, ["superlink.example.org", "127.0.0.1"])
+    configured(tmp_path).check()
 
 
 @pytest.mark.usefixtures("superlink")

@@ -16,6 +16,8 @@ from fedgenome.federation.job import Failure, JobFolder, Progress, Result
 from tests.deployment_roles import loopback
 from tests.deployment_roles.small_run import TEXT, agreed, hospitals, run, submitted, written
 
+PUBLIC = TEXT.replace('[cohort]\nsource = "pbmc68k"\nlayer = "raw"\nscale = "log"\npanel', "[schema]\ngenes")
+PUBLIC = PUBLIC.replace('label = "bulk_labels"\n', "").replace("[split]\nsites = 2\n", "")
 MORE = 'superlink = "127.0.0.1:1"\njobs = "jobs"\nstudy = "study.json"\n'
 
 
@@ -73,24 +75,29 @@ def deployment(folder, more=""):
     ("change", "said"),
     [
         (("epsilon = 10.0", "epsilon = 9.0"), "it differs in privacy$"),
-        (("high = 7.0", "high = 8.0"), r"it differs in schema \(cohort\)$"),
-        (("site_cap = 700", "site_cap = 600"), r"it differs in roster \(caps.site_cap or the sites' names\)$"),
+        (("high = 7.0", "high = 8.0"), r"it differs in schema \(cohort or schema\)$"),
+        (
+            ("site_cap = 700", "site_cap = 600"),
+            r"differs in roster \(caps.site_cap|at least the 700 donors of site-1, got 600$",
+        ),
         (("donors_bound = 700", "donors_bound = 701"), r"it differs in donors_bound \(caps.donors_bound\)$"),
     ],
 )
-@pytest.mark.parametrize("cohort", ["file", "none"])
-def test_an_experiment_that_is_not_the_signed_study_is_refused_by_what_differs(tmp_path, change, said, cohort):
+@pytest.mark.parametrize("text", [TEXT, PUBLIC])
+def test_an_experiment_that_is_not_the_signed_study_is_refused_by_what_differs(tmp_path, change, said, text):
     agreed(tmp_path)
-    (tmp_path / "small.toml").write_text(TEXT.replace(*change))
+    assert change[0] in text
+    (tmp_path / "small.toml").write_text(text.replace(*change))
     spec = experiment.load(tmp_path / "small.toml")
-    with pytest.raises(SpecError, match=f"study.json: expected the Study of this experiment, signed; {said}"):
-        deployment(tmp_path, f'cohort = "{cohort}"').prepare(spec, np.random.default_rng(0))
+    with pytest.raises(SpecError, match=said):
+        deployment(tmp_path).prepare(spec, np.random.default_rng(0))
 
 
-def test_a_coordinator_without_a_cohort_decides_the_same_and_holds_nobody(tmp_path):
+def test_a_coordinator_that_knows_public_facts_alone_decides_the_same_and_holds_nobody(tmp_path):
     one = agreed(tmp_path)
+    (tmp_path / "small.toml").write_text(PUBLIC)
     spec = experiment.load(tmp_path / "small.toml")
-    two = deployment(tmp_path, 'cohort = "none"').prepare(spec, np.random.default_rng(0))
+    two = deployment(tmp_path).prepare(spec, np.random.default_rng(0))
     assert (two.study, two.plan, two.noise, two.queries) == (one.study, one.plan, one.noise, one.queries)
     assert two.split.members.n_donors == two.split.controls.n_donors == 0
 

@@ -1,6 +1,7 @@
-"""The SuperLink's machine: the SuperLink itself, the hub of the signed bundle beside it, and the relays it knows.
+"""The SuperLink's machine: SuperLink, SuperExec (it starts ServerApps), the hub of the signed bundle, known relays.
 
-Two child processes, tied together: when one ends, so does the other, and whoever supervises starts both again.
+Three child processes, tied together: when one ends, so do the others, and whoever supervises starts all again. A
+SuperLink left to itself starts its SuperExec and never looks whether it lives; then runs wait for ever.
 Registering is idempotent: a relay whose key is known stays as it is.
 """
 
@@ -12,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,23 +20,15 @@ from pathlib import Path
 
 from fedgenome import files
 from fedgenome.deployment import health
-from fedgenome.errors import RoleError
+from fedgenome.deployment.consortium import certificates
+from fedgenome.deployment.coordinator.flower import Flower
+from fedgenome.errors import SpecError
 
 JOBS = "FEDGENOME_JOBS"  # what a ServerApp looks for in its environment
 
 _LOG = logging.getLogger(__name__)
-_FLWR = """
-import json, sys
-from flwr.cli.app import app
-said = {}
-for name in sys.argv[1:]:  # in one process: each start of it takes seconds
-    try:
-        app(["supernode", "register", f"{name}.pub", "here", "--name", name], standalone_mode=False)
-    except Exception as fault:
-        said[name] = str(fault)
-print(json.dumps(said))
-"""
-_SECONDS = 120  # for one command of Flower's, or for the SuperLink to be up
+_HERE = "127.0.0.1"  # as ServerApps' starter and the coordinator's commands call the SuperLink
+_GLANCE_SECONDS = 1.0
 _GRACE_SECONDS = 10
 
 
@@ -63,19 +55,49 @@ class SuperLink:
     jobs: Path
 
     @property
-    def commands(self) -> tuple[list[str], list[str]]:
-        """The hub's command and the SuperLink's."""
+    def commands(self) -> tuple[list[str], ...]:
+        """The hub's command, the SuperLink's, and that of the SuperExec, which starts ServerApps."""
         hub = ["fedgenome", "app", "serve", str(self.bundle), str(self.signatures), "--port", str(self.hub)]
         tls = [("ca-certfile", "ca.crt"), ("certfile", "server.crt"), ("keyfile", "server.key")]
         link = ["flower-superlink", "--host", "0.0.0.0", "--port", str(self.port)]  # noqa: S104 - behind its networks
         link += [part for option, file in tls for part in (f"--ssl-{option}", str(self.certificates / file))]
         link += ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
-        return hub, [*link, "--database", str(self.state / "superlink.db")]
+        link += ["--isolation", "process", "--database", str(self.state / "superlink.db")]
+        starter = [
+            "flower-superexec",
+            "--runtime-api-address",
+            self._address,
+            "--root-certificates",
+            str(self._authority),
+        ]
+        return hub, link, starter
+
+    @property
+    def _address(self) -> str:
+        return f"{_HERE}:{self.port}"
+
+    @property
+    def _authority(self) -> Path:
+        return self.certificates / "ca.crt"
+
+    def check(self) -> None:
+        """Refuse a certificate by which the SuperLink's neighbours on its own machine cannot know it.
+
+        Raises:
+            SpecError: it does not name this machine's own address, or is none.
+        """
+        path = self.certificates / "server.crt"
+        if _HERE not in (names := certificates.hosts(certificates.read(path))):
+            told = " ".join(f"--host {name}" for name in [*names, _HERE])
+            raise SpecError(
+                f"{path}: expected a certificate that names {_HERE}, as what starts ServerApps calls the SuperLink by "
+                f"it, got {', '.join(names)}; fedgenome keys certificates FOLDER --renew {told}"
+            )
 
     def register(self, nodes: Mapping[str, Mapping[str, object]]) -> None:
         """Register the relays of a node list; see :func:`register`."""
-        known = self.state / "registered.json"
-        register(nodes, f"localhost:{self.port}", self.certificates / "ca.crt", known)
+        with Flower(self._address, self._authority) as flower:
+            register(nodes, flower, self.state / "registered.json")
 
     def healthy(self) -> bool:
         """Tell whether SuperLink and hub both answer."""
@@ -83,14 +105,22 @@ class SuperLink:
 
 
 def serve(config: SuperLink, nodes: Path) -> int:
-    """Run hub and SuperLink until one of them ends or SIGTERM; register the relays of ``nodes`` once it is there.
+    """Run hub, SuperLink and SuperExec until one of them ends or SIGTERM; register ``nodes`` once they answer.
 
     Returns:
-        The exit code: 0 after SIGTERM.
+        The exit code: 0 after SIGTERM, 1 if one of them ended.
+
+    Raises:
+        SpecError: the SuperLink's certificate does not name this machine's own address.
     """
+    config.check()
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     environment = os.environ | {"FLWR_SUPERGRID_API_URL": f"http://127.0.0.1:{config.hub}", JOBS: str(config.jobs)}
+    environment |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    environment["PATH"] = (
+        f"{Path(sys.executable).parent}:{environment.get('PATH', '')}"  # they start one another by name
+    )
     children = [subprocess.Popen(command, cwd=config.jobs, env=environment) for command in config.commands]
     try:
         registered = False
@@ -98,19 +128,21 @@ def serve(config: SuperLink, nodes: Path) -> int:
             if not registered and nodes.exists() and config.healthy():
                 config.register(json.loads(nodes.read_text()))
                 registered = True
-            time.sleep(1)
+            time.sleep(_GLANCE_SECONDS)
+        for child, command in zip(children, config.commands, strict=True):
+            if not told and child.poll() is not None:
+                _LOG.error("%s ended (%s); the others end with it", command[0], child.returncode)
     finally:
         _end(children)
     return 0 if told else 1
 
 
-def register(nodes: Mapping[str, Mapping[str, object]], address: str, authority: Path, known: Path) -> None:
+def register(nodes: Mapping[str, Mapping[str, object]], flower: Flower, known: Path) -> None:
     """Register every relay's node key under its role's name at the SuperLink.
 
     Args:
         nodes: The node list of ``fedgenome keys approve``: name → record with ``key``.
-        address: The SuperLink's host and port.
-        authority: Its ``ca.crt``.
+        flower: A connection to it.
         known: Which were registered before, name → key: Flower lists neither. Goes with the database.
 
     Raises:
@@ -118,34 +150,10 @@ def register(nodes: Mapping[str, Mapping[str, object]], address: str, authority:
     """
     before: dict[str, object] = json.loads(known.read_text()) if known.exists() else {}
     told = {name: node["key"] for name, node in nodes.items()}
-    if fresh := [name for name, key in told.items() if before.get(name) != key]:
-        with tempfile.TemporaryDirectory(prefix="fedgenome-nodes-") as place:
-            folder = Path(place)
-            trusted = f"address = {json.dumps(address)}\nroot-certificates = {json.dumps(str(authority))}\n"
-            (folder / "config.toml").write_text(f"[superlink.here]\n{trusted}")
-            for name in fresh:
-                (folder / f"{name}.pub").write_text(f"{told[name]}\n")
-            _register(folder, fresh)
+    if fresh := {name: str(key) for name, key in told.items() if before.get(name) != key}:
+        flower.register(fresh)
         files.replace(known, json.dumps(before | told).encode())
-
-
-def _register(home: Path, names: Sequence[str]) -> None:
-    """Register ``NAME.pub`` of ``home`` for all names, at the SuperLink that its ``config.toml`` names ``here``."""
-    done = subprocess.run(
-        [sys.executable, "-c", _FLWR, *names],
-        cwd=home,
-        env=os.environ | {"FLWR_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS + len(names),
-        check=False,
-    )
-    if done.returncode:
-        raise RoleError(f"flwr supernode register: {' '.join(done.stderr.split())}")
-    for name, text in json.loads(done.stdout.splitlines()[-1]).items():
-        if "already in use" not in text:  # registered by a process that died before it noted so
-            raise RoleError(f"flwr supernode register --name {name}: {' '.join(text.split())}")
-    _LOG.warning("registered %s", ", ".join(names))
+        _LOG.warning("registered %s", ", ".join(fresh))
 
 
 def _end(children: Sequence[subprocess.Popen[bytes]]) -> None:
