@@ -82,8 +82,8 @@ def superlink() -> None:
 
 
 def superlink_health() -> None:
-    """Exit 0 if the SuperLink answers, else 1."""
-    sys.exit(0 if _superlink().healthy() else 1)
+    """Exit 0 if the SuperLink answers, else 1 with the reason."""
+    sys.exit(_superlink().ailment() or 0)
 
 
 def coordinator(*options: str) -> None:

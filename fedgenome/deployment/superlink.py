@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedgenome import files
+from fedgenome.deployment.consortium import certificates
 from fedgenome.errors import RoleError
 
 JOBS = "FEDGENOME_JOBS"  # what a ServerApp looks for in its environment
@@ -37,8 +38,9 @@ for name in sys.argv[1:]:  # in one process: each start of it takes seconds
         said[name] = str(fault)
 print(json.dumps(said))
 """
-_SECONDS = 120  # for one command of Flower's, or for the SuperLink to be up
+_SECONDS = 300  # for one command of Flower's, or for the SuperLink to be up
 _GRACE_SECONDS = 10
+_RENEW = "the consortium renews it (fedgenome keys certificates FOLDER --renew); then start the SuperLink again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +80,21 @@ class SuperLink:
         known = self.state / "registered.json"
         register(nodes, f"localhost:{self.port}", self.certificates / "ca.crt", known)
 
-    def healthy(self) -> bool:
-        """Tell whether SuperLink and hub both answer."""
-        trusted = ssl.create_default_context(cafile=str(self.certificates / "ca.crt"))
-        try:
-            for address in (f"https://localhost:{self.port}/health", f"http://127.0.0.1:{self.hub}/health"):
-                urllib.request.urlopen(address, timeout=10, context=trusted if "https" in address else None).close()  # noqa: S310
-        except OSError:
-            return False
-        return True
+    def ailment(self) -> str:
+        """Return why SuperLink or hub give no answer; nothing if both do, under a certificate that holds."""
+        trusted = ssl.create_default_context(cafile=str(self.certificates / certificates.CA))
+        for address, context in (
+            (f"https://localhost:{self.port}/health", trusted),
+            (f"http://127.0.0.1:{self.hub}/health", None),
+        ):
+            try:
+                urllib.request.urlopen(address, timeout=10, context=context).close()  # noqa: S310
+            except OSError as fault:
+                why = getattr(fault, "reason", fault)  # what urllib wrapped
+                if isinstance(why, ssl.SSLCertVerificationError):
+                    return f"{self.certificates / certificates.CERTIFICATE}: {why.verify_message}; {_RENEW}"
+                return f"{address}: {why}"
+        return ""
 
 
 def serve(config: SuperLink, nodes: Path) -> int:
@@ -94,7 +102,11 @@ def serve(config: SuperLink, nodes: Path) -> int:
 
     Returns:
         The exit code: 0 after SIGTERM.
+
+    Raises:
+        SpecError: its certificate does not hold now: no relay would talk to it.
     """
+    certificates.check(config.certificates)
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     environment = os.environ | {"FLWR_SUPERGRID_API_URL": f"http://127.0.0.1:{config.hub}", JOBS: str(config.jobs)}
@@ -102,7 +114,7 @@ def serve(config: SuperLink, nodes: Path) -> int:
     try:
         registered = False
         while not told and all(child.poll() is None for child in children):
-            if not registered and nodes.exists() and config.healthy():
+            if not registered and nodes.exists() and not config.ailment():
                 config.register(json.loads(nodes.read_text()))
                 registered = True
             time.sleep(1)
@@ -138,15 +150,20 @@ def register(nodes: Mapping[str, Mapping[str, object]], address: str, authority:
 
 def _register(home: Path, names: Sequence[str]) -> None:
     """Register ``NAME.pub`` of ``home`` for all names, at the SuperLink that its ``config.toml`` names ``here``."""
-    done = subprocess.run(
-        [sys.executable, "-c", _FLWR, *names],
-        cwd=home,
-        env=os.environ | {"FLWR_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS + len(names),
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _FLWR, *names],
+            cwd=home,
+            env=os.environ | {"FLWR_HOME": str(home)},
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS + len(names),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RoleError(
+            f"flwr supernode register: no answer for {_SECONDS + len(names)} s; it is tried again"
+        ) from None
     if done.returncode:
         raise RoleError(f"flwr supernode register: {' '.join(done.stderr.split())}")
     for name, text in json.loads(done.stdout.splitlines()[-1]).items():
