@@ -5,10 +5,17 @@ set -eu
 
 case ${1:-serve} in
 health)
-    # Alive, and its role listens. Nothing is asked of the SuperLink, whose failures are not the relay's.
-    exec python3 -c 'import os, socket
-with socket.socket(socket.AF_UNIX) as role, socket.socket() as node:
-    role.connect(os.environ["FEDGENOME_AGENTS"])
+    # Alive, and its role knows it. Nothing is asked of the SuperLink, whose failures are not the relay's.
+    exec python3 -c 'import os, socket, sys
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client
+with open(os.environ["FEDGENOME_AGENTS_KEY_FILE"]) as file:
+    key = bytes.fromhex(file.read().strip())
+try:
+    Client(os.environ["FEDGENOME_AGENTS"], "AF_UNIX", authkey=key).close()
+except AuthenticationError:
+    sys.exit("relay: /link/socket.key is not the one of the role behind agents.sock: copy it from the state folder")
+with socket.socket() as node:
     node.connect(("127.0.0.1", 9094))'
     ;;
 serve) ;;
@@ -31,7 +38,10 @@ trap 'kill "$node"; wait "$node" || true; exit 0' TERM INT
 wait "$node" || code=$?
 # A SuperLink that still holds the former node for alive, or does not know it yet, turns it away: tried again
 # after the 10 seconds past which Docker restarts a container at once.
-echo "relay: the SuperNode ended with ${code:-0}"
+echo "relay: the SuperNode ended with ${code:-0}; what fits and what does not:"
+python3 -m fedgenome.deployment.relay "$SUPERLINK" /public/ca.crt /link/node.key ended &
+node=$!
+wait "$node" || true
 sleep 10 &
 wait $!
 exit 1

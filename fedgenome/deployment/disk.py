@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from fedgenome import files
-from fedgenome.errors import SpecError, WireError
+from fedgenome.errors import RoleError, SpecError, WireError
 from fedgenome.secure.identity import unhex
 
 _KEY_BYTES = 32
@@ -92,6 +93,30 @@ def replace(path: Path, data: bytes, what: str) -> None:
     """
     with named(path, f"a place for {what}"):
         files.replace(path, data)
+
+
+def check_room(folder: Path, n_bytes: int = 1 << 16) -> None:
+    """Write and remove a file: a full disk, or one that is read-only, shows before anybody waits for an answer.
+
+    Raises:
+        RoleError: it cannot be written; says how much is free.
+    """
+    probe = folder / ".room"
+    try:
+        files.write(probe, bytes(n_bytes))
+    except OSError as fault:
+        raise no_room(folder, fault.strerror) from None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def no_room(folder: Path, why: str | None) -> RoleError:
+    """Return the error of a role that could not write to its state folder."""
+    free = shutil.disk_usage(folder).free >> 20
+    return RoleError(
+        f"{folder}: expected room to write, {why} ({free} MiB free); free some of this disk, then start again"
+    )
 
 
 def create(path: Path, data: bytes, mode: int, what: str) -> None:

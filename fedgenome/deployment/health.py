@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 10.0  # for each answer
+_RENEW = "the consortium renews it (fedgenome keys certificates FOLDER --renew); then start the SuperLink again"
 _MOST = 65536  # bytes that a greeting or its answer may have
 
 
@@ -88,6 +89,8 @@ def superlink(port: int, hub: int, authority: Path, seconds: float = SECONDS) ->
         answers = {
             name: _asked(*how, seconds) for name, how in {"superlink": (port, trusted), "hub": (hub, None)}.items()
         }
+    except ssl.SSLCertVerificationError as fault:
+        return f"{authority.with_name('server.crt')}: {fault.verify_message}; {_RENEW}"
     except OSError as fault:
         return f"{type(fault).__name__}: {fault}"
     return "".join(f"{name}: answered {said!r}" for name, said in answers.items() if said.split()[1:2] != [b"200"])

@@ -83,7 +83,10 @@ def _exchange(path: str, key: bytes, blob: bytes, answer: queue.SimpleQueue[Call
         with Client(path, "AF_UNIX", authkey=key) as link:
             link.send_bytes(blob)
             answer.put(_decode(link.recv_bytes())[2])
-    except (OSError, EOFError, AuthenticationError, WireError) as fault:
+    except AuthenticationError:
+        rule = "the relay's socket.key is not its agent's: copy the one of the agent's state folder to the relay"
+        answer.put(refusal("unreachable", rule))
+    except (OSError, EOFError, WireError) as fault:
         answer.put(refusal("unreachable", f"the site's agent cannot be reached: {type(fault).__name__}"))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -110,6 +110,7 @@ class Coordinator:
         self._checkpoint = Checkpoint(job.folder, identity)
         self._sites = [site for site, _ in self._terms.caps]
         self._post: Post
+        self._refused: dict[str, str] = {}  # by site, of the last call
         self.releases: dict[str, dict[str, Array]] = {}
         self.answered: dict[str, int] = {}
         self.uploaded = 0
@@ -186,10 +187,8 @@ class Coordinator:
                 self.uploaded += sum(array.nbytes for array in answer.arrays.values())
                 included.append(site)
         if len(included) < query.terms.quorum:
-            silent = [site for site in self._sites if site not in included]
-            raise _AttemptFailed(
-                f"{len(included)} sites answered, {query.terms.quorum} needed; not {', '.join(silent)}"
-            )
+            silent = self._named(site for site in self._sites if site not in included)
+            raise _AttemptFailed(f"{len(included)} sites answered, {query.terms.quorum} needed; not {silent}")
         try:
             if job.parties is not None:
                 if query.selection is not None:
@@ -242,7 +241,7 @@ class Coordinator:
         header["signatures"] = list(job.signatures)
         joined = [site for site, _ in self._ask("join", Call(header=header))]
         if len(joined) < self._terms.quorum:
-            absent = ", ".join(site for site in self._sites if site not in joined)
+            absent = self._named(site for site in self._sites if site not in joined)
             raise RoleError(
                 f"{len(joined)} of {self._terms.sites} sites joined, quorum is {self._terms.quorum}; not {absent}"
             )
@@ -253,6 +252,7 @@ class Coordinator:
         Raises:
             BudgetRefused: a site's ledger has too little left.
         """
+        self._refused = {}
         for site, answer in self._post.ask(kind, dict.fromkeys(self._sites, call)):
             if answer.refusal is None:
                 yield site, answer
@@ -260,7 +260,12 @@ class Coordinator:
             code, rule = answer.refusal
             if code == "budget":
                 raise BudgetRefused(f"{site}: {rule}")
+            self._refused[site] = f"{code}: {rule}"
             log.warning("%s refuses to %s: %s (%s)", site, kind, code, rule)
+
+    def _named(self, sites: Iterable[str]) -> str:
+        """Return the names of sites that gave nothing, each with the rule by which it refused, if it did."""
+        return ", ".join(f"{site} ({self._refused[site]})" if site in self._refused else site for site in sites)
 
 
 class _AttemptFailed(Exception):

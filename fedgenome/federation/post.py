@@ -44,6 +44,7 @@ class Post:
         self._registered: dict[int, str] = {}  # what the SuperLink calls its nodes, where it does
         self._said: dict[int, str] = {}  # what other nodes called themselves
         self._nodes: dict[str, int] = {}
+        self._refused: dict[str, str] = {}  # why a registered node gave no greeting, where it said
         self._silent: set[str] = set()  # who owes, or never gave, the answer to the last call
 
     @property
@@ -68,10 +69,11 @@ class Post:
         """
         for name in wanted:
             self._nodes.pop(name, None)
+            self._refused.pop(name, None)
         greeted = self._greeted(wanted)
         self._nodes |= {name: node for name, (node, _) in greeted.items()}
         self._silent -= set(greeted)
-        missing = [name for name in wanted if name not in greeted]
+        missing = [_with(name, self._refused.get(name)) for name in wanted if name not in greeted]
         if len(greeted) < least:
             whom = "sites of the roster" if set(wanted).isdisjoint(ROLES) else "parties"
             raise RoleError(f"expected at least {least} {whom}, missing: {', '.join(missing)}")
@@ -101,6 +103,7 @@ class Post:
         for node, answer in self._send("hello", dict.fromkeys(asked, Call(header={}))):
             name = self._heard(node, answer)
             if name is None or name not in wanted:
+                self._note_refusal(node, answer)
                 if name not in ROLES:  # their turn comes
                     log.warning("node %d names itself none of those asked for and is left out", node)
                 continue
@@ -130,6 +133,15 @@ class Post:
     def _name(self, node: int) -> str | None:
         """Return whom a node is known to be; None before it said anything."""
         return self._registered.get(node) or self._said.get(node)
+
+    def _note_refusal(self, node: int, answer: Call) -> None:
+        registered, said = self._registered.get(node), answer.header.get("site")
+        if registered is None:
+            return
+        if answer.refusal is not None:
+            self._refused[registered] = f"{answer.refusal[0]}: {answer.refusal[1]}"
+        elif said != registered:
+            self._refused[registered] = "the agent behind its relay is another's"
 
     def _heard(self, node: int, answer: Call) -> str | None:
         """Return whom a node that answered is; None if it does not say, or not what it is registered as."""
@@ -172,6 +184,10 @@ class Post:
             raise RoleError(f"the SuperLink took none of {len(messages)} messages ({kind}): they are too large")
         # Ordered: the first key of a plain dict is ever further to find as keys before it are removed.
         return OrderedDict((key, node) for key, node in zip(ids, calls, strict=True) if key)
+
+
+def _with(name: str, why: str | None) -> str:
+    return name if why is None else f"{name} ({why})"
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ start it. What it tells is in that folder; of an error it did not foresee, nothi
 from __future__ import annotations
 
 import contextlib
+import errno
 import hmac
 import logging
 import os
@@ -31,6 +32,8 @@ from fedgenome.secure.generators import ROLES
 from fedgenome.streams import Root
 
 log = logging.getLogger(__name__)
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def make(conduct: Callable[[Grid], None]) -> ServerApp:
@@ -91,13 +94,26 @@ def _told(folder: JobFolder) -> Iterator[None]:
     try:
         yield
     except FedgenomeError as fault:
-        folder.finish(Result(error=Failure.of(fault)))
+        _fail(folder, Failure.of(fault))
         raise
     except Exception as fault:  # noqa: BLE001 - whatever it is, its text stays here
-        where = traceback.extract_tb(fault.__traceback__)[-1]
-        text = f"the coordinator failed inside: {type(fault).__name__} at {Path(where.filename).name}:{where.lineno}"
-        folder.finish(Result(error=Failure(code="internal", text=text, exit=RoleError.exit_code)))
-        raise RoleError(text) from None
+        failure = Failure(code="internal", text=_said(fault), exit=RoleError.exit_code)
+        _fail(folder, failure)
+        raise RoleError(failure.text) from None
+
+
+def _fail(folder: JobFolder, failure: Failure) -> None:
+    with contextlib.suppress(OSError):  # a full disk: then Flower alone tells why
+        folder.finish(Result(error=failure))
+
+
+def _said(fault: Exception) -> str:
+    if isinstance(fault, OSError) and fault.errno in _NO_ROOM:
+        return (
+            f"the folder of jobs: expected room to write, {fault.strerror}; make room, then: fedgenome run … --resume"
+        )
+    where = traceback.extract_tb(fault.__traceback__)[-1]
+    return f"the coordinator failed inside: {type(fault).__name__} at {Path(where.filename).name}:{where.lineno}"
 
 
 def _conduct(grid: Grid, folder: JobFolder) -> Result:

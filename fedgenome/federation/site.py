@@ -106,6 +106,7 @@ class SiteAgent:
         self._public = public
         self._present = present
         self._run: _Run | None = None
+        self._room = 0  # bytes of the longest answer so far
         self._turn = threading.Lock()
 
     def handle(self, kind: str, call: Call) -> Call:
@@ -148,6 +149,7 @@ class SiteAgent:
         except (KeyError, TypeError, WireError, pydantic.ValidationError):
             raise Refused("malformed", "join: study, plan, run, keys, signatures") from None
         shard = self._check(study, plan, signatures)
+        self._once.make_room(self._room)  # a site that cannot answer says so before others are asked, and charged
         publics = self._party_keys(study, plan, run, keys)
         price = study.privacy.epsilon, study.privacy.delta
         self._ledger.reserve(run, study.digest, plan, *price, kind=self._claim(study), unit=trust.unit(study))
@@ -207,6 +209,8 @@ class SiteAgent:
         if (digest := self._once.told(moment)) is not None:
             return self._repeat(query, moment, digest)
         self._present(run.shard)  # whatever is wrong with it shows before the charge
+        self._room = max(self._room, _SIZES.size + bundle.upload_bytes(query))
+        self._once.make_room(self._room)
         self._admit(query, run)
         answer = self._seal(query, run, self._contribution(query, run))
         # On the disk before it leaves: after a crash at any point these bytes are repeated or none are sent.

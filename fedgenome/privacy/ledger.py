@@ -90,6 +90,11 @@ class Ledger(Closing):
             self._fd = -1
 
     @property
+    def is_open(self) -> bool:
+        """False after :meth:`close`, and after a line that could not be written."""
+        return self._fd >= 0
+
+    @property
     def head(self) -> str:
         """Hash of the last line: whoever keeps it can tell later that no line was cut off."""
         return self._head

@@ -26,13 +26,14 @@ from pathlib import Path
 
 from fedgenome import files
 from fedgenome.closing import Closing
-from fedgenome.errors import RoleError, SpecError
+from fedgenome.errors import Refused, RoleError, SpecError
 
 RECORD = struct.Struct(">4sBIQ32s")
 MAGIC, VERSION = b"FGON", 1
 _MARK = MAGIC + bytes([VERSION])  # a file of another version must not pass for an empty one: all would be forgotten
 _CHECK_BYTES = 32
 _MOST_NAMES = 1 << 16  # bytes of key and digest; a longer record is none
+_ROOM_NAMES = 1 << 10  # bytes of key and digest that room is made for: ours have some 150
 _PAGE = 1 << 16  # the file grows in such steps, so that most answers overwrite and change no metadata
 
 
@@ -77,6 +78,25 @@ class Once(Closing):
         blob = os.pread(self._file, size, start)
         return blob if hashlib.sha256(blob).digest() == sha256 else None
 
+    def make_room(self, n_bytes: int) -> None:
+        """Take the disk's room for the next answer; what can be answered is then not lost for want of it.
+
+        Args:
+            n_bytes: Of its body, at most.
+
+        Raises:
+            Refused: ``disk-full``: there is none. Nothing changed.
+            RoleError: an earlier write failed.
+        """
+        self._check_open()
+        end = self._body[0] + RECORD.size + _CHECK_BYTES + _ROOM_NAMES + n_bytes
+        if end <= os.fstat(self._file).st_size:
+            return
+        try:
+            os.posix_fallocate(self._file, 0, end + -end % _PAGE)
+        except OSError as fault:
+            raise Refused("disk-full", f"no room for an answer, and nothing was charged: {fault.strerror}") from None
+
     def record(self, key: str, digest: str, body: Sequence[bytes | memoryview]) -> None:
         """Keep an answer; it is on the disk when this returns. The caller has asked :meth:`told` before.
 
@@ -104,9 +124,17 @@ class Once(Closing):
     def _take(self, key: str, digest: str, body: tuple[int, int, bytes], check: bytes) -> None:
         self._told[key], self._last, self._body, self._check = digest, key, body, check
 
-    def _write(self, pieces: list[bytes | memoryview]) -> None:
+    @property
+    def is_open(self) -> bool:
+        """False after :meth:`close`, and after a write that failed."""
+        return self._file >= 0
+
+    def _check_open(self) -> None:
         if self._file < 0:
             raise RoleError(f"{self._path.name}: closed after a failed write")
+
+    def _write(self, pieces: list[bytes | memoryview]) -> None:
+        self._check_open()
         place = self._body[0]
         end = place + sum(len(piece) for piece in pieces)
         if end > os.fstat(self._file).st_size:

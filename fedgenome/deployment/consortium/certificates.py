@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -83,6 +84,31 @@ def renew(folder: Path, days: float = 90, hosts: Sequence[str] = ()) -> None:
     names = _names(hosts) if hosts else list(old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     certificate = _server(authority, authority_key, _key(folder / KEY).public_key(), names, days)
     disk.replace(folder / CERTIFICATE, _crt(certificate), "the certificate")
+
+
+def check(folder: Path, now: datetime.datetime | None = None) -> None:
+    """Refuse a server certificate that nobody would accept: before a SuperLink waits for relays in vain.
+
+    Args:
+        folder: ``ca.crt``, ``server.crt`` and ``server.key``.
+        now: When it is to hold; by default now.
+
+    Raises:
+        SpecError: it has expired, or is not valid yet, or is another authority's or another key's; says what to do.
+    """
+    path, found, authority = folder / CERTIFICATE, read(folder / CERTIFICATE), read(folder / CA)
+    if (left := days_left(found, now)) <= 0:
+        raise SpecError(
+            f"{path}: it expired {-left:.1f} days ago; renew it: fedgenome keys certificates FOLDER --renew"
+        )
+    if (early := (found.not_valid_before_utc - (now or _now())) / datetime.timedelta(days=1)) > 0:
+        raise SpecError(f"{path}: it is valid in {early:.1f} days only; set this clock by NTP, or renew it")
+    try:
+        found.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        raise SpecError(f"{path}: expected a certificate that {folder / CA} signed, got another authority's") from None
+    if _key(folder / KEY).public_key() != found.public_key():
+        raise SpecError(f"{folder / KEY}: expected the key of {CERTIFICATE}, got another")
 
 
 def read(path: Path) -> x509.Certificate:

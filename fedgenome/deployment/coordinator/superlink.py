@@ -78,7 +78,7 @@ class SuperLink:
 
     @property
     def _authority(self) -> Path:
-        return self.certificates / "ca.crt"
+        return self.certificates / certificates.CA
 
     def check(self) -> None:
         """Refuse a certificate by which the SuperLink's neighbours on its own machine cannot know it.
@@ -86,7 +86,8 @@ class SuperLink:
         Raises:
             SpecError: it does not name this machine's own address, or is none.
         """
-        path = self.certificates / "server.crt"
+        certificates.check(self.certificates)
+        path = self.certificates / certificates.CERTIFICATE
         if _HERE not in (names := certificates.hosts(certificates.read(path))):
             told = " ".join(f"--host {name}" for name in [*names, _HERE])
             raise SpecError(
@@ -99,9 +100,9 @@ class SuperLink:
         with Flower(self._address, self._authority) as flower:
             register(nodes, flower, self.state / "registered.json")
 
-    def healthy(self) -> bool:
-        """Tell whether SuperLink and hub both answer."""
-        return not health.superlink(self.port, self.hub, self.certificates / "ca.crt")
+    def ailment(self) -> str:
+        """Return why SuperLink or hub give no answer; nothing if both do, under a certificate that holds."""
+        return health.superlink(self.port, self.hub, self._authority)
 
 
 def serve(config: SuperLink, nodes: Path) -> int:
@@ -111,7 +112,7 @@ def serve(config: SuperLink, nodes: Path) -> int:
         The exit code: 0 after SIGTERM, 1 if one of them ended.
 
     Raises:
-        SpecError: the SuperLink's certificate does not name this machine's own address.
+        SpecError: the SuperLink's certificate does not hold now, or does not name this machine's own address.
     """
     config.check()
     told: list[int] = []
@@ -125,7 +126,7 @@ def serve(config: SuperLink, nodes: Path) -> int:
     try:
         registered = False
         while not told and all(child.poll() is None for child in children):
-            if not registered and nodes.exists() and config.healthy():
+            if not registered and nodes.exists() and not config.ailment():
                 config.register(json.loads(nodes.read_text()))
                 registered = True
             time.sleep(_GLANCE_SECONDS)

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from fedgenome import files
 from fedgenome import prepare as preparing
 from fedgenome.closing import Closing
+from fedgenome.deployment import disk
 from fedgenome.deployment.consortium import deal
 from fedgenome.deployment.coordinator.flower import Away, Flower
 from fedgenome.deployment.signed import SignedStudy
@@ -126,6 +127,7 @@ class Deployment(Closing):
             run = _alive(flower, folder)
             if run is None:
                 JobFolder.create(self._config.jobs, spec)
+                disk.check_room(folder.path)
             if (result := folder.result()) is None:
                 result = _conducted(flower, folder, run or self._submit(flower, folder, spec), on_step)
         if result.error is not None:

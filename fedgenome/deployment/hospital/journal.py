@@ -19,6 +19,7 @@ withdrawn keyed hash of a donor who withdrew, with ``unit`` and the ``runs`` tha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -75,7 +76,8 @@ class Journal(Closing):
 
     def close(self) -> None:
         """Give up the file. Repeating it does nothing."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a line that a full disk did not take; nothing was answered by it
+            self._file.close()
 
 
 def named(call: Call) -> dict[str, object]:

@@ -22,7 +22,7 @@ import pydantic
 from structlog.typing import FilteringBoundLogger
 
 from fedgenome import files
-from fedgenome.deployment import logs
+from fedgenome.deployment import disk, logs
 from fedgenome.deployment.hospital import approvals, journal, metrics
 from fedgenome.deployment.hospital.journal import Journal
 from fedgenome.deployment.hospital.metrics import Metrics
@@ -105,6 +105,15 @@ class Desk:
             for study in studies[-1:]:
                 self._site.load(study)
 
+    def check(self) -> None:
+        """Tell whether what must be written can be.
+
+        Raises:
+            RoleError: ledger or memory were given up after a write that failed: opened anew they may work again.
+        """
+        if not self._site.intact:
+            raise disk.no_room(self._config.state, "a write failed")
+
     def finish(self) -> None:
         """Wait for the answer in the making, a few seconds at most."""
         if self._turn.acquire(timeout=_PATIENCE_SECONDS):
@@ -158,8 +167,10 @@ def serve(config: SiteConfig, log: FilteringBoundLogger, stop: threading.Event) 
     Raises:
         SpecError: something of the state folder is missing, damaged or in use.
         Refused: ``ledger-busy``: another agent runs on this folder.
+        RoleError: the state folder cannot be written to. Whoever supervises tries again.
     """
     key, state = socket_key(config), config.state
+    disk.check_room(state)
     log = log.bind(site=config.name)
     with opened(config, partial(approvals.admit, config)) as site, Journal(state / journal.FILE) as book:
         desk = Desk(config, site, book, Metrics(state / metrics.FILE))
@@ -174,9 +185,14 @@ def serve(config: SiteConfig, log: FilteringBoundLogger, stop: threading.Event) 
 
 
 def _watch(config: SiteConfig, desk: Desk, log: FilteringBoundLogger, stop: threading.Event) -> None:
-    """Say which Studies are approved, at first and whenever that changes, until ``stop``."""
+    """Say which Studies are approved, at first and whenever that changes, until ``stop``.
+
+    Raises:
+        RoleError: what must be written cannot be.
+    """
     known: list[str] | None = None
     while True:
+        desk.check()
         if (found := approvals.digests(config.state)) != known:
             known = found
             _tell(config, desk, log)
@@ -195,6 +211,8 @@ def _tell(config: SiteConfig, desk: Desk, log: FilteringBoundLogger) -> None:
                 log.info("approved", study=signed.study.digest)
                 willing.append(signed.study)
         desk.ready(willing)
+    except OSError as fault:
+        raise disk.no_room(config.state, fault.strerror) from None
     except (SpecError, Refused) as fault:
         log.error("an approved study cannot join", **logs.of(fault))
     if not willing:

@@ -109,11 +109,18 @@ class Site:
         agent: Answers calls.
         ledger: Its ledger, which the agent charges.
         load: Gives its data for a Study, and keeps those it gave last.
+        once: What it answered.
     """
 
     agent: SiteAgent
     ledger: Ledger
     load: Load
+    once: Once
+
+    @property
+    def intact(self) -> bool:
+        """False once its ledger or memory could not be written: until both are opened again nothing is answered."""
+        return self.ledger.is_open and self.once.is_open
 
 
 @contextlib.contextmanager
@@ -160,4 +167,4 @@ def opened(config: SiteConfig, admit: Admit) -> Iterator[Site]:
             public=config.public,
             present=present,
         )
-        yield Site(agent=agent, ledger=ledger, load=aligned)
+        yield Site(agent=agent, ledger=ledger, load=aligned, once=once)
