@@ -41,8 +41,8 @@ SOCKET = LINK / "agents.sock"
 
 _LOG = logging.getLogger(__name__)
 _WAIT_SECONDS = 900.0  # for what another role is to write
-_TIMEOUT_SECONDS = 600.0
-_RUNS = 10  # of the same study that a hospital's budget is for
+_TIMEOUT_SECONDS = float(os.environ.get("DEMO_TIMEOUT_SECONDS", "600"))
+_RUNS = int(os.environ.get("DEMO_RUNS", "10"))  # of the same study that a hospital's budget is for
 _OURS = str(Path(sys.executable).with_name("fedgenome"))
 _COPY = "demo.json"  # in a role's state: which study it is configured for
 

@@ -37,7 +37,8 @@ for name in sys.argv[1:]:  # in one process: each start of it takes seconds
         said[name] = str(fault)
 print(json.dumps(said))
 """
-_SECONDS = 120  # for one command of Flower's, or for the SuperLink to be up
+_SECONDS = 120  # for one command of Flower's
+_SECONDS_EACH = 30  # more for every relay that it registers
 _GRACE_SECONDS = 10
 
 
@@ -138,15 +139,19 @@ def register(nodes: Mapping[str, Mapping[str, object]], address: str, authority:
 
 def _register(home: Path, names: Sequence[str]) -> None:
     """Register ``NAME.pub`` of ``home`` for all names, at the SuperLink that its ``config.toml`` names ``here``."""
-    done = subprocess.run(
-        [sys.executable, "-c", _FLWR, *names],
-        cwd=home,
-        env=os.environ | {"FLWR_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS + len(names),
-        check=False,
-    )
+    seconds = _SECONDS + _SECONDS_EACH * len(names)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _FLWR, *names],
+            cwd=home,
+            env=os.environ | {"FLWR_HOME": str(home)},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise RoleError(f"flwr supernode register: gave no answer within {seconds} s; start the SuperLink again") from None
     if done.returncode:
         raise RoleError(f"flwr supernode register: {' '.join(done.stderr.split())}")
     for name, text in json.loads(done.stdout.splitlines()[-1]).items():

@@ -32,6 +32,9 @@ from fedgenome.streams import Root
 
 log = logging.getLogger(__name__)
 
+# For roles that a supervisor starts again: a relay that was killed is turned away for a minute, and then is back soon.
+_PATIENCE_SECONDS = 90.0
+
 
 def make(conduct: Callable[[Grid], None]) -> ServerApp:
     """Return the ServerApp whose main is ``conduct``."""
@@ -102,7 +105,7 @@ def _told(folder: JobFolder) -> Iterator[None]:
 
 def _conduct(grid: Grid, folder: JobFolder) -> Result:
     spec = folder.spec()
-    post = Post(grid, spec.timeout)
+    post = Post(grid, spec.timeout, _PATIENCE_SECONDS)
     teller = _Teller(folder, spec, post)
     signatures = [one.model_dump() for one in spec.signatures]
     with _parties(post, spec, signatures) as parties:
