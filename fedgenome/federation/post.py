@@ -121,6 +121,9 @@ class Post:
         asked = [node for node in self._waited(wanted) if self._name(node) in (None, *wanted)]
         found: dict[str, tuple[int, Call]] = {}
         for node, answer in self._send("hello", dict.fromkeys(asked, Call(header={}))):
+            if answer.refusal is not None:
+                log.warning("%s refuses to hello: %s (%s)", self._name(node) or f"node {node}", *answer.refusal)
+                continue
             name = self._heard(node, answer)
             if name is None or name not in wanted:
                 if name not in ROLES:  # their turn comes
@@ -156,7 +159,7 @@ class Post:
     def _heard(self, node: int, answer: Call) -> str | None:
         """Return whom a node that answered is; None if it does not say, or not what it is registered as."""
         said = answer.header.get("site")
-        if answer.refusal or not isinstance(said, str) or said != self._registered.get(node, said):
+        if not isinstance(said, str) or said != self._registered.get(node, said):
             return None
         self._said[node] = said
         return said

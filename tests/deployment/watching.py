@@ -45,6 +45,24 @@ while time.time() < ends:
 sys.exit(1)
 """
 
+_READY = """
+import glob, socket, sys, time
+ends = time.time() + float(sys.argv[1])
+waiting = sys.argv[2:]
+while waiting and time.time() < ends:
+    for path in list(waiting):
+        with socket.socket(socket.AF_UNIX) as role:
+            if role.connect_ex(path) == 0:
+                waiting.remove(path)
+    time.sleep(0.5)
+sys.exit(" ".join(waiting))
+"""
+_ONLINE = """
+import sqlite3, time
+with sqlite3.connect("file:/state/superlink.db?mode=ro", uri=True) as told:
+    print(*told.execute("select count(*) from node where online_until > ?", (time.time(),)).fetchone())
+"""
+
 SUBMITTED = "progress"  # the ServerApp is up: it looks for roles and has them join
 ASKED = "asked and not done"  # the first question has left, its sum was not opened
 ONE_DONE = "done == 1"  # the first sum was opened; the second question leaves
@@ -137,9 +155,28 @@ class Watch:
                 raise AssertionError(f"{service} did not say {text!r} within {seconds:g} s of {begun}")
             time.sleep(0.2)
 
+    def ready(self, seconds: float = 900) -> None:
+        """Start every role that is not running, and wait until all listen and all relays are at the SuperLink."""
+        services = [name for name in self._project.config()["services"] if name not in ("consortium", "coordinator")]
+        for service in services:
+            if not self._project.state(service)["Running"]:
+                self._project.start(service)
+        links = [name for name in self._volumes if name.startswith("link-")]
+        given = ("python3", "-c", _READY, str(seconds), *(f"/{name}/agents.sock" for name in links))
+        docker("exec", self._name, *given)
+        ends = time.monotonic() + seconds
+        while self._project.python("superlink", _ONLINE).stdout.strip() != str(len(links)):
+            if time.monotonic() > ends:
+                raise AssertionError("not all relays are connected to the SuperLink")
+            time.sleep(1)
+
     def jobs(self) -> list[str]:
         """Return the ids of all runs so far."""
         return docker("exec", self._name, "ls", "/jobs").split()
+
+    def fresh(self) -> list[str]:
+        """Return the ids of the runs that began with the last command."""
+        return [run for run in self.jobs() if run not in self._known]
 
     def copy(self, folder: Path) -> Path:
         """Copy all volumes that are watched into ``folder``, each under its name."""
