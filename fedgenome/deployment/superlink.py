@@ -151,7 +151,9 @@ def _register(home: Path, names: Sequence[str]) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise RoleError(f"flwr supernode register: gave no answer within {seconds} s; start the SuperLink again") from None
+        raise RoleError(
+            f"flwr supernode register: gave no answer within {seconds} s; start the SuperLink again"
+        ) from None
     if done.returncode:
         raise RoleError(f"flwr supernode register: {' '.join(done.stderr.split())}")
     for name, text in json.loads(done.stdout.splitlines()[-1]).items():

@@ -259,8 +259,11 @@ class Coordinator:
     def _rejoin(self) -> None:
         """Let in again who was started anew since the last join, before the next question."""
         back, self._forgot = self._forgot, set()
-        for site, _ in self._ask("join", self._joining, back, late=back):
-            self._late.discard(site)
+        try:
+            for site, _ in self._ask("join", self._joining, back, late=back):
+                self._late.discard(site)
+        except BudgetRefused as fault:  # of one who was not there when the run began, and is not needed
+            log.warning("%s; the run goes on without it", fault)
 
     def _ask(
         self, kind: str, call: Call, sites: Collection[str] | None = None, late: Collection[str] = ()

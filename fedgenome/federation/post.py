@@ -87,9 +87,7 @@ class Post:
             raise RoleError(f"expected at least {least} {whom}, missing: {', '.join(missing)}")
         return {name: answer for name, (_, answer) in greeted.items()}
 
-    def ask(
-        self, kind: str, calls: Mapping[str, Call], late: Collection[str] = ()
-    ) -> Iterator[tuple[str, Call]]:
+    def ask(self, kind: str, calls: Mapping[str, Call], late: Collection[str] = ()) -> Iterator[tuple[str, Call]]:
         """Send each name its call; yield (name, answer) as they come, refusals included.
 
         Names that no node was found for are not asked, unless the SuperLink has a node registered under that name
@@ -166,9 +164,7 @@ class Post:
 
     # ── over the grid ────────────────────────────────────────────────────────────────────────────
 
-    def _send(
-        self, kind: str, calls: Mapping[int, Call], late: Collection[int] = ()
-    ) -> Iterator[tuple[int, Call]]:
+    def _send(self, kind: str, calls: Mapping[int, Call], late: Collection[int] = ()) -> Iterator[tuple[int, Call]]:
         """Push one message a node; yield (node, answer) until all came, or none for as long as a role may take.
 
         Those that are ``late`` are not waited for longer than twice as long as the others took.

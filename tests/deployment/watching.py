@@ -179,8 +179,9 @@ class Watch:
         return [run for run in self.jobs() if run not in self._known]
 
     def copy(self, folder: Path) -> Path:
-        """Copy all volumes that are watched into ``folder``, each under its name."""
-        command = ["docker", "exec", self._name, "tar", "-C", "/", "-c", *self._volumes]
+        """Copy what is watched, sockets aside, into ``folder``, each volume under its name."""
+        kept = [name for name in self._volumes if not name.startswith("link-")]
+        command = ["docker", "exec", self._name, "tar", "-C", "/", "-c", *kept]
         packed = subprocess.run(command, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=BytesIO(packed)) as archive:
             archive.extractall(folder, filter="data")
