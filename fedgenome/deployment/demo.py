@@ -41,8 +41,9 @@ SOCKET = LINK / "agents.sock"
 
 _LOG = logging.getLogger(__name__)
 _WAIT_SECONDS = 900.0  # for what another role is to write
-_TIMEOUT_SECONDS = 600.0
-_RUNS = 10  # of the same study that a hospital's budget is for
+_TIMEOUT_SECONDS = 600.0  # for a role's answer; one that is gone is known much sooner
+_SILENCE_SECONDS = 60.0  # of a party, to the others
+_RUNS = int(os.environ.get("DEMO_RUNS", "10"))  # of the same study that a hospital's budget is for
 _OURS = str(Path(sys.executable).with_name("fedgenome"))
 _COPY = "demo.json"  # in a role's state: which study it is configured for
 
@@ -209,7 +210,7 @@ def _computing(trusted: Mapping[str, Any]) -> dict[str, Any]:
         "socket": str(SOCKET),
         "peers": [f"party-{i}:{PARTY_PORT}" for i in range(len(trusted["parties"]))],
         "signers": trusted["signers"],
-        "timeout_seconds": _TIMEOUT_SECONDS,
+        "timeout_seconds": _SILENCE_SECONDS,
     }
 
 

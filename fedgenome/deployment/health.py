@@ -67,7 +67,8 @@ def hello(path: str, key: bytes, seconds: float = SECONDS) -> object:
             answer_challenge(connection, key)
             deliver_challenge(connection, key)
             connection.send_bytes(_hello())
-            answer = connection.recv_bytes(_MOST)
+            while not (answer := connection.recv_bytes(_MOST)):
+                pass  # a sign of life
         except AuthenticationError as fault:
             raise ValueError(str(fault)) from None
         except BlockingIOError:

@@ -6,7 +6,8 @@ path and key by environment, and the number is the node's ``partition-id``. A me
 blob whose metadata hold the call's kind and header: no pickle.
 
 Either end may die or stop at any point. To a relay, an agent that does is ``unreachable``; to an agent, a
-relay that does is a call that nobody waits for.
+relay that does is a call that nobody waits for. While an agent works it sends a sign of life (an empty message)
+every few seconds: work may take minutes, and one that stopped is known in less.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
@@ -37,6 +39,8 @@ SILENCE = 600.0  # seconds that a relay waits for an answer
 _GREETING_SECONDS = 10.0  # a caller that is silent for longer, before it has asked, is turned away
 _CALLERS = 64  # at a time: strangers must not use up threads and files
 _MOST_BYTES = (1 << 31) - 1  # of a call; a longer one ends the connection unread
+QUIET = 30.0  # seconds without a sign of life past which it waits no longer
+_BEAT_SECONDS = 5.0  # between signs of life
 
 Handle = Callable[[str, Call], Call]
 
@@ -54,7 +58,7 @@ def by_environment(context: Context) -> Handle:
         return lambda _kind, _call: refusal("unreachable", "the relay was started without its agent's socket or key")
 
 
-def reach(path: str, key: bytes, agent: int, seconds: float = SILENCE) -> Handle:
+def reach(path: str, key: bytes, agent: int, seconds: float = SILENCE, quiet: float = QUIET) -> Handle:
     """Return the agent of number ``agent`` behind the socket at ``path``; it raises nothing.
 
     Args:
@@ -63,31 +67,43 @@ def reach(path: str, key: bytes, agent: int, seconds: float = SILENCE) -> Handle
         agent: Index into what the other side serves.
         seconds: How long one answer may take. Past that, or with nobody there, it is a refusal
             ``unreachable``.
+        quiet: How long it may show no sign of life.
     """
 
     def handle(kind: str, call: Call) -> Call:
         # A stopped agent takes the connection and never greets, which Client would await for ever.
-        answer: queue.SimpleQueue[Call] = queue.SimpleQueue()
-        given = (path, key, _encode(kind, agent, call), answer)
+        heard: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        given = (path, key, _encode(kind, agent, call), heard)
         threading.Thread(target=_exchange, args=given, daemon=True).start()
-        try:
-            return answer.get(timeout=seconds)
-        except queue.Empty:
-            return refusal("unreachable", f"the site's agent gave no answer for {seconds:g} s")
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            try:
+                answer = heard.get(timeout=min(left, quiet))
+            except queue.Empty:
+                if left > quiet:
+                    return refusal("unreachable", f"the site's agent showed no sign of life for {quiet:g} s")
+                break
+            if answer is not None:
+                return answer
+        return refusal("unreachable", f"the site's agent gave no answer for {seconds:g} s")
 
     return handle
 
 
-def _exchange(path: str, key: bytes, blob: bytes, answer: queue.SimpleQueue[Call]) -> None:
+def _exchange(path: str, key: bytes, blob: bytes, heard: queue.SimpleQueue[Call | None]) -> None:
+    """Put None for every sign of life, then the answer."""
     try:
         with Client(path, "AF_UNIX", authkey=key) as link:
+            heard.put(None)
             link.send_bytes(blob)
-            answer.put(_decode(link.recv_bytes())[2])
+            while not (told := link.recv_bytes()):
+                heard.put(None)
+            heard.put(_decode(told)[2])
     except AuthenticationError:
         rule = "the relay's socket.key is not its agent's: copy the one of the agent's state folder to the relay"
-        answer.put(refusal("unreachable", rule))
+        heard.put(refusal("unreachable", rule))
     except (OSError, EOFError, WireError) as fault:
-        answer.put(refusal("unreachable", f"the site's agent cannot be reached: {type(fault).__name__}"))
+        heard.put(refusal("unreachable", f"the site's agent cannot be reached: {type(fault).__name__}"))
 
 
 @contextlib.contextmanager
@@ -135,7 +151,10 @@ def _answer(link: Connection, agents: Sequence[Handle], key: bytes, free: thread
             bounded(link, _GREETING_SECONDS)
             deliver_challenge(link, key)
             answer_challenge(link, key)
-            link.send_bytes(_encode("", 0, _answered(link.recv_bytes(_MOST_BYTES), agents)))
+            blob = link.recv_bytes(_MOST_BYTES)
+            with _showing_life(link):
+                answer = _answered(blob, agents)
+            link.send_bytes(_encode("", 0, answer))
     finally:
         free.release()
 
@@ -146,6 +165,25 @@ def _answered(blob: bytes, agents: Sequence[Handle]) -> Call:
     except WireError as fault:
         return refusal("malformed", str(fault))
     return agents[agent](kind, call) if 0 <= agent < len(agents) else refusal("unknown-site", "")
+
+
+@contextlib.contextmanager
+def _showing_life(link: Connection) -> Iterator[None]:
+    """Send an empty message every few seconds while the context lasts."""
+    done = threading.Event()
+
+    def beat() -> None:
+        with contextlib.suppress(OSError):  # a caller that has gone
+            while not done.wait(_BEAT_SECONDS):
+                link.send_bytes(b"")
+
+    beats = threading.Thread(target=beat, daemon=True)
+    beats.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beats.join()  # two threads that send at once would tear both messages
 
 
 def _encode(kind: str, agent: int, call: Call) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _TRIES = 5  # attempts at one query before the run ends, to be resumed by someone who has looked
 _PLAIN = ("sum",)
+_ANEW = ("not-joined", "unreachable")  # refusals of an agent that was, or will have been, started anew
 
 
 class Summing(Protocol):
@@ -111,6 +112,9 @@ class Coordinator:
         self._sites = [site for site, _ in self._terms.caps]
         self._post: Post
         self._refused: dict[str, str] = {}  # by site, of the last call
+        self._joining = Call(header={})  # what sites were asked to join
+        self._late: set[str] = set()  # who was not in the last sum
+        self._forgot: set[str] = set()  # who was started anew, and has to join again
         self.releases: dict[str, dict[str, Array]] = {}
         self.answered: dict[str, int] = {}
         self.uploaded = 0
@@ -133,6 +137,7 @@ class Coordinator:
         start = self._job.root.stream("start", label).generator()
         progress = self._checkpoint.load(label) or Progress(state=method.start(start), step=0)
         while (question := method.ask(progress.state)) is not None:
+            self._rejoin()
             question = trust.asked(question, self._job.study.privacy.trust)
             total = self._total(label, progress.step, question)
             progress = Progress(state=method.learn(progress.state, question, total), step=progress.step + 1)
@@ -180,12 +185,14 @@ class Coordinator:
         call = Call(header={"query": query.header()}, arrays=query.question.payload)
         if job.parties is not None:
             job.parties.begin(query)
+        enough = len(self._sites) - len(self._late) >= query.terms.quorum
         total: Array = np.zeros(query.question.length, ring.dtype_of(query.width))
         included = []
-        for site, answer in self._ask("ask", call):
+        for site, answer in self._ask("ask", call, late=self._late if enough else ()):
             if self._add(query, site, answer, total):
                 self.uploaded += sum(array.nbytes for array in answer.arrays.values())
                 included.append(site)
+        self._late = set(self._sites).difference(included)
         if len(included) < query.terms.quorum:
             silent = self._named(site for site in self._sites if site not in included)
             raise _AttemptFailed(f"{len(included)} sites answered, {query.terms.quorum} needed; not {silent}")
@@ -239,21 +246,34 @@ class Coordinator:
         study, plan = (model.model_dump(mode="json", by_alias=True) for model in (job.study, job.plan))
         header = {"study": study, "plan": plan, "run": job.run, "keys": [key.to_json() for key in keys]}
         header["signatures"] = list(job.signatures)
-        joined = [site for site, _ in self._ask("join", Call(header=header))]
+        self._joining = Call(header=header)
+        joined = [site for site, _ in self._ask("join", self._joining)]
+        self._late = set(self._sites).difference(joined)
         if len(joined) < self._terms.quorum:
             absent = self._named(site for site in self._sites if site not in joined)
             raise RoleError(
                 f"{len(joined)} of {self._terms.sites} sites joined, quorum is {self._terms.quorum}; not {absent}"
             )
 
-    def _ask(self, kind: str, call: Call) -> Iterator[tuple[str, Call]]:
+    def _rejoin(self) -> None:
+        """Let in again who was started anew since the last join, before the next question."""
+        back, self._forgot = self._forgot, set()
+        try:
+            for site, _ in self._ask("join", self._joining, back, late=back):
+                self._late.discard(site)
+        except BudgetRefused as fault:  # of one who was not there when the run began, and is not needed
+            log.warning("%s; the run goes on without it", fault)
+
+    def _ask(
+        self, kind: str, call: Call, sites: Collection[str] | None = None, late: Collection[str] = ()
+    ) -> Iterator[tuple[str, Call]]:
         """Send ``call`` to every site that was found; yield (site, answer) as they come, refusals left out.
 
         Raises:
             BudgetRefused: a site's ledger has too little left.
         """
         self._refused = {}
-        for site, answer in self._post.ask(kind, dict.fromkeys(self._sites, call)):
+        for site, answer in self._post.ask(kind, dict.fromkeys(self._sites if sites is None else sites, call), late):
             if answer.refusal is None:
                 yield site, answer
                 continue
@@ -261,6 +281,8 @@ class Coordinator:
             if code == "budget":
                 raise BudgetRefused(f"{site}: {rule}")
             self._refused[site] = f"{code}: {rule}"
+            if code in _ANEW:
+                self._forgot.add(site)
             log.warning("%s refuses to %s: %s (%s)", site, kind, code, rule)
 
     def _named(self, sites: Iterable[str]) -> str:

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 _SLOWEST_POLL_SECONDS = 1.0
 _REGISTER_SECONDS = 30.0
+_LEAST_SECONDS = 10.0  # that whoever was late is given after the others
+_AGAIN_SECONDS = 2.0  # between greetings of roles that are waited for
+_AWAY = {5: "its relay is not connected", 4: "its relay lost the message", 3: "its time was over"}  # Flower's codes
 
 
 class Post:
@@ -37,10 +40,11 @@ class Post:
     Args:
         grid: Any Flower Grid. Where its nodes are registered under names, those bind.
         timeout: Seconds that a role may take for one answer; also how long Flower keeps a message.
+        patience: Seconds that :meth:`discover` waits for roles that are being started again.
     """
 
-    def __init__(self, grid: Grid, timeout: float) -> None:
-        self._grid, self._timeout = grid, timeout
+    def __init__(self, grid: Grid, timeout: float, patience: float = 0.0) -> None:
+        self._grid, self._timeout, self._patience = grid, timeout, patience
         self._registered: dict[int, str] = {}  # what the SuperLink calls its nodes, where it does
         self._said: dict[int, str] = {}  # what other nodes called themselves
         self._nodes: dict[str, int] = {}
@@ -55,7 +59,8 @@ class Post:
     def discover(self, wanted: Collection[str], least: int) -> dict[str, Call]:
         """Learn which node is which of ``wanted``; what was known of other names stays.
 
-        Nodes come one by one, so their number is waited for. All that may be one of ``wanted`` are greeted.
+        Nodes come one by one, so their number is waited for. All that may be one of ``wanted`` are greeted, and
+        again while too few are there and patience lasts.
 
         Args:
             wanted: Names.
@@ -67,10 +72,15 @@ class Post:
         Raises:
             RoleError: fewer are there, two nodes say the same name, or the SuperLink cannot be reached.
         """
-        for name in wanted:
-            self._nodes.pop(name, None)
-            self._refused.pop(name, None)
-        greeted = self._greeted(wanted)
+        deadline = time.monotonic() + self._patience
+        while True:
+            for name in wanted:
+                self._nodes.pop(name, None)
+                self._refused.pop(name, None)
+            greeted = self._greeted(wanted)
+            if len(greeted) >= least or time.monotonic() >= deadline:
+                break
+            time.sleep(_AGAIN_SECONDS)
         self._nodes |= {name: node for name, (node, _) in greeted.items()}
         self._silent -= set(greeted)
         missing = [_with(name, self._refused.get(name)) for name in wanted if name not in greeted]
@@ -79,19 +89,29 @@ class Post:
             raise RoleError(f"expected at least {least} {whom}, missing: {', '.join(missing)}")
         return {name: answer for name, (_, answer) in greeted.items()}
 
-    def ask(self, kind: str, calls: Mapping[str, Call]) -> Iterator[tuple[str, Call]]:
+    def ask(self, kind: str, calls: Mapping[str, Call], late: Collection[str] = ()) -> Iterator[tuple[str, Call]]:
         """Send each name its call; yield (name, answer) as they come, refusals included.
 
-        Names that no node was found for are not asked. Whoever is silent for as long as a role may take
-        gives nothing.
+        Names that no node was found for are not asked, unless the SuperLink has a node registered under that name
+        by now. Whoever is silent for as long as a role may take gives nothing.
+
+        Args:
+            kind: Of the calls.
+            calls: By name.
+            late: Names that are given no more than twice the time that the slowest of the others takes.
 
         Raises:
             RoleError: the SuperLink cannot be reached.
         """
+        if self._registered and not calls.keys() <= self._nodes.keys():
+            self._listed()
+            self._nodes = {name: node for node, name in self._registered.items() if name in calls} | self._nodes
         names = {node: name for name in calls if (node := self._nodes.get(name)) is not None}
         self._silent |= set(names.values())
-        for node, answer in self._send(kind, {node: calls[name] for node, name in names.items()}):
-            self._silent.discard(names[node])
+        spare = {node for node, name in names.items() if name in late}
+        for node, answer in self._send(kind, {node: calls[name] for node, name in names.items()}, spare):
+            if answer.refusal is None or answer.refusal[0] != "unreachable":  # its relay's answer, not its own
+                self._silent.discard(names[node])
             yield names[node], answer
 
     # ── who is there ─────────────────────────────────────────────────────────────────────────────
@@ -101,6 +121,10 @@ class Post:
         asked = [node for node in self._waited(wanted) if self._name(node) in (None, *wanted)]
         found: dict[str, tuple[int, Call]] = {}
         for node, answer in self._send("hello", dict.fromkeys(asked, Call(header={}))):
+            if answer.refusal is not None:
+                self._note_refusal(node, answer)
+                log.warning("%s refuses to hello: %s (%s)", self._name(node) or f"node {node}", *answer.refusal)
+                continue
             name = self._heard(node, answer)
             if name is None or name not in wanted:
                 self._note_refusal(node, answer)
@@ -146,23 +170,28 @@ class Post:
     def _heard(self, node: int, answer: Call) -> str | None:
         """Return whom a node that answered is; None if it does not say, or not what it is registered as."""
         said = answer.header.get("site")
-        if answer.refusal or not isinstance(said, str) or said != self._registered.get(node, said):
+        if not isinstance(said, str) or said != self._registered.get(node, said):
             return None
         self._said[node] = said
         return said
 
     # ── over the grid ────────────────────────────────────────────────────────────────────────────
 
-    def _send(self, kind: str, calls: Mapping[int, Call]) -> Iterator[tuple[int, Call]]:
-        """Push one message a node; yield (node, answer) until all came, or none for as long as a role may take."""
+    def _send(self, kind: str, calls: Mapping[int, Call], late: Collection[int] = ()) -> Iterator[tuple[int, Call]]:
+        """Push one message a node; yield (node, answer) until all came, or none for as long as a role may take.
+
+        Those that are ``late`` are not waited for longer than twice as long as the others took.
+        """
         waiting = self._pushed(kind, calls)
-        heard = time.monotonic()
+        begun = heard = time.monotonic()
         while waiting and (silence := time.monotonic() - heard) < self._timeout:
+            if set(waiting.values()) <= set(late) and silence > max(heard - begun, _LEAST_SECONDS):
+                return  # what they may still answer is nobody's any more
             with _superlink():
                 replies = list(self._grid.pull_messages(waiting.keys()))
             for reply in replies:
                 node = waiting.pop(reply.metadata.reply_to_message_id)
-                if (answer := _answer(node, reply)) is not None:
+                if (answer := _answer(self._name(node) or f"node {node}", reply)) is not None:
                     yield node, answer
             if replies:  # one machine's sites answer one after another: each has its own time
                 heard = time.monotonic()
@@ -199,12 +228,13 @@ def _superlink() -> Iterator[None]:
         raise RoleError(f"the SuperLink cannot be reached: {type(fault).__name__}") from None
 
 
-def _answer(node: int, reply: Message) -> Call | None:
+def _answer(name: str, reply: Message) -> Call | None:
     if reply.has_error():
-        log.warning("node %d: Flower error %d", node, reply.error.code)
+        code = reply.error.code
+        log.warning("%s gives no answer: %s", name, _AWAY.get(code, f"its relay failed (Flower's code {code})"))
         return None
     try:
         return from_records(reply.content)
     except WireError as fault:
-        log.warning("node %d: %s", node, fault)
+        log.warning("%s: %s", name, fault)
         return None

@@ -34,6 +34,8 @@ from fedgenome.streams import Root
 log = logging.getLogger(__name__)
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# For roles that a supervisor starts again: a relay that was killed is turned away for a minute, and then is back soon.
+_PATIENCE_SECONDS = 90.0
 
 
 def make(conduct: Callable[[Grid], None]) -> ServerApp:
@@ -118,7 +120,7 @@ def _said(fault: Exception) -> str:
 
 def _conduct(grid: Grid, folder: JobFolder) -> Result:
     spec = folder.spec()
-    post = Post(grid, spec.timeout)
+    post = Post(grid, spec.timeout, _PATIENCE_SECONDS)
     teller = _Teller(folder, spec, post)
     signatures = [one.model_dump() for one in spec.signatures]
     with _parties(post, spec, signatures) as parties:

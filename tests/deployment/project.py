@@ -49,12 +49,21 @@ class Project:
     file: Path
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def _compose(self) -> list[str]:
+        return [*compose_command(), "-p", self.name, "--project-directory", str(self.root), "-f", str(self.file)]
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command of compose on this project; both its streams are the process's output."""
+        env = os.environ | self.environment
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen([*self._compose, *arguments], env=env, text=True, **streams)
+
     def compose(self, *arguments: str, check: bool = True, seconds: float = 600) -> subprocess.CompletedProcess[str]:
         """Run a command of compose on this project."""
-        command = [*compose_command(), "-p", self.name, "--project-directory", str(self.root), "-f", str(self.file)]
         env = os.environ | self.environment
         done = subprocess.run(
-            [*command, *arguments], env=env, capture_output=True, text=True, timeout=seconds, check=False
+            [*self._compose, *arguments], env=env, capture_output=True, text=True, timeout=seconds, check=False
         )
         if check and done.returncode:
             raise AssertionError(f"compose {' '.join(arguments)}: {done.stdout}{done.stderr}")

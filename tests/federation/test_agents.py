@@ -43,6 +43,27 @@ def test_an_agent_that_says_nothing_is_unreachable_in_time(path):
         assert asked(path, seconds=0.2).refusal == ("unreachable", "the site's agent gave no answer for 0.2 s")
 
 
+def test_an_agent_that_stops_is_unreachable_long_before_its_time_is_over(path):
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind(str(path))
+        stopped.listen()
+        code, rule = agents.reach(str(path), KEY, 0, 60.0, quiet=0.2)("hello", Call(header={})).refusal
+    assert (code, rule) == ("unreachable", "the site's agent showed no sign of life for 0.2 s")
+
+
+def test_an_agent_at_work_shows_signs_of_life_and_is_waited_for(path, monkeypatch):
+    monkeypatch.setattr(agents, "_BEAT_SECONDS", 0.02)
+    done = threading.Event()
+
+    def slow(kind, call):
+        done.wait(2.0)  # four times what it may be quiet
+        return echo(kind, call)
+
+    with agents.listening([slow], path, KEY):
+        answer = agents.reach(str(path), KEY, 0, 60.0, quiet=0.5)("ask", Call(header={}))
+    assert answer.header == {"echo": "ask"}
+
+
 def test_a_caller_without_the_key_is_told_nothing_and_harms_nobody(path):
     with agents.listening([echo], path, KEY):
         assert asked(path, key=b"another key").refusal[1].endswith("AuthenticationError")

@@ -159,6 +159,23 @@ def test_a_site_that_restarts_joins_again_at_the_retry(agent, make_job):
     assert conduct(make_job(study), [north, handle]).answered["cvae"] == 5 and len(lives) == 1
 
 
+def test_a_site_that_restarts_joins_again_although_the_others_suffice(agent, make_job):
+    study = make_study(kind="cvae", quorum=1, **PLAIN)
+    north, south = both(agent, study)
+    lives, answered = [south, agent(study, "south")], []
+
+    def handle(kind, call):
+        if kind == "ask" and call.header["query"]["step"] == 2 and len(lives) > 1:
+            lives.pop(0)
+        answer = lives[0].handle(kind, call)
+        if kind == "ask" and answer.refusal is None:
+            answered.append(call.header["query"]["step"])
+        return answer
+
+    assert conduct(make_job(study), [north, handle]).answered["cvae"] == 5
+    assert answered == [0, 1, 3, 4]
+
+
 def test_a_site_that_is_there_and_never_answers_ends_the_run_by_name(agent, make_job):
     study = make_study(**PLAIN)
     north, south = both(agent, study)

@@ -94,6 +94,55 @@ def test_a_node_that_came_back_is_found_by_the_next_discovery():
     assert carried.present == SITES
 
 
+def test_a_role_that_is_started_again_is_waited_for_while_patience_lasts(monkeypatch):
+    monkeypatch.setattr("fedgenome.federation.post._AGAIN_SECONDS", 0.01)
+    agents = [Says("north"), Says("south")]
+    answers = iter([refusal("unreachable", "gone")] * 3)
+    agents[1].handle = lambda kind, call: next(answers, Call(header={"site": "south"}))
+    carried = post(agents, names=SITES, timeout=5.0)
+    carried._patience = 5.0
+    assert set(carried.discover(SITES, 2)) == set(SITES)
+
+
+def test_a_relay_that_connects_late_is_asked_from_then_on():
+    carried = post([Says("north"), Says("south")], names=SITES, away=("south",), timeout=0.2)
+    carried.discover(SITES, 1)
+    carried._grid.away = ()
+    answers = dict(carried.ask("join", dict.fromkeys(SITES, Call(header={}))))
+    assert set(answers) == set(SITES) and carried.present == SITES
+
+
+class Deaf(Registered):
+    """A SuperLink at which the messages to one name lie for ever."""
+
+    def push_messages(self, messages):
+        ids = super().push_messages(messages)
+        deaf = list(self._contexts)[self.names.index("south")]
+        self._waiting = {key: one for key, one in self._waiting.items() if one.metadata.dst_node_id != deaf}
+        return ids
+
+
+def test_who_was_late_is_not_waited_for_as_long_as_others(monkeypatch):
+    monkeypatch.setattr("fedgenome.federation.post._LEAST_SECONDS", 0.1)
+    agents = [Says("north"), Says("south")]
+    carried = post(agents, names=SITES, timeout=60.0)
+    carried.discover(SITES, 2)
+    carried._grid.__class__ = Deaf
+    answers = dict(carried.ask("ask", dict.fromkeys(SITES, Call(header={})), late=["south"]))
+    assert set(answers) == {"north"} and carried.present == ("north",)
+
+
+def test_a_relay_that_answers_for_an_agent_that_is_gone_makes_it_no_more_present(caplog):
+    agents = [Says("north"), Says("south")]
+    carried = post(agents, names=SITES)
+    carried.discover(SITES, 2)
+    agents[1].handle = lambda kind, call: refusal("unreachable", "gone")
+    assert len(dict(carried.ask("ask", dict.fromkeys(SITES, Call(header={}))))) == 2
+    assert carried.present == ("north",)
+    carried.discover(SITES, 1)
+    assert "south refuses to hello: unreachable (gone)" in caplog.text
+
+
 def test_parties_and_sites_are_found_one_after_the_other():
     agents = [Says("north"), Says("party-0"), Says("south")]
     carried = post(agents)

@@ -33,6 +33,7 @@ for name in sys.argv[1:]:  # in one process: each start of it takes seconds
 print(json.dumps(said))
 """
 _COMMAND_SECONDS = 120.0
+_SECONDS_EACH = 30.0  # more for every relay that is registered
 _AWAY = "SuperLink is unavailable"  # what Flower says when nobody listens there
 _ENDED = "finished:"
 
@@ -124,7 +125,7 @@ class Flower(Closing):
         """
         for name, key in keys.items():
             (Path(self._home.name) / f"{name}.pub").write_text(f"{key}\n")
-        done = self._run(_REGISTER, *keys, seconds=_COMMAND_SECONDS + len(keys))
+        done = self._run(_REGISTER, *keys, seconds=_COMMAND_SECONDS + _SECONDS_EACH * len(keys))
         if done.returncode:
             raise RoleError(f"flwr supernode register: {' '.join(done.stderr.split())}")
         for name, text in json.loads(done.stdout.splitlines()[-1]).items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self, TypeVar
@@ -123,15 +123,15 @@ class Deployment(Closing):
         folder = JobFolder(self._config.jobs / place.run)
         place.state.mkdir(parents=True, exist_ok=True)
         files.replace(place.state / JOB, str(folder.path).encode())
-        with Flower(self._config.superlink, self._config.certificates) as flower:
+        with _telling_how_to_go_on(), Flower(self._config.superlink, self._config.certificates) as flower:
             run = _alive(flower, folder)
             if run is None:
                 JobFolder.create(self._config.jobs, spec)
                 disk.check_room(folder.path)
             if (result := folder.result()) is None:
                 result = _conducted(flower, folder, run or self._submit(flower, folder, spec), on_step)
-        if result.error is not None:
-            raise result.error.error()
+            if result.error is not None:
+                raise result.error.error()
         return Trained(
             study=prepared.study,
             arrays={label: folder.released(label) for label in prepared.methods},
@@ -161,6 +161,15 @@ class Deployment(Closing):
         run = _patiently(lambda: flower.submit(self._config.app, config))
         files.replace(folder.path / _FLOWER_RUN, run.encode())
         return run
+
+
+@contextlib.contextmanager
+def _telling_how_to_go_on() -> Iterator[None]:
+    """Add to a role's failure what to do once the role is there again."""
+    try:
+        yield
+    except RoleError as fault:
+        raise RoleError(f"{fault}; when it works again: fedgenome run … --on … --resume") from None
 
 
 def _is_loopback(host: str) -> bool:
@@ -227,7 +236,7 @@ def _watched(
             looked = time.monotonic()
             if (standing is None or standing.over) and folder.result() is None:
                 how = "is not known any more" if standing is None else f"is {standing.word}: {standing.details}"
-                raise RoleError(f"Flower's run {run} {how}; continue with: fedgenome run … --on … --resume")
+                raise RoleError(f"the SuperLink broke the run off: Flower's run {run} {how}")
         time.sleep(_GLANCE_SECONDS)
     _tell(folder, told, on_step)
     return result
