@@ -36,7 +36,7 @@ for name in sys.argv[1:]:  # in one process: each start of it takes seconds
         said[name] = str(fault)
 print(json.dumps(said))
 """
-_SECONDS = 120  # for one command of Flower's, or for the SuperLink to be up
+_SECONDS = 300  # for one command of Flower's, or for the SuperLink to be up
 _GRACE_SECONDS = 10
 
 
