@@ -1,6 +1,6 @@
 #!/bin/sh
 # A relay: Flower's SuperNode with the ClientApp that passes every call to the socket in /link and holds no data.
-# /link (from its agent, party or dealer): agents.sock, socket.key, node.key. /public: ca.crt, trusted.yaml.
+# /link (from its agent, party or dealer): agents.sock, socket.key, node.key. /public: ca.crt, trusted.yaml, study.json.
 set -eu
 
 case ${1:-serve} in
@@ -22,12 +22,14 @@ serve) ;;
 *) echo "relay: expected serve or health, got $1" >&2; exit 2 ;;
 esac
 
-for file in /link/node.key /link/socket.key /public/ca.crt /public/trusted.yaml; do
+# The study comes last, when the SuperLink knows its relays: one that is early is turned away, and starts all over.
+for file in /link/node.key /link/socket.key /public/ca.crt /public/trusted.yaml /public/study.json; do
     [ -s "$file" ] || echo "relay: waits for $file"
     until [ -s "$file" ]; do sleep 1; done
 done
 
-flower-supernode \
+# Flower starts a process for every message: ours spares it the imports that it does not need.
+PATH=/opt/fedgenome/quick:$PATH flower-supernode \
     --superlink "$SUPERLINK" \
     --root-certificates /public/ca.crt \
     --auth-supernode-private-key /link/node.key \

@@ -100,6 +100,7 @@ def _superlink(roles: Sequence[str]) -> Service:
 
 def _consortium(sites: int, roles: Sequence[str]) -> Service:
     service = _service("coordinator", [*_DEMO, "consortium", str(sites)], memory="2g", networks=None)
+    service["restart"] = "on-failure:3"  # what it did is done: it goes on where it was
     service["secrets"] = ["ca.crt"]
     service["volumes"] = [
         "${EXPERIMENT_FILE:-./experiments/quickstart.toml}:/experiment.toml:ro",

@@ -41,6 +41,7 @@ SOCKET = LINK / "agents.sock"
 
 _LOG = logging.getLogger(__name__)
 _WAIT_SECONDS = 900.0  # for what another role is to write
+_GLANCE_SECONDS = 0.2
 _TIMEOUT_SECONDS = 600.0  # for a role's answer; one that is gone is known much sooner
 _SILENCE_SECONDS = 60.0  # of a party, to the others
 _RUNS = int(os.environ.get("DEMO_RUNS", "10"))  # of the same study that a hospital's budget is for
@@ -143,6 +144,9 @@ def _propose(sites: int) -> None:
             f"for another number: make up SITES={spec.split.sites}"
         )
     files.replace(AUTHORITY, (SECRETS / "ca.crt").read_bytes())
+    donor = "donor" if spec.cohort.donor else None
+    told = {"cap": spec.caps.site_cap, "seed": spec.seed, "donor": donor}
+    files.replace(PROPOSAL, json.dumps(told).encode())  # first: everybody makes keys meanwhile
     for name in ("signer.pem", "release.pem"):
         if not (STATE / name).exists():
             _fedgenome("keys", "new", str(STATE / name))
@@ -156,9 +160,6 @@ def _propose(sites: int) -> None:
         _fedgenome("app", "trusted", public, "--out", str(TRUSTED))
         files.replace(BUNDLE, fab.read_bytes())
     files.replace(SIGNATURES, (STATE / "bundle.json").read_bytes())
-    donor = "donor" if spec.cohort.donor else None
-    told = {"cap": spec.caps.site_cap, "seed": spec.seed, "donor": donor}
-    files.replace(PROPOSAL, json.dumps(told).encode())
 
 
 def hand_out(deal: Path, shards: Path, desk: Path, sites: int) -> None:
@@ -226,7 +227,7 @@ def wait(path: Path, seconds: float = _WAIT_SECONDS) -> bytes:
     while not path.exists():
         if time.monotonic() > ends:
             raise RoleError(f"{path}: expected within {seconds:g} s; is the role that writes it up?")
-        time.sleep(1)
+        time.sleep(_GLANCE_SECONDS)
     return path.read_bytes()
 
 

@@ -73,7 +73,16 @@ def library(request, repository):
 
 
 @pytest.fixture(scope="session")
-def project(image, library, repository, tmp_path_factory):
+def relaying(library, repository):
+    """Volumes that every relay gets besides: with ``--mounted`` this checkout's scripts."""
+    return library and [
+        f"{repository / 'sites' / 'relay.sh'}:/opt/fedgenome/bin/relay:ro",
+        f"{repository / 'sites' / 'flwr-clientapp'}:/opt/fedgenome/quick/flwr-clientapp:ro",
+    ]
+
+
+@pytest.fixture(scope="session")
+def project(image, library, relaying, repository, tmp_path_factory):
     """Factory of projects, each of a name of its own, taken down at the end whatever happens.
 
     ``sites``: hospitals. ``experiment``: the file, or None for the quickstart. ``change``: edits the document of
@@ -90,7 +99,8 @@ def project(image, library, repository, tmp_path_factory):
         (folder / "tls" / "server.key").chmod(0o644)  # read through a mount by the container's user
         change(document := compose.document(sites))
         for service in document["services"].values():
-            service["volumes"] = [*service.get("volumes", ()), *library]
+            scripts = relaying if "-relay:" in service["image"] else []
+            service["volumes"] = [*service.get("volumes", ()), *library, *scripts]
         (folder / "docker-compose.yml").write_text(yaml.safe_dump(document))
         environment = {"TLS": str(folder / "tls")} | (
             {} if experiment is None else {"EXPERIMENT_FILE": str(experiment)}
@@ -119,16 +129,16 @@ def idle(project):
 
 @pytest.fixture(scope="session")
 def experiment(repository, tmp_path_factory):
-    """Factory of experiment files: the quickstart's cells, dealt to ``sites`` hospitals, two rounds of ``cvae``."""
+    """Factory of experiment files: the quickstart's cells, dealt to ``sites`` hospitals, ``rounds`` of ``cvae``."""
     folder = tmp_path_factory.mktemp("experiments")
     quickstart = (repository / "experiments" / "quickstart.toml").read_text()
 
-    def make(sites=2, seed=None):
-        text = quickstart.replace("sites = 5", f"sites = {sites}").replace("rounds = 100", "rounds = 2")
+    def make(sites=2, seed=None, rounds=2):
+        text = quickstart.replace("sites = 5", f"sites = {sites}").replace("rounds = 100", f"rounds = {rounds}")
         text = text.replace("site_cap = 400", "site_cap = 525")  # all that is dealt: two sites' shares differ widely
         if seed is not None:
             text = text.replace("# seed = 7", f"seed = {seed}")
-        path = folder / f"{sites}-{seed}.toml"
+        path = folder / f"{sites}-{seed}-{rounds}.toml"
         path.write_text(text)
         return path
 

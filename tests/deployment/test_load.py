@@ -1,0 +1,144 @@
+"""Load: forty hospitals at once, and a hundred queries in a row that leave nothing behind."""
+
+import concurrent.futures
+import json
+import time
+
+import pytest
+
+from experiments.harness import Target
+from fedgenome.deployment import compose
+from tests.deployment.project import docker
+
+HOSPITALS = 40
+FIRST, LAST = 10, 100  # queries after which memory and handles are counted
+MOST_MIB, MOST_HANDLES = 40, 5  # growth of a process over the queries between the two
+COUNT = """
+import json, os, pathlib
+found = {}
+for place in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        status = (place / "status").read_text()
+        handles = len(os.listdir(place / "fd"))
+        command = (place / "cmdline").read_bytes().replace(bytes(1), b" ").decode()
+    except OSError:
+        continue
+    if int(place.name) != os.getpid() and "VmRSS" in status:
+        found[place.name] = [command[:80], int(status.split("VmRSS:")[1].split()[0]) / 1024, handles]
+print(json.dumps(found))"""
+
+
+def counted(project, service):
+    """Return (command, MiB in memory, open handles) of every process of a service, by its number."""
+    done = project.python(service, COUNT)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def answered(project):
+    """Return how many queries the run has answered; 0 before it begins."""
+    told = project.run_in("superlink", "sh", "-c", "cat /jobs/*/progress.json").stdout
+    return json.loads(told)["answered"] if told else 0
+
+
+def waited(project, queries, running):
+    """Wait until that many queries are answered, and return how many are."""
+    while (now := answered(project)) < queries:
+        assert not running.done(), running.result().stdout + running.result().stderr
+        time.sleep(1)
+    return now
+
+
+def memory(project):
+    """Return MiB in memory of every container of a project, by service."""
+    lines = docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}").splitlines()
+    units = {"KiB": 1 / 1024, "MiB": 1, "GiB": 1024}
+    found = {}
+    for name, used in (line.split()[:2] for line in lines if line.startswith(project.name)):
+        found[name.removeprefix(project.name)[1:-2]] = float(used[:-3]) * units[used[-3:]]
+    return found
+
+
+def idle(measured, project, hospitals):
+    """Note the memory of every kind of role before a run."""
+    found = memory(project)
+    for kind in ("agent-1", "relay-1", "party-0", "dealer", "superlink"):
+        measured("load", hospitals=hospitals, role=kind.removesuffix("-1").removesuffix("-0"), idle_mib=found[kind])
+    return sum(found.values())
+
+
+@pytest.fixture(scope="module")
+def grown(project, experiment, measured, repository):
+    """Processes that lived through the queries from FIRST to LAST, as (service, command, MiB more, handles more)."""
+    up = project(sites=2, experiment=experiment(2, rounds=LAST))
+    up.up()
+    services = [name for name in compose.document(2)["services"] if name not in ("consortium", "coordinator")]
+    up.wait_healthy(services)
+    idle(measured, up, 2)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(up.conduct, seconds=6000)
+        first, began = waited(up, FIRST, running), time.monotonic()
+        before = {one: counted(up, one) for one in services}
+        last = waited(up, LAST, running)
+        measured("timings", what="one query, two hospitals", seconds=(time.monotonic() - began) / (last - first))
+        after = {one: counted(up, one) for one in services}
+        assert running.result().returncode == 0
+    up.down()
+    return [
+        (one, *(new - old for new, old in zip(after[one][pid][1:], before[one][pid][1:], strict=True)), pid)
+        for one in services
+        for pid in before[one].keys() & after[one].keys()
+    ]
+
+
+@pytest.mark.timeout(7200)
+def test_a_hundred_queries_leave_no_memory_and_no_handles_behind(grown, measured):
+    assert {service for service, *_ in grown} >= {"agent-1", "relay-1", "party-0", "superlink", "relay-party-0"}
+    mib, handles = (max(one[column] for one in grown) for column in (1, 2))
+    measured(
+        "load",
+        Target(name="MiB that a process grows from query 10 to 100", value=mib, target=MOST_MIB, sense="at most"),
+        Target(name="handles it opens meanwhile", value=handles, target=MOST_HANDLES, sense="at most"),
+        growth={
+            service: [round(mib, 1), handles] for service, mib, handles, _ in sorted(grown, key=lambda one: one[1])
+        },
+    )
+    assert mib <= MOST_MIB and handles <= MOST_HANDLES, sorted(grown, key=lambda one: -one[1])[:5]
+
+
+@pytest.fixture(scope="module")
+def forty(project, repository, tmp_path_factory, measured):
+    """Forty hospitals' federation after its one query, started ten by ten; and how the run ended."""
+    file = tmp_path_factory.mktemp("forty") / "forty.toml"
+    one_query = repository / "experiments" / "quickstart_one_query.toml"
+    file.write_text(one_query.read_text().replace("sites = 5", f"sites = {HOSPITALS}"))
+    up = project(sites=HOSPITALS, experiment=file, change=rarely_checked)
+    services = [name for name in compose.document(HOSPITALS)["services"] if name != "coordinator"]
+    began = time.monotonic()
+    groups = {name: int(name.split("-")[1]) // 10 for name in services if name.split("-")[-1] in map(str, range(3, 41))}
+    for group in range(-1, 5):
+        up.up(*(name for name in services if groups.get(name, -1) == group))
+    up.wait_healthy([name for name in services if name != "consortium"], seconds=1800)
+    total = idle(measured, up, HOSPITALS)
+    ready = time.monotonic()
+    done = up.conduct(seconds=3600)
+    told = {"hospitals": HOSPITALS, "start_seconds": ready - began, "run_seconds": time.monotonic() - ready}
+    measured("load", **told, idle_gib=total / 1024)
+    return up, done
+
+
+def rarely_checked(document):
+    """Ask a hundred containers how they are every two minutes, not every ten seconds."""
+    for service in document["services"].values():
+        if check := service.get("healthcheck"):
+            check["interval"] = "120s"
+
+
+@pytest.mark.timeout(7200)
+def test_forty_hospitals_answer_and_the_run_ends_with_a_release(forty, measured):
+    up, done = forty
+    assert done.returncode == 0, done.stdout + done.stderr
+    journals = (up.run_in(f"agent-{n}", "cat", "/state/journal.jsonl").stdout for n in range(1, HOSPITALS + 1))
+    answers = sum('"event": "ask"' in one or '"event":"ask"' in one for one in journals)
+    measured("load", Target(name="hospitals that answered", value=answers, target=HOSPITALS, sense="at least"))
+    assert answers == HOSPITALS
