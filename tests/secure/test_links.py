@@ -118,7 +118,7 @@ def main(rank, told):
         if told["caller"] == "certificate of another":  # overheard, so without the key to it
             settings, forged = joining._context, Pass.make(other, rank, private(keys[rank]))
             joining._context = lambda own, trusted, server: settings(forged, trusted, server)
-        links.Pass = type("Any", (), {"make": lambda *_: mine})
+        joining.Pass = type("Any", (), {"make": lambda *_: mine})
     join(rank, told).close()
 """
 

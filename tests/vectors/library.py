@@ -348,7 +348,7 @@ def hello(study: str, run: str, terms: Given, identities: list[str], exchange: s
     )
     raw = bytes.fromhex(hello)
     theirs, ours = socket.socketpair()
-    with theirs, ours, patch.object(links, "_context", _stop):
+    with theirs, ours, patch.object(joining, "_context", _stop):
         theirs.sendall(raw)
         theirs.shutdown(socket.SHUT_WR)
         try:
