@@ -6,11 +6,12 @@ TORCH_INDEX ?=
 # What `make bench` runs.
 BENCH ?= $(subst /,.,$(basename $(wildcard experiments/benchmarks/[a-z]*.py)))
 
-# The demonstration in containers: what is run, over how many hospitals, with which options (--resume), and what docker
-# build is told besides.
+# The demonstration in containers: what is run, over how many hospitals, with which options (--resume), a compose file to
+# lay over ours, and what docker build is told besides.
 EXPERIMENT ?= experiments/quickstart.toml
 SITES ?= 5
 RUN_OPTIONS ?=
+OVERRIDE ?=
 DOCKER_BUILD_FLAGS ?=
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 PROJECT ?= fedgenome
@@ -35,7 +36,7 @@ ROLES := coordinator party relay agent
 TLS := .deployment/tls
 COMPOSE_FILE := $(if $(filter 5,$(SITES)),docker-compose.yml,.deployment/docker-compose-$(SITES).yml)
 FEDERATION = EXPERIMENT_FILE='$(abspath $(EXPERIMENT))' TLS='$(abspath $(TLS))' TORCH_INDEX='$(TORCH_INDEX)' \
-  $(COMPOSE) -p $(PROJECT) --project-directory . -f $(COMPOSE_FILE)
+  $(COMPOSE) -p $(PROJECT) --project-directory . -f $(COMPOSE_FILE) $(if $(OVERRIDE),-f $(OVERRIDE))
 # $(call image,folder,role)
 image = docker build $(DOCKER_BUILD_FLAGS) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) \
   -f $(1)/Dockerfile --target $(2) -t fedgenome-$(2):$(VERSION) .

@@ -11,7 +11,8 @@ from fedgenome.audit.gate import Policy
 from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.panel import panel
 from fedgenome.cohort.split import SplitSpec
-from fedgenome.study import PLAIN, MethodSpec, Name, Privacy, Schema, Strict, from_toml
+from fedgenome.strict import Strict, from_toml
+from fedgenome.study import PLAIN, MethodSpec, Name, Privacy, Schema
 
 
 class Caps(Strict):

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from fedgenome.audit.results import STATEMENT, Attack, Audit, Check
 from fedgenome.card import DECISION
-from fedgenome.study import Strict
+from fedgenome.strict import Strict
 
 NOT_DP = "the audit is internal and not differentially private: it " + STATEMENT
 

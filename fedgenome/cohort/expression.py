@@ -17,7 +17,8 @@ from fedgenome.cohort.panel import panel
 from fedgenome.cohort.shard import Array, repeated
 from fedgenome.cohort.shard import Cohort as Cohort
 from fedgenome.errors import SpecError, did_you_mean
-from fedgenome.study import Schema, Strict
+from fedgenome.strict import Strict
+from fedgenome.study import Schema
 
 COUNTS_TOTAL = 1e4  # what a row's counts are scaled to before log1p; a public constant
 # What pandas, R and anndata call an index that was written as a column. No gene symbol is among them.

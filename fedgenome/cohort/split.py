@@ -13,7 +13,7 @@ from pydantic import Field
 
 from fedgenome.cohort.shard import Array, Cohort, Shard, repeated
 from fedgenome.errors import SpecError, require
-from fedgenome.study import Strict
+from fedgenome.strict import Strict
 
 _CONTROL = -1  # in place of a site's index
 

@@ -16,7 +16,7 @@ from fedgenome.deployment import disk
 from fedgenome.errors import SpecError
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.party import IDENTITY
-from fedgenome.study import Strict, from_toml
+from fedgenome.strict import Strict, from_toml
 
 NODE_KEY, SOCKET_KEY = "node.key", "socket.key"  # in the state folder, beside IDENTITY
 _LOCK = "daemon.lock"

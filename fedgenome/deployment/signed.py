@@ -20,7 +20,8 @@ import pydantic
 from fedgenome.deployment import disk
 from fedgenome.errors import SpecError, WireError, require
 from fedgenome.secure.identity import SIGNATURE_BYTES, Identity, unhex, verify
-from fedgenome.study import Study, finding
+from fedgenome.strict import finding
+from fedgenome.study import Study
 
 _KEY_BYTES = 32
 _MOST_SIGNATURES = 64

@@ -37,7 +37,8 @@ from pydantic import Field
 from fedgenome import files
 from fedgenome.errors import BudgetRefused, FedgenomeError, RoleError, SpecError
 from fedgenome.query import Array
-from fedgenome.study import Name, Plan, Strict, Study, finding
+from fedgenome.strict import Strict, finding
+from fedgenome.study import Name, Plan, Study
 
 FOLDER = "FEDGENOME_JOBS"  # environment variable: the folder of all jobs, at the SuperLink
 _Model = TypeVar("_Model", bound=Strict)

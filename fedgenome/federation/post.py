@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import httpx
 from flwr.app import Message
@@ -41,6 +41,9 @@ class Post:
         grid: Any Flower Grid. Where its nodes are registered under names, those bind.
         timeout: Seconds that a role may take for one answer; also how long Flower keeps a message.
         patience: Seconds that :meth:`discover` waits for roles that are being started again.
+
+    Attributes:
+        on_change: Called when ``present`` changed while roles are waited for.
     """
 
     def __init__(self, grid: Grid, timeout: float, patience: float = 0.0) -> None:
@@ -50,11 +53,13 @@ class Post:
         self._nodes: dict[str, int] = {}
         self._refused: dict[str, str] = {}  # why a registered node gave no greeting, where it said
         self._silent: set[str] = set()  # who owes, or never gave, the answer to the last call
+        self._awaited: set[str] = set()  # who of those that are waited for is online
+        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def present(self) -> tuple[str, ...]:
-        """The names that were found and gave an answer to the last call, sorted."""
-        return tuple(sorted(set(self._nodes) - self._silent))
+        """The names that were found and gave an answer to the last call, and who is online while waited for; sorted."""
+        return tuple(sorted((set(self._nodes) - self._silent) | self._awaited))
 
     def discover(self, wanted: Collection[str], least: int) -> dict[str, Call]:
         """Learn which node is which of ``wanted``; what was known of other names stays.
@@ -73,16 +78,20 @@ class Post:
             RoleError: fewer are there, two nodes say the same name, or the SuperLink cannot be reached.
         """
         deadline = time.monotonic() + self._patience
-        while True:
-            for name in wanted:
-                self._nodes.pop(name, None)
-                self._refused.pop(name, None)
-            greeted = self._greeted(wanted)
-            if len(greeted) >= least or time.monotonic() >= deadline:
-                break
-            time.sleep(_AGAIN_SECONDS)
+        try:
+            while True:
+                for name in wanted:
+                    self._nodes.pop(name, None)
+                    self._refused.pop(name, None)
+                greeted = self._greeted(wanted)
+                if len(greeted) >= least or time.monotonic() >= deadline:
+                    break
+                time.sleep(_AGAIN_SECONDS)
+        finally:
+            self._awaited = set()
         self._nodes |= {name: node for name, (node, _) in greeted.items()}
         self._silent -= set(greeted)
+        self.on_change()
         missing = [_with(name, self._refused.get(name)) for name in wanted if name not in greeted]
         if len(greeted) < least:
             whom = "sites of the roster" if set(wanted).isdisjoint(ROLES) else "parties"
@@ -142,6 +151,9 @@ class Post:
         while True:
             nodes = self._listed()
             names = {self._registered.get(node, "") for node in nodes}
+            if (online := names & set(wanted)) != self._awaited:
+                self._awaited = online
+                self.on_change()
             there = set(wanted) <= names if self._registered else len(nodes) >= len(self._nodes) + len(wanted)
             if there or time.monotonic() > deadline:
                 return nodes

@@ -162,21 +162,24 @@ def _methods(spec: JobSpec) -> dict[str, Method]:
 
 
 class _Teller:
-    """Writes where the run stands: at its start, and after every query."""
+    """Writes where the run stands: at its start, after every query, and when who is there changes meanwhile."""
 
     def __init__(self, folder: JobFolder, spec: JobSpec, post: Post) -> None:
         self._folder, self._spec, self._post = folder, spec, post
         earlier = folder.progress()
         self._done = dict(earlier.done) if earlier else {}
         self._since = job.now()
-        self._tell("")
+        self._label = ""
+        post.on_change = self._tell
+        self._tell()
 
     def __call__(self, label: str, progress: checkpoint.Progress) -> None:
         self._done[label] = progress.step
-        self._tell(label)
+        self._label = label
+        self._tell()
 
-    def _tell(self, label: str) -> None:
-        present = self._post.present
+    def _tell(self) -> None:
+        present, label = self._post.present, self._label
         sites = [site.name for site in self._spec.study.roster]
         self._folder.tell(
             job.Progress(

@@ -27,7 +27,7 @@ from fedgenome.models import cvae
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import sum_gradients
 from fedgenome.query import Array, Mechanism, Question, State
-from fedgenome.study import Strict
+from fedgenome.strict import Strict
 
 _MOMENTS = 0.9, 0.999  # Adam's decay of gradient and squared gradient
 _SMALL = 1e-8

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Generic, Self, TypeVar
 
-from fedgenome.study import MethodSpec, Schema, Strict
+from fedgenome.strict import Strict
+from fedgenome.study import MethodSpec, Schema
 
 Options = TypeVar("Options", bound=Strict)
 

@@ -28,7 +28,7 @@ from fedgenome.methods.learner import Learner
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import Inputs, sum_gradients
 from fedgenome.query import Array, Mechanism, Question, State
-from fedgenome.study import Strict
+from fedgenome.strict import Strict
 
 _COUNT = 0.25  # weight of a donor's count beside its row, in radii: 3 % more noise, and no need of the true number
 

@@ -20,7 +20,8 @@ from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.query import Array, Mechanism, Question, State
-from fedgenome.study import MethodSpec, Schema, Strict
+from fedgenome.strict import Strict
+from fedgenome.study import MethodSpec, Schema
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,7 +10,8 @@ import pydantic
 
 from fedgenome.errors import SpecError, require
 from fedgenome.methods.base import Method, Placed
-from fedgenome.study import MethodSpec, Schema, Strict, Study, TrustModel, finding
+from fedgenome.strict import Strict, finding
+from fedgenome.study import MethodSpec, Schema, Study, TrustModel
 
 _Options = TypeVar("_Options", bound=Strict)
 _Build = Callable[[MethodSpec, Schema, int, bool], Method]

@@ -143,17 +143,25 @@ class Books:
                 an ε about another unit than that of the plans before, which do not add up.
         """
         asked.check()
-        units = {run.unit for run in self.runs.values() if run.cost != FREE} - {asked.unit}
-        if units and asked.kind == "private":
+        self.check_price(asked.kind, asked.cost, asked.unit, budget)
+
+    def check_price(self, kind: str, price: Cost, unit: str, budget: Budget | None) -> None:
+        """Refuse a price that does not add up with the plans of this account, or passes its budget.
+
+        Raises:
+            BudgetRefused: see :meth:`check_reserve`.
+        """
+        units = {run.unit for run in self.runs.values() if run.cost != FREE} - {unit}
+        if units and kind == "private":
             raise BudgetRefused(
-                f"the plans of this account are about one {units.pop()}, this one about one {asked.unit}: their ε do "
+                f"the plans of this account are about one {units.pop()}, this one about one {unit}: their ε do "
                 "not add up; expected another account, kept in another folder"
             )
         if budget is None:
             return
-        if asked.kind == "none":
+        if kind == "none":
             raise BudgetRefused("trust 'none' has no bounded cost; this account has a budget")
-        budget.check(total([self.reserved(), asked.cost]))
+        budget.check(total([self.reserved(), price]))
 
     def check_charge(self, run: str, form: Mechanism | None, steps: int = 1) -> Run:
         """Return the run that a query of ``form`` may be charged to, as so many of the plan's.

@@ -37,7 +37,8 @@ from fedgenome.query import PARTIES
 from fedgenome.secure import process
 from fedgenome.secure.generators import DEALER, Meeting
 from fedgenome.secure.identity import Identity
-from fedgenome.secure.links import SILENT_SECONDS, Kind, Links
+from fedgenome.secure.joining import SILENT_SECONDS, join
+from fedgenome.secure.links import Kind, Links
 from fedgenome.streams import Stream
 
 Words = npt.NDArray[np.uint64]
@@ -169,7 +170,7 @@ def main() -> None:
     config = Config(**process.configured("dealer"))
     process.end_with_driver(lambda: None)
     identity = Identity.load(Path(config.identity)).key
-    with Links.join(Meeting(**config.meeting), DEALER, identity, config.timeout_seconds) as links:
+    with join(Meeting(**config.meeting), DEALER, identity, config.timeout_seconds) as links:
         serve(links)
     os._exit(0)
 

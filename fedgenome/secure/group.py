@@ -11,6 +11,7 @@ from fedgenome.secure import crypten_runtime
 from fedgenome.secure.crypten_runtime import Machine
 from fedgenome.secure.generators import Meeting
 from fedgenome.secure.identity import Identity
+from fedgenome.secure.joining import join
 from fedgenome.secure.links import Links
 
 
@@ -65,6 +66,6 @@ class Group:
 
     def _join(self, where: Meeting) -> None:
         try:
-            self._links = Links.join(where, self._rank, self._identity.key, self._timeout)
+            self._links = join(where, self._rank, self._identity.key, self._timeout)
         except FedgenomeError as fault:  # told to whoever needs the group: sums go on without it
             self._links = fault

@@ -40,6 +40,21 @@ def test_what_the_policy_refuses_is_one_line_and_asks_nothing(place):
     assert (code, text) == (4, "error: policy: policy.quorum: at least 2 sites, the study says 1\n")
 
 
+def test_what_the_budget_has_left_is_shown_and_a_study_that_does_not_fit_is_refused_before_anybody_is_asked(place):
+    first = told(place, "approve", place / "study.json", "--yes")[1]
+    assert "budget     ε = 7, δ = 0.009 left after a run of it, of ε = 12, δ = 0.01" in first
+    config = site.SiteConfig.load(place / "site.toml")
+    with site.opened(config, lambda *_: None) as opened:
+        for run in ("run-1", "run-2"):
+            assert opened.agent.handle("join", joining(STUDY, run=run)).refusal is None
+    held = told(place, "approve", place / "study.json", "--yes")[1]
+    assert "budget     ε = 2, δ = 0.008 left after a run of it" in held  # its runs are reserved already
+    signed(agreed(name="another")).save(place / "other.json")
+    code, text = told(place, "approve", place / "other.json", "--yes")
+    assert (code, text) == (5, "error: all plans together need epsilon 15, budget 12\n")
+    assert [one.study.name for one in approvals.listed(place / "state")] == ["small"]
+
+
 def test_status_tells_approvals_runs_and_budget_until_revoked(place):
     told(place, "approve", place / "study.json", "--yes")
     config = site.SiteConfig.load(place / "site.toml")

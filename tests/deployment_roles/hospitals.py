@@ -96,7 +96,7 @@ def settle_in(folder: Path, shard: Shard | None = None, **changes: object) -> Si
     """Make a hospital in ``folder`` and return its configuration."""
     write_cohort(folder / "cohort.h5ad", shard or make_shard(20))
     path = write_config(folder, **changes)
-    SITE_IDS[str(changes.get("name", NAME))].save(folder / "state" / IDENTITY)
+    SITE_IDS.get(str(changes.get("name")), SITE_IDS[NAME]).save(folder / "state" / IDENTITY)
     (folder / "state" / roles.SOCKET_KEY).touch(0o600)
     (folder / "state" / roles.SOCKET_KEY).write_text(KEY.hex())
     return site.SiteConfig.load(path)

@@ -76,6 +76,14 @@ def test_a_role_that_is_missing_is_told_in_the_result(plain):
     assert (error.code, error.exit) == ("role", 4) and "missing: south" in str(error.error())
 
 
+def test_while_sites_are_awaited_the_progress_says_who_is_there(plain):
+    spec, agents, folder = plain
+    with pytest.raises(RoleError, match="missing: south"):
+        served(folder.path.parent, spec, agents[:1])
+    progress = folder.progress()
+    assert (progress.present, progress.absent, progress.answered) == (("north",), ("south",), 0)
+
+
 def test_an_error_that_nobody_foresaw_leaves_without_its_text(plain, monkeypatch):
     spec, agents, folder = plain
 

@@ -67,6 +67,19 @@ def test_a_registered_name_binds_whatever_the_agent_calls_itself(caplog):
     assert "names itself none of those asked for" in caplog.text
 
 
+def test_who_is_online_is_present_while_the_others_are_awaited():
+    carried = post([Says("north"), Says("south")], names=SITES, away=("south",))
+    seen = []
+
+    def note():
+        seen.append(carried.present)
+        carried._grid.away = ()  # south comes once it was missed
+
+    carried.on_change = note
+    assert set(carried.discover(SITES, 2)) == set(SITES)
+    assert seen[:2] == [("north",), SITES] and carried.present == SITES
+
+
 def test_beside_registered_nodes_an_unnamed_one_is_not_even_greeted():
     agents = [Says("north"), Says("south"), Says("south")]
     assert set(post(agents, names=("north", "", "south")).discover(SITES, 2)) == set(SITES)

@@ -18,8 +18,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedgenome.errors import FedgenomeError
+from fedgenome.secure import joining
 from fedgenome.secure.generators import Meeting
-from fedgenome.secure.links import Links
 
 ALL = (0, 1, 2, 3)
 
@@ -112,7 +112,7 @@ def private(key):
 
 def join(rank, told):
     """Join the scene's meeting as a rank, with its own key."""
-    return Links.join(Meeting(**told["meeting"]), rank, private(told["keys"][rank]), told["timeout"], told["start"])
+    return joining.join(Meeting(**told["meeting"]), rank, private(told["keys"][rank]), told["timeout"], told["start"])
 
 
 def wait_for(files, seconds=60.0):

@@ -96,7 +96,7 @@ def main(rank, told):
 """
 # One role joins under its name with something that is not its own.
 IMPOSTOR = """
-from fedgenome.secure import links
+from fedgenome.secure import joining
 from fedgenome.secure.generators import Meeting, Pass
 from tests.secure.crew import identities, join, meeting, private
 
@@ -116,9 +116,9 @@ def main(rank, told):
             "certificate of another": lambda: Pass.make(true, rank, private(told["keys"][rank])),
         }[told["caller"]]()
         if told["caller"] == "certificate of another":  # overheard, so without the key to it
-            settings, forged = links._context, Pass.make(other, rank, private(keys[rank]))
-            links._context = lambda own, trusted, server: settings(forged, trusted, server)
-        links.Pass = type("Any", (), {"make": lambda *_: mine})
+            settings, forged = joining._context, Pass.make(other, rank, private(keys[rank]))
+            joining._context = lambda own, trusted, server: settings(forged, trusted, server)
+        joining.Pass = type("Any", (), {"make": lambda *_: mine})
     join(rank, told).close()
 """
 

@@ -28,7 +28,7 @@ from fedgenome.federation import wire
 from fedgenome.privacy.books import Run
 from fedgenome.privacy.replay import replay
 from fedgenome.query import Query, Terms, digest_of, from_header
-from fedgenome.secure import bundle, dealer, envelope, frames, links, party, ring, sharing
+from fedgenome.secure import bundle, dealer, envelope, frames, joining, links, party, ring, sharing
 from fedgenome.secure.envelope import PartyKey, PublicKey
 from fedgenome.secure.generators import Pass, stream_key
 from fedgenome.secure.group import meeting
@@ -337,7 +337,7 @@ def call(json: str, arrays: dict[str, Given]) -> Given:
 
 
 def hello(study: str, run: str, terms: Given, identities: list[str], exchange: str, rank: int, hello: str) -> Given:
-    """What ``links._greet`` reads before TLS, at the role ``rank`` with the session key ``exchange``."""
+    """What ``joining._greet`` reads before TLS, at the role ``rank`` with the session key ``exchange``."""
     where = meeting(study, run, terms_of(terms), identities, ("/a", "/b", "/c"))
     own = Pass(
         rank=rank,
@@ -348,13 +348,13 @@ def hello(study: str, run: str, terms: Given, identities: list[str], exchange: s
     )
     raw = bytes.fromhex(hello)
     theirs, ours = socket.socketpair()
-    with theirs, ours, patch.object(links, "_context", _stop):
+    with theirs, ours, patch.object(joining, "_context", _stop):
         theirs.sendall(raw)
         theirs.shutdown(socket.SHUT_WR)
         try:
-            links._greet(where, own, ours, None)
+            joining._greet(where, own, ours, None)
         except _Met as met:
-            told, secret = raw[5], own.meet(where, raw[5], raw[links.HELLO.size :])[1]
+            told, secret = raw[5], own.meet(where, raw[5], raw[joining.HELLO.size :])[1]
             found = {
                 "session": where.session,
                 "rank": told,
@@ -381,7 +381,7 @@ def link_frame(kind: str, number: int, body_bytes: int, frame: str) -> Given:
     raw, room = bytes.fromhex(frame), bytearray(body_bytes)
     theirs, ours = socket.socketpair()
     with theirs, ours:
-        link = links._Link(1, ours, b"")
+        link = links.Link(1, ours, b"")
         link._numbers[1] = number
         link.expect(links.Kind[kind], [memoryview(room)])
         theirs.sendall(raw)

@@ -36,7 +36,7 @@ from pydantic import Field, ValidationError
 from fedgenome.deployment import disk
 from fedgenome.deployment.consortium.release_keys import key_id, release_key
 from fedgenome.errors import RoleError, SpecError
-from fedgenome.study import Strict, finding
+from fedgenome.strict import Strict, finding
 
 MOST_BYTES = 10 << 20  # Flower's own limit
 _BUILD_SECONDS = 600

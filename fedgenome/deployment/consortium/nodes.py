@@ -16,7 +16,8 @@ from fedgenome import files
 from fedgenome.deployment import disk
 from fedgenome.errors import SpecError
 from fedgenome.query import digest_of
-from fedgenome.study import Name, Strict
+from fedgenome.strict import Strict
+from fedgenome.study import Name
 
 Role = Literal["site", "party", "dealer"]
 _MOST_BYTES = 16 << 20  # 10,000 nodes take 3 MiB

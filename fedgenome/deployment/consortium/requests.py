@@ -30,7 +30,8 @@ from fedgenome.query import PARTIES
 from fedgenome.secure.identity import Identity, unhex, verify
 from fedgenome.secure.party import IDENTITY
 from fedgenome.secure.roster import RosterFile
-from fedgenome.study import Name, Strict, finding
+from fedgenome.strict import Strict, finding
+from fedgenome.study import Name
 
 REQUEST = "request.json"  # in the state folder, beside the keys
 PARTY_NAMES = tuple(f"party-{index}" for index in range(PARTIES))

@@ -116,6 +116,11 @@ def _job(path: Path) -> JobFolder:
     pointer = path / "internal" / "state" / JOB
     if pointer.is_file():
         return JobFolder(Path(pointer.read_text(encoding="utf-8")))
+    if (path / "internal").is_dir():
+        raise SpecError(
+            f"{path}: expected a run that was started with --on; this one ran, or runs, in one process, whose terminal "
+            f"tells where it stands; how it ended is in {path / 'internal' / 'outcome.json'}"
+        )
     if not (path / "job.json").is_file():
         raise SpecError(f"{path}: expected a job's folder, or that of a run started with --on, found neither")
     return JobFolder(path)

@@ -32,7 +32,8 @@ from fedgenome.federate import Place, Trained
 from fedgenome.federation import checkpoint, job
 from fedgenome.federation.job import JobFolder, JobSpec, Result, Signature
 from fedgenome.prepare import Prepared
-from fedgenome.study import Strict, Study, from_toml
+from fedgenome.strict import Strict, from_toml
+from fedgenome.study import Study
 
 JOB = "job"  # beside a run's checkpoints, were there any: the path of its job's folder
 _FLOWER_RUN = "flower-run"  # in the job's folder: Flower's id of the run that works on it

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from fedgenome import files, trust
 from fedgenome.deployment.hospital import policy
-from fedgenome.deployment.hospital.site import SiteConfig, shard_of
+from fedgenome.deployment.hospital.site import LEDGER, SiteConfig, shard_of
 from fedgenome.deployment.signed import SignedStudy
 from fedgenome.errors import Refused, SpecError
 from fedgenome.federation.site import Signatures
+from fedgenome.privacy import replay
+from fedgenome.privacy.books import FREE, Books, Cost, total
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.party import IDENTITY
 from fedgenome.study import Plan, SiteEntry, Study
@@ -44,10 +46,11 @@ def is_approved(state: Path, digest: object) -> bool:
 
 
 def check(config: SiteConfig, signed: SignedStudy) -> None:
-    """Refuse a Study that this site cannot or may not take part in: policy, own key, data that do not fit.
+    """Refuse a Study that this site cannot or may not take part in: policy, own key, budget, data that do not fit.
 
     Raises:
         Refused: ``policy``: names the line of ``site.toml``.
+        BudgetRefused: the ledger's plans leave too little for a run of it.
         SpecError: the roster does not name this site's key, its data do not fit, or are more than its cap.
             It may quote a record: for the hospital's eyes only.
     """
@@ -56,8 +59,28 @@ def check(config: SiteConfig, signed: SignedStudy) -> None:
     policy.check(config.policy, study, None, signed.wire, config.public, seeded, site=config.name)
     if study.keyed and own.key != public:
         raise SpecError(f"{study.name}: expected {config.name}'s key {public} in the roster, got {own.key}")
+    left_after(config, study)
     if (donors := shard_of(config, study.schema_).n_donors) > own.cap:
         raise SpecError(f"{config.cohort.source}: expected at most {own.cap} donors, as the roster says, got {donors}")
+
+
+def left_after(config: SiteConfig, study: Study) -> Cost | None:
+    """Return what of ε and δ no plan would hold once a run of ``study`` did; None without a budget.
+
+    A run that the ledger holds already, and that goes on, is not counted twice.
+
+    Raises:
+        BudgetRefused: it would not fit, so that the agent would refuse at ``join``.
+        SpecError: the ledger is damaged.
+    """
+    told, path = study.privacy, config.state / LEDGER
+    books = replay.verify(path).books if path.exists() else Books()
+    held = any(run.study == study.digest and not run.closed for run in books.runs.values())
+    seeded = config.seed is not None
+    price = FREE if held or seeded or told.epsilon is None or told.delta is None else (told.epsilon, told.delta)
+    kind = "none" if told.epsilon is None else "simulation" if seeded else "private"
+    books.check_price(kind, price, trust.unit(study), config.budget)
+    return None if config.budget is None else config.budget.left(total([books.reserved(), price]))
 
 
 def approve(config: SiteConfig, signed: SignedStudy) -> Path:
@@ -138,6 +161,9 @@ def _facts(config: SiteConfig, signed: SignedStudy) -> Iterator[tuple[str, str]]
         yield "cost", f"ε = {told.epsilon:g}, δ = {told.delta:g}: {trust.adjacency(study)}"
     else:
         yield "cost", "no ε: what leaves protects nobody"
+    if (left := left_after(config, study)) is not None and config.budget is not None:
+        most = f"of ε = {config.budget.epsilon:g}, δ = {config.budget.delta:g}"
+        yield "budget", f"ε = {left[0]:.6g}, δ = {left[1]:.3g} left after a run of it, {most}"
     yield "sites", f"{len(study.roster)} ({_some([site.name for site in study.roster])}), opened from {study.quorum} on"
     yield "this site", f"{config.name}, with at most {_entry(config, study).cap} donors"
     yield "parties", ", ".join(f"{key[:16]}…" for key in study.parties) or "none: sums are not secret"

@@ -13,7 +13,8 @@ from pydantic import Field
 from fedgenome.deployment.signed import verify_signatures
 from fedgenome.errors import Refused, SpecError
 from fedgenome.query import PARTIES
-from fedgenome.study import Name, Plan, Strict, Study, TrustModel
+from fedgenome.strict import Strict
+from fedgenome.study import Name, Plan, Study, TrustModel
 
 PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # Ed25519; unlike a roster's, never empty
 

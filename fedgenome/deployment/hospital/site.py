@@ -28,7 +28,8 @@ from fedgenome.secure.identity import Identity
 from fedgenome.secure.once import Once
 from fedgenome.secure.party import ANSWERS, IDENTITY
 from fedgenome.streams import Root
-from fedgenome.study import Name, Schema, Strict, Study
+from fedgenome.strict import Strict
+from fedgenome.study import Name, Schema, Study
 
 LEDGER = "ledger.jsonl"  # in the state folder
 

@@ -140,3 +140,9 @@ def test_the_standing_of_a_run_is_read_from_its_folder(tmp_path):
 def test_a_folder_that_is_no_runs_has_no_standing(tmp_path):
     with pytest.raises(SpecError, match="expected a job's folder, or that of a run started with --on"):
         Standing.of(tmp_path)
+
+
+def test_a_run_that_no_deployment_trains_is_said_to_be_one(tmp_path):
+    (tmp_path / "internal" / "state").mkdir(parents=True)
+    with pytest.raises(SpecError, match=r"expected a run that was started with --on; .* is in .*outcome\.json"):
+        Standing.of(tmp_path)

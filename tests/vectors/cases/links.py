@@ -3,7 +3,7 @@
 import struct
 from typing import Any
 
-from fedgenome.secure import dealer, links
+from fedgenome.secure import dealer, joining, links
 from fedgenome.secure.generators import Meeting, _signed
 from fedgenome.secure.group import meeting
 from tests.vectors.cases.roles import IDENTITIES, LOW_ORDER, flipped, hashed, pinned, public_of
@@ -24,7 +24,7 @@ def hello(v: Any) -> str:
         signer = identity_of(IDENTITIES[by or roles[rank]])
         signature = signer.key.sign(_signed(meet(run), rank, public, certificate))
         shown = public + signature + certificate
-        return (links.HELLO.pack(b"FGTL", 1, rank if told is None else told, len(shown)) + shown).hex()
+        return (joining.HELLO.pack(b"FGTL", 1, rank if told is None else told, len(shown)) + shown).hex()
 
     given |= {"exchange": hashed("own"), "rank": 0}
     for rank in (1, 2, 3):
