@@ -8,7 +8,6 @@ start it. What it tells is in that folder; of an error it did not foresee, nothi
 from __future__ import annotations
 
 import contextlib
-import errno
 import hmac
 import logging
 import os
@@ -20,7 +19,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedgenome import threads
+from fedgenome import files, threads
 from fedgenome.errors import FedgenomeError, RoleError, SpecError
 from fedgenome.federation import checkpoint, job
 from fedgenome.federation.coordinator import Coordinator, Job, Summing
@@ -33,7 +32,6 @@ from fedgenome.streams import Root
 
 log = logging.getLogger(__name__)
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # For roles that a supervisor starts again: a relay that was killed is turned away for a minute, and then is back soon.
 _PATIENCE_SECONDS = 90.0
 
@@ -110,7 +108,7 @@ def _fail(folder: JobFolder, failure: Failure) -> None:
 
 
 def _said(fault: Exception) -> str:
-    if isinstance(fault, OSError) and fault.errno in _NO_ROOM:
+    if isinstance(fault, OSError) and fault.errno in files.NO_ROOM:
         return (
             f"the folder of jobs: expected room to write, {fault.strerror}; make room, then: fedgenome run … --resume"
         )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pydantic
 
-from fedgenome import trust
+from fedgenome import files, trust
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import BudgetRefused, FedgenomeError, Refused, WireError
 from fedgenome.federation import home, wire
@@ -132,8 +132,10 @@ class SiteAgent:
             # The rule stays here: a SpecError may quote a record.
             log.error("site %s refuses a %s: %s", self.name, kind, fault)
             return refusal("invalid", f"the {kind} breaks a rule; the site's log says which")
-        except Exception:
+        except Exception as fault:
             log.exception("site %s failed at a %s", self.name, kind)
+            if isinstance(fault, OSError) and fault.errno in files.NO_ROOM:
+                return refusal("disk-full", "the site could not write down what it must")
             return refusal("internal", "the site's log says what failed")
 
     def _reply(self, arrays: Mapping[str, Array] | None = None, **header: object) -> Call:

@@ -95,7 +95,7 @@ class Once(Closing):
         try:
             os.posix_fallocate(self._file, 0, end + -end % _PAGE)
         except OSError as fault:
-            raise Refused("disk-full", f"no room for an answer, and nothing was charged: {fault.strerror}") from None
+            raise Refused("disk-full", f"no room to keep an answer, so none is made: {fault.strerror}") from None
 
     def record(self, key: str, digest: str, body: Sequence[bytes | memoryview]) -> None:
         """Keep an answer; it is on the disk when this returns. The caller has asked :meth:`told` before.

@@ -96,6 +96,7 @@ class Party:
         self._key: PartyKey | None = None  # of one run: in memory only, from PIN to CLOSE
         self._pinned: _Pinned | None = None
         self._open: _Open | None = None
+        self._room = 0  # bytes of the longest answer so far
         self._burnt: set[str] = set()  # attempts whose noise was drawn in this life, recorded or not
         self._group, self._chooser = group, Chooser(root, once, group)
         self.closed = self.failed = False
@@ -152,6 +153,7 @@ class Party:
         if self._pinned not in (None, pinned):
             raise Refused("pinned-before", "one study, run and terms in a party's life")
         self._admit(pinned)
+        self._once.make_room(self._room)  # before a site is asked, and charged
         self._pinned, self._key = pinned, self._key or PartyKey.generate()
         if self._group is not None and pinned.roster.dealer:
             who = (*pinned.roster.parties, pinned.roster.dealer)
@@ -178,6 +180,8 @@ class Party:
         attempt = attempt_key(query)
         if attempt in self._burnt or self._once.told(attempt) is not None:
             raise Refused("opened-before", "a (run, method, step, attempt) opens once")
+        self._room = max(self._room, query.question.length * query.width // 8)
+        self._once.make_room(self._room)
         self._open = _Open(query=query, total=np.zeros(query.question.length, ring.dtype_of(query.width)))
         return _ok(query=query.digest)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -125,9 +126,23 @@ class Project:
         """Plug the cable in again, under the service's name."""
         docker("network", "connect", "--alias", service, f"{self.name}_{network}", self.container(service))
 
-    def logs(self, service: str) -> str:
-        """Return what a service wrote on both streams."""
-        return docker("logs", self.container(service), check=False)
+    def restart(self, service: str) -> None:
+        """End a service and start it again: what is mounted from files of this machine is looked up anew."""
+        docker("restart", "-t", "5", self.container(service))
+
+    def logs(self, service: str, since: float | None = None) -> str:
+        """Return what a service wrote on both streams, since a Unix time if one is given."""
+        recent = () if since is None else ("--since", f"{since:.3f}")
+        return docker("logs", *recent, self.container(service), check=False)
+
+    def wait_said(self, service: str, pattern: str, since: float, seconds: float = 300) -> tuple[str, float]:
+        """Wait for a line of a service's log; return it, and the seconds from ``since`` (Unix time) until then."""
+        ends = time.monotonic() + seconds
+        while (found := re.search(pattern, self.logs(service, since))) is None:
+            if time.monotonic() > ends:
+                raise AssertionError(f"{service} does not say {pattern!r}: {self.logs(service, since)[-3000:]}")
+            time.sleep(0.5)
+        return found[0], time.time() - since
 
     def conduct(self, *options: str, seconds: float = 1200) -> subprocess.CompletedProcess[str]:
         """Run the experiment through the coordinator, with options of ``fedgenome run``."""

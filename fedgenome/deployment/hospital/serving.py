@@ -138,7 +138,7 @@ class Desk:
             self._journal.note(kind, **facts)
             self._count()
         except OSError:
-            return refusal("journal-closed", "nothing leaves that could not be written down")
+            return refusal("journal-closed", "the disk takes no line: nothing leaves that could not be written down")
         return answer
 
     def _answered(self, kind: str, call: Call) -> Call:
