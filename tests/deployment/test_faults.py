@@ -137,7 +137,7 @@ def test_party_that_starts_while_it_is_awaited_is_no_fault(up, watch, noted, tmp
     noted("party dead, started again", "roles join", "awaited for 90 s", seconds, ROLE_SECONDS)
 
 
-@pytest.mark.parametrize("relay, name", [("relay-2", "site-2"), ("relay-party-2", "party-2")])
+@pytest.mark.parametrize(("relay", "name"), [("relay-2", "site-2"), ("relay-party-2", "party-2")])
 def test_relay_killed_with_a_query_open_is_missed_within_a_minute(up, watch, noted, tmp_path, relay, name):
     with watch.conducting() as command:
         run, struck = watch.until(ASKED), time.monotonic()
