@@ -9,6 +9,7 @@ job.json                    command      what is to be done, and the token that 
 state/                      ServerApp    checkpoints: a new Flower run continues where the last one ended
 progress.json               ServerApp    where it stands, replaced after every query
 released/<label>.safetensors ServerApp   each method's released arrays
+warnings.log                ServerApp    who was missing, refused or failed, and when: a line each
 result.json                 ServerApp    written last: queries answered and bytes uploaded, or the error
 =========================== ============ =================================================================
 
@@ -119,6 +120,21 @@ class JobFolder:
     def state(self) -> Path:
         """Where checkpoints lie."""
         return self.path / "state"
+
+    @property
+    def warnings(self) -> Path:
+        """Where the ServerApp's warnings go: Flower shows its own output to nobody."""
+        return self.path / "warnings.log"
+
+    def warned(self, since: int = 0) -> tuple[list[str], int]:
+        """Return the whole lines of warnings past byte ``since``, and where they end."""
+        try:
+            with self.warnings.open("rb") as file:
+                file.seek(since)
+                lines, end, _ = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return [], since
+        return lines.decode("utf-8", "replace").splitlines(), since + len(lines + end)
 
     @classmethod
     def create(cls, jobs: Path, spec: JobSpec) -> Self:

@@ -72,7 +72,7 @@ def serve(grid: Grid, config: Mapping[str, object], jobs: str) -> None:
         FedgenomeError: why the job ended without a result.
     """
     folder = _found(config, jobs)
-    with folder.held(), _told(folder):
+    with folder.held(), _warning(folder), _told(folder):
         folder.finish(_conduct(grid, folder))
 
 
@@ -86,6 +86,21 @@ def _found(config: Mapping[str, object], jobs: str) -> JobFolder:
     if not hmac.compare_digest(folder.spec().token.encode(), token.encode()):
         raise SpecError(f"job {name}: expected the token of its last submission; another run has taken its place")
     return folder
+
+
+@contextlib.contextmanager
+def _warning(folder: JobFolder) -> Iterator[None]:
+    """Keep what the library warns of beside the job."""
+    keeper = logging.FileHandler(folder.warnings, encoding="utf-8")
+    keeper.setLevel(logging.WARNING)
+    keeper.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    library = logging.getLogger("fedgenome")
+    library.addHandler(keeper)
+    try:
+        yield
+    finally:
+        library.removeHandler(keeper)
+        keeper.close()
 
 
 @contextlib.contextmanager
@@ -118,7 +133,7 @@ def _said(fault: Exception) -> str:
 
 def _conduct(grid: Grid, folder: JobFolder) -> Result:
     spec = folder.spec()
-    post = Post(grid, spec.timeout, _PATIENCE_SECONDS)
+    post = Post(grid, spec.timeout, min(_PATIENCE_SECONDS, spec.timeout))
     teller = _Teller(folder, spec, post)
     signatures = [one.model_dump() for one in spec.signatures]
     with _parties(post, spec, signatures) as parties:

@@ -37,7 +37,7 @@ def paid_once(volumes, run, site, lost=0):
 
 
 def answered_once(volumes, run, site):
-    """No attempt was answered with two bundles: each stands once in the memory, which holds all that the journal says."""
+    """No attempt was answered with two bundles: each stands once in the memory, which holds all the journal's."""
     noted = [line for line in lines(volumes / f"state-{site}" / "journal.jsonl") if line.get("run") == run]
     given = [line for line in noted if line["event"] == "ask" and line["outcome"] == "answered"]
     once = answers(volumes, run, site)
@@ -72,7 +72,7 @@ def released(volumes, run):
 
 
 def answers(volumes, run, role):
-    """Return {(method, step, attempt): digest} of what a role answered or opened once; None if anything stands twice."""
+    """Return {(method, step, attempt): digest} of what a role answered or opened; None if anything stands twice."""
     path = volumes / f"state-{role}" / ANSWERS
     records = [(json.loads(key), digest) for key, digest in (told(path)[0] if path.exists() else ())]
     found = [(tuple(moment[1:]), digest) for moment, digest in records if moment[0] == run]

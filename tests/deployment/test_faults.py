@@ -74,7 +74,7 @@ def test_agent_killed_with_its_answer_written_is_left_out_and_joins_again(up, wa
         run, struck = watch.until(f"{ASKED} and answered(1)"), time.monotonic()
         up.kill("agent-1")
         up.start("agent-1")
-        seconds = watch.said("superlink", "site-1 refuses", struck)
+        seconds = watch.warned("site-1 refuses") - struck
         ended = command.ended()
     volumes = watch.copy(tmp_path)
     assert ended.code == 0 and kept.broken(volumes, run, lost=["site-1"]) == []
@@ -87,7 +87,7 @@ def test_agent_and_dealer_dead_before_the_run_are_not_waited_for_and_the_agent_j
     up.kill("dealer")
     with watch.conducting() as command:
         run, begun = watch.until(SUBMITTED), time.monotonic()
-        seconds = watch.said("superlink", "site-3 refuses", begun)
+        seconds = watch.warned("site-3 refuses") - begun
         watch.until(ASKED)
         up.start("agent-3")
         ended = command.ended()
@@ -102,7 +102,7 @@ def test_party_killed_with_a_query_open_costs_an_attempt_of_the_reserve(up, watc
         run, struck = watch.until(f"{ASKED} and answered(1) and answered(2)"), time.monotonic()
         up.kill("party-1")
         up.start("party-1")
-        seconds = watch.said("superlink", "party 1", struck)
+        seconds = watch.warned("party 1") - struck
         ended = command.ended()
     volumes = watch.copy(tmp_path)
     assert ended.code == 0 and kept.broken(volumes, run) == []
@@ -114,7 +114,7 @@ def test_party_dead_between_two_queries_ends_the_run_and_resume_finishes_it(up, 
     with watch.conducting() as command:
         run, struck = watch.until(ONE_DONE), time.monotonic()
         up.kill("party-2")
-        seconds = watch.said("superlink", "party 2", struck)
+        seconds = watch.warned("party 2") - struck
         ended = command.ended()
     assert ended.code == 4 and "missing: party-2; when it works again" in ended.line
     up.start("party-2")
@@ -128,7 +128,7 @@ def test_party_that_starts_while_it_is_awaited_is_no_fault(up, watch, noted, tmp
     up.kill("party-0")
     with watch.conducting() as command:
         run, begun = watch.until(SUBMITTED), time.monotonic()
-        seconds = watch.said("superlink", "party-0 refuses", begun)
+        seconds = watch.warned("party-0 refuses") - begun
         up.start("party-0")
         ended = command.ended()
     volumes = watch.copy(tmp_path)
@@ -137,13 +137,13 @@ def test_party_that_starts_while_it_is_awaited_is_no_fault(up, watch, noted, tmp
     noted("party dead, started again", "roles join", "awaited for 90 s", seconds, ROLE_SECONDS)
 
 
-@pytest.mark.parametrize("relay, name", [("relay-2", "site-2"), ("relay-party-2", "party-2")])
+@pytest.mark.parametrize(("relay", "name"), [("relay-2", "site-2"), ("relay-party-2", "party-2")])
 def test_relay_killed_with_a_query_open_is_missed_within_a_minute(up, watch, noted, tmp_path, relay, name):
     with watch.conducting() as command:
         run, struck = watch.until(ASKED), time.monotonic()
         up.kill(relay)
         up.start(relay)
-        seconds = watch.said("superlink", f"{name} gives no answer", struck)
+        seconds = watch.warned(f"{name} gives no answer") - struck
         ended = command.ended()
     assert ended.code == 0 and kept.broken(watch.copy(tmp_path), run) == []
     outcome = "goes on without the site" if relay == "relay-2" else "goes on with a retry"
@@ -218,7 +218,7 @@ def test_hospital_whose_network_is_cut_is_left_out_while_it_is(up, watch, noted,
     with watch.conducting() as command:
         run, struck = watch.until(ASKED), time.monotonic()
         up.cut("relay-3", "relay-site-3")
-        seconds = watch.said("superlink", "site-3 gives no answer", struck)
+        seconds = watch.warned("site-3 gives no answer") - struck
         if not for_ever:
             up.mend("relay-3", "relay-site-3")
         ended = command.ended()
@@ -233,7 +233,7 @@ def test_hospital_that_stops_for_long_is_left_out_and_comes_back(up, watch, note
     with watch.conducting() as command:
         run, struck = watch.until(ASKED), time.monotonic()
         up.pause("agent-2")
-        seconds = watch.said("superlink", "site-2 refuses", struck)
+        seconds = watch.warned("site-2 refuses") - struck
         up.resume("agent-2")
         ended = command.ended()
     assert ended.code == 0 and kept.broken(watch.copy(tmp_path), run) == []

@@ -35,6 +35,10 @@ while time.time() < ends:
         run = job.rpartition("/")[2]
         asked, progress = read(f"{job}/state/asked.json"), read(f"{job}/progress.json")
         done, result = sum(progress.get("done", {}).values()), read(f"{job}/result.json")
+        try:
+            warnings = pathlib.Path(f"{job}/warnings.log").read_text()
+        except OSError:
+            warnings = ""
         answered = lambda n: sum(
             one["run"] == run and one["event"] == "ask" and one["outcome"] == "answered"
             for one in lines(f"/state-site-{n}/journal.jsonl"))
@@ -55,7 +59,8 @@ while waiting and time.time() < ends:
             if role.connect_ex(path) == 0:
                 waiting.remove(path)
     time.sleep(0.5)
-sys.exit(" ".join(waiting))
+print(*waiting)
+sys.exit(bool(waiting))
 """
 _ONLINE = """
 import sqlite3, time
@@ -111,7 +116,7 @@ class Watch:
         docker("kill", self._name, check=False)
 
     @contextlib.contextmanager
-    def conducting(self, *options: str, seconds: float = 600) -> Iterator[Conducted]:
+    def conducting(self, *options: str, seconds: float = 1500) -> Iterator[Conducted]:
         """Run the experiment through the coordinator's command; leaving the context ends it, if nothing else has."""
         if "--resume" not in options:
             self._known = self.jobs()
@@ -128,12 +133,12 @@ class Watch:
         """Kill the coordinator's command as it runs."""
         docker("kill", self._runner)
 
-    def until(self, condition: str, seconds: float = 400) -> str:
+    def until(self, condition: str, seconds: float = 1500) -> str:
         """Wait until ``condition`` holds of the run that began last; return its id.
 
         Args:
             condition: Python, over ``asked`` (the last question, a record), ``progress``, ``done`` (sums opened),
-                ``result``, and ``answered(n)`` (questions that hospital n answered).
+                ``result``, ``warnings``, and ``answered(n)`` (questions that hospital n answered).
             seconds: How long at most.
         """
         given = (json.dumps([f"/jobs/{run}" for run in self._known]), condition, str(seconds))
@@ -144,16 +149,10 @@ class Watch:
             raise AssertionError(f"not within {seconds:g} s: {condition} {done.stderr}")
         return done.stdout.strip()
 
-    def said(self, service: str, text: str, since: float, seconds: float = 300) -> float:
-        """Wait until a service's log says ``text``; return the seconds since ``since``, of the monotonic clock."""
-        begun = f"{time.monotonic() - since + 1:.0f}s"
-        while True:
-            later = f"{time.monotonic() - since + 1:.0f}s"
-            if text in docker("logs", "--since", later, self._project.container(service), check=False):
-                return time.monotonic() - since
-            if time.monotonic() - since > seconds:
-                raise AssertionError(f"{service} did not say {text!r} within {seconds:g} s of {begun}")
-            time.sleep(0.2)
+    def warned(self, text: str) -> float:
+        """Wait until the run that began last warns of ``text``; return the time of the monotonic clock."""
+        self.until(f"{text!r} in warnings")
+        return time.monotonic()
 
     def ready(self, seconds: float = 900) -> None:
         """Start every role that is not running, and wait until all listen and all relays are at the SuperLink."""

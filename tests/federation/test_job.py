@@ -8,6 +8,7 @@ from fedgenome.errors import BudgetRefused, FedgenomeError, RoleError, SpecError
 from fedgenome.federation import checkpoint, job, server_app, site_app
 from fedgenome.federation.job import JobFolder, JobSpec
 from fedgenome.federation.local_grid import LocalGrid
+from fedgenome.federation.wire import refusal
 from tests.federation.small import make_plan, make_study
 
 RUN = "5" * 32
@@ -68,7 +69,8 @@ def test_the_folder_of_jobs_is_the_superlinks_to_name(plain):
         served("", spec, agents)
 
 
-def test_a_role_that_is_missing_is_told_in_the_result(plain):
+def test_a_role_that_is_missing_is_told_in_the_result(plain, monkeypatch):
+    monkeypatch.setattr(server_app, "_PATIENCE_SECONDS", 0.0)
     spec, agents, folder = plain
     with pytest.raises(RoleError):
         served(folder.path.parent, spec_of(spec.study, token=spec.token), agents[:1])
@@ -76,12 +78,26 @@ def test_a_role_that_is_missing_is_told_in_the_result(plain):
     assert (error.code, error.exit) == ("role", 4) and "missing: south" in str(error.error())
 
 
-def test_while_sites_are_awaited_the_progress_says_who_is_there(plain):
+def test_while_sites_are_awaited_the_progress_says_who_is_there(plain, monkeypatch):
+    monkeypatch.setattr(server_app, "_PATIENCE_SECONDS", 0.0)
     spec, agents, folder = plain
     with pytest.raises(RoleError, match="missing: south"):
         served(folder.path.parent, spec, agents[:1])
     progress = folder.progress()
     assert (progress.present, progress.absent, progress.answered) == (("north",), ("south",), 0)
+
+
+def test_what_a_job_warns_of_lies_beside_it_line_by_line(plain, monkeypatch):
+    monkeypatch.setattr(server_app, "_PATIENCE_SECONDS", 0.0)
+    spec, agents, folder = plain
+    gone = [agents[0], lambda kind, call: refusal("unreachable", "gone")]
+    with pytest.raises(RoleError):
+        served(folder.path.parent, spec, gone)
+    lines, end = folder.warned()
+    assert len(lines) == 1 and lines[0].endswith("refuses to hello: unreachable (gone)")
+    with folder.warnings.open("a") as file:
+        file.write("a whole line\nhalf a li")
+    assert folder.warned(end)[0] == ["a whole line"] and folder.warned(folder.warned(end)[1])[0] == []
 
 
 def test_an_error_that_nobody_foresaw_leaves_without_its_text(plain, monkeypatch):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -34,6 +35,8 @@ from fedgenome.federation.job import JobFolder, JobSpec, Result, Signature
 from fedgenome.prepare import Prepared
 from fedgenome.strict import Strict, from_toml
 from fedgenome.study import Study
+
+log = logging.getLogger(__name__)
 
 JOB = "job"  # beside a run's checkpoints, were there any: the path of its job's folder
 _FLOWER_RUN = "flower-run"  # in the job's folder: Flower's id of the run that works on it
@@ -229,9 +232,10 @@ def _watched(
     flower: Flower, folder: JobFolder, run: str, on_step: Callable[[str, checkpoint.Progress], None]
 ) -> Result:
     told: dict[str, int] = {}
-    looked = time.monotonic()
+    looked, warned = time.monotonic(), folder.warned()[1]
     while (result := folder.result()) is None:
         _tell(folder, told, on_step)
+        warned = _warn(folder, warned)
         if time.monotonic() - looked > _LOOK_SECONDS:
             standing = _patiently(lambda: flower.standing(run))
             looked = time.monotonic()
@@ -240,7 +244,16 @@ def _watched(
                 raise RoleError(f"the SuperLink broke the run off: Flower's run {run} {how}")
         time.sleep(_GLANCE_SECONDS)
     _tell(folder, told, on_step)
+    _warn(folder, warned)
     return result
+
+
+def _warn(folder: JobFolder, since: int) -> int:
+    """Pass on what the ServerApp warned of past byte ``since``; return where that ends."""
+    lines, end = folder.warned(since)
+    for line in lines:
+        log.warning("%s", line)
+    return end
 
 
 def _tell(folder: JobFolder, told: dict[str, int], on_step: Callable[[str, checkpoint.Progress], None]) -> None:
