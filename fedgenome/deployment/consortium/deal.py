@@ -38,6 +38,8 @@ def deal(spec: Experiment, out: Path) -> dict[str, Path]:
         SpecError: the cohort is not public, breaks a rule, or was dealt to ``out`` before.
     """
     cohort = expression.read(spec.cohort)
+    if cohort.filled and spec.cohort.batch == "ranks":
+        raise SpecError("cohort.fill: expected a cohort measured whole, as batch = 'ranks' would rank what was filled")
     if not cohort.public:
         raise SpecError(
             f"cohort.source: expected a public cohort, got {spec.cohort.source}; hospitals bring data of their own"
