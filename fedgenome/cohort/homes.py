@@ -61,7 +61,7 @@ def power_sizes(n: int, sites: int, exponent: float, least: int) -> Array:
     sizes = np.floor(exact).astype(np.int64)
     order = np.argsort(sizes - exact, kind="stable")  # the greatest remainders first, the first of equals
     sizes[order[: n - sites * least - sizes.sum()]] += 1
-    return sizes + least
+    return np.asarray(sizes + least)
 
 
 def by_class(classes: Array, labels: int, sites: int, rng: np.random.Generator) -> Array:
