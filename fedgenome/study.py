@@ -17,6 +17,7 @@ from fedgenome.strict import Strict
 Key = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 TrustModel = Literal["distributed", "local", "site", "none"]
+Batch = Literal["none", "ranks"]  # what a site does to each row by itself against effects of platform and batch
 PLAIN: tuple[TrustModel, ...] = ("local", "none")  # where each site's vector may be seen: noised already, or public
 
 
@@ -42,11 +43,18 @@ class Schema(Strict):
     low: float = Field(default=0.0, description="smallest expression value, public")
     high: float = Field(description="largest expression value, public; beyond it values are clipped")
     unit: Literal["donor", "row"] = Field(default="row", description="what one privacy unit is")
+    panel: str = Field(default="", description="how the genes were chosen, in words")
+    fill: float | None = Field(default=None, description="value in place of one that a site did not measure")
+    lacking: float = Field(default=0.1, ge=0, le=1, description="most of the genes that a site may lack, as a share")
+    batch: Batch = Field(default="none", description="ranks: each row by itself to normal scores of its ranks")
+    rows_per_donor: int | None = Field(default=None, ge=1, description="most rows of one donor")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.low >= self.high:
             raise ValueError(f"expected low < high, got low={self.low}, high={self.high}")
+        if self.fill is not None and not self.low <= self.fill <= self.high:
+            raise ValueError(f"expected low <= fill <= high, got fill={self.fill}")
         for what, names in (("gene", self.genes), ("label", self.labels)):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:

@@ -11,7 +11,7 @@ import typer
 
 from fedgenome import threads
 from fedgenome.cli import app as bundles
-from fedgenome.cli import compose, dealer, keys, ledger, party, site, status, study, superlink
+from fedgenome.cli import compose, dealer, ingest, keys, ledger, party, site, status, study, superlink
 from fedgenome.cli.shared import File, Json, one_line_errors
 from fedgenome.errors import BudgetRefused
 
@@ -35,6 +35,7 @@ app.add_typer(dealer.app, no_args_is_help=True)
 app.command()(status.status)
 app.command()(compose.compose)
 app.command()(superlink.superlink)
+app.command()(ingest.ingest)
 
 
 @app.callback(invoke_without_command=True)

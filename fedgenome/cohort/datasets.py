@@ -1,10 +1,9 @@
-"""Where cohorts come from: h5ad files, and named public datasets that are already on the machine."""
+"""Named public datasets that are already on the machine."""
 
 from __future__ import annotations
 
 import importlib.util
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,28 +14,8 @@ import numpy as np
 from scipy import sparse
 
 from fedgenome.cohort.shard import Array, Cohort
+from fedgenome.cohort.table import Table, dense
 from fedgenome.errors import SpecError
-
-Matrix = Array | sparse.csr_array[Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Table:
-    """A matrix with named rows and genes as a file holds it: nothing checked, nothing dropped.
-
-    Attributes:
-        source: The file, as the user named it.
-        x: (rows, genes) numbers, dense or CSR.
-        genes: Gene names, possibly repeated.
-        rows: Row names, possibly repeated.
-        columns: The obs columns.
-    """
-
-    source: str
-    x: Matrix
-    genes: tuple[str, ...]
-    rows: tuple[str, ...]
-    columns: Mapping[str, Iterable[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,77 +62,6 @@ def pbmc68k() -> Cohort:
         public=dataset.public,
         provenance=dataset.provenance,
     )
-
-
-def open_h5ad(path: str, layer: str) -> Table:
-    """Open one layer of an h5ad file.
-
-    Args:
-        path: The file.
-        layer: ``X``, ``raw`` (``raw.X`` with its own genes) or the name of a layer.
-
-    Raises:
-        SpecError: there is no such file or layer, or it is not an h5ad.
-    """
-    _check_h5ad(path)
-    import anndata  # slow to import, and only this function needs it
-    from anndata._io.specs.registry import IORegistryError  # no public name in 0.12
-
-    with warnings.catch_warnings():
-        # Repeated names are refused by the caller, with the name.
-        warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
-        warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)  # it reads them as well
-        try:
-            data = anndata.read_h5ad(path)
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, IORegistryError) as fault:
-            reason = str(fault).splitlines()[0] if str(fault) else ""
-            raise SpecError(f"{path}: expected a readable h5ad, got {type(fault).__name__}: {reason}") from None
-    x, genes = _layer(path, data, layer)
-    return Table(
-        source=path,
-        x=x,
-        genes=tuple(map(str, genes)),
-        rows=tuple(map(str, data.obs_names)),
-        columns={str(name): data.obs[name].tolist() for name in data.obs.columns},
-    )
-
-
-def _check_h5ad(path: str) -> None:
-    file = Path(path)
-    if not file.exists():
-        raise SpecError(f"{path}: expected an .h5ad file or a dataset ({', '.join(DATASETS)}), nothing is there")
-    if file.is_dir():
-        raise SpecError(f"{path}: expected an .h5ad file, got a folder")
-    if not h5py.is_hdf5(path):
-        raise SpecError(f"{path}: expected an .h5ad file, got one that is not HDF5 (or cannot be read)")
-    try:
-        with h5py.File(path) as opened:
-            absent = [part for part in ("obs", "var") if part not in opened]
-    except OSError:
-        raise SpecError(f"{path}: expected an .h5ad file, got a damaged HDF5 file (cut short?)") from None
-    if absent:
-        raise SpecError(f"{path}: expected an .h5ad file, got an HDF5 file without {' and '.join(absent)}")
-
-
-def dense(x: Matrix) -> Array:
-    """Return a matrix as an array, as it is if it is one."""
-    return x if isinstance(x, np.ndarray) else x.toarray()
-
-
-def _layer(path: str, data: Any, layer: str) -> tuple[Matrix, Iterable[str]]:
-    """Return a layer's matrix and its genes."""
-    if layer == "X" and data.X is not None:
-        return _matrix(data.X), data.var_names
-    if layer == "raw" and data.raw is not None:
-        return _matrix(data.raw.X), data.raw.var_names
-    if layer in data.layers:
-        return _matrix(data.layers[layer]), data.var_names
-    there = ["X"] * (data.X is not None) + ["raw"] * (data.raw is not None) + sorted(data.layers)
-    raise SpecError(f"{path}: expected layer to be one of {', '.join(there) or '(none)'}, got {layer!r}")
-
-
-def _matrix(x: Any) -> Matrix:
-    return sparse.csr_array(x) if sparse.issparse(x) else np.asarray(x)  # type: ignore[call-overload]
 
 
 def _pbmc68k_path() -> Path:

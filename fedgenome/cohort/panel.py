@@ -2,10 +2,61 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from fedgenome.errors import SpecError
+from fedgenome.strict import Strict
+
+
+class GeneChoice(Strict):
+    """How many genes of a public list, and which: the first, or some drawn by a public seed."""
+
+    first: int | None = Field(default=None, ge=1, description="the first so many of the panel, in its order")
+    random: int | None = Field(default=None, ge=1, description="so many of the list, drawn by seed, in its order")
+    seed: int | None = Field(default=None, ge=0, description="of random; public")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.first is None) == (self.random is None):
+            raise ValueError("expected either first or random")
+        if (self.random is None) != (self.seed is None):
+            raise ValueError("expected seed with random, and only then")
+        return self
+
+    def of(self, genes: Sequence[str]) -> tuple[str, ...]:
+        """Return the chosen genes of a list, in its order.
+
+        A draw orders all names by their digests under the seed: it depends on the set of names alone, and that
+        of more genes holds that of fewer.
+
+        Raises:
+            SpecError: the list is shorter.
+
+        >>> GeneChoice(first=2).of(["CD3D", "CD8A", "LYZ"])
+        ('CD3D', 'CD8A')
+        >>> GeneChoice(random=2, seed=1).of(["CD3D", "CD8A", "LYZ"])
+        ('CD8A', 'LYZ')
+        """
+        wanted = self.first or self.random or 0
+        if wanted > len(genes):
+            raise SpecError(f"cohort.genes: expected at most the {len(genes)} genes of the list, got {wanted}")
+        if self.first is not None:
+            return tuple(genes[:wanted])
+        drawn = set(sorted(genes, key=self._coin)[:wanted])
+        return tuple(gene for gene in genes if gene in drawn)
+
+    def text(self, genes: str) -> str:
+        """Say in words which of ``genes`` they are."""
+        return f"the first {self.first} of {genes}" if self.first else f"{self.random} of {genes}, by seed {self.seed}"
+
+    def _coin(self, gene: str) -> bytes:
+        return hashlib.sha256(f"{self.seed}\n{gene}".encode()).digest()
 
 
 def panels() -> tuple[str, ...]:

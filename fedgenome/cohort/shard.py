@@ -103,8 +103,10 @@ class Cohort:
         row: What a row is ("cell", "sample"), or "".
         public: The data are declared public, so that a seeded run may use them.
         provenance: One line on where they come from.
+        panel: How the genes were chosen, in words that say nothing of the data.
         missing: Genes of the panel that the file does not have, by name.
         clipped: Share of values that lay beyond the public range and were clipped.
+        filled: Share of values that were not measured and are a public constant instead.
 
     Raises:
         SpecError: shapes do not fit, a gene is there twice, or, without donors, a row name is.
@@ -121,8 +123,10 @@ class Cohort:
     row: str = ""
     public: bool = False
     provenance: str = ""
+    panel: str = ""
     missing: tuple[str, ...] = ()
     clipped: float = 0.0
+    filled: float = 0.0
 
     def __post_init__(self) -> None:
         set_array(self, "x", np.float32, "f")

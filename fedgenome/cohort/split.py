@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from fedgenome.cohort.homes import by_class, by_power, dirichlet, majority
 from fedgenome.cohort.shard import Array, Cohort, Shard, repeated
 from fedgenome.errors import SpecError, require
 from fedgenome.strict import Strict
@@ -21,12 +22,24 @@ _CONTROL = -1  # in place of a site's index
 class SplitSpec(Strict):
     """How a cohort is dealt out to sites."""
 
-    by: Literal["dirichlet", "column"] = Field(default="dirichlet", description="label skew, or the site column")
-    sites: int = Field(default=5, ge=1, description="number of sites, for dirichlet")
+    by: Literal["dirichlet", "column", "even", "power", "class"] = Field(
+        default="dirichlet",
+        description="label skew; the site column; sizes alike; sizes by a power law; as few classes a site as can be",
+    )
+    sites: int = Field(default=5, ge=1, description="number of sites, but for column")
     alpha: float = Field(
         default=1.0, ge=1e-3, le=1e6, description="for dirichlet: small, few classes a site; large, all alike"
     )
+    exponent: float = Field(default=1.5, ge=0, le=10, description="for power: site i has a share ∝ i^−exponent")
+    least: int = Field(default=1, ge=1, description="for power: donors that every site has")
+    lone: str | None = Field(default=None, description="for even and power: a class that only the first site has")
     controls: float = Field(default=0.2, ge=0, le=0.9, description="share of donors kept apart, in no site")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.lone is not None and self.by not in ("even", "power"):
+            raise ValueError(f"expected lone only with by = 'even' or 'power', got by={self.by!r}")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,11 +133,36 @@ def _homes(cohort: Cohort, spec: SplitSpec, donor: Array, rng: np.random.Generat
         return home, names
     home = np.full(n, _CONTROL)
     members = np.flatnonzero(~_controls(n, spec, None, rng))
-    if len(members) < spec.sites:
+    wanted = spec.sites * (spec.least if spec.by == "power" else 1)
+    if len(members) < wanted:
+        each = f"{spec.least} donors" if spec.by == "power" and spec.least > 1 else "a donor"
         seen = f"{len(members)} of {n} after controls = {spec.controls:g}"
-        raise SpecError(f"{cohort.name}: expected a donor for each of {spec.sites} sites, got {seen}")
-    home[members] = _dirichlet(_majority(donor, cohort.label)[members], spec, rng)
+        raise SpecError(f"{cohort.name}: expected {each} for each of {spec.sites} sites, got {seen}")
+    home[members] = _drawn(cohort, spec, majority(donor, cohort.label)[members], rng)
+    empty = np.flatnonzero(np.bincount(home[members], minlength=spec.sites) == 0)
+    if empty.size:
+        which = cohort.labels[int(empty[0]) % len(cohort.labels)]
+        raise SpecError(f"{cohort.name}: expected donors for site-{empty[0] + 1}, got too few of class {which!r}")
     return home, tuple(f"site-{i + 1}" for i in range(spec.sites))
+
+
+def _drawn(cohort: Cohort, spec: SplitSpec, classes: Array, rng: np.random.Generator) -> Array:
+    """Return the site of each member, by the members' classes."""
+    if spec.by == "dirichlet":
+        return dirichlet(classes, spec.sites, spec.alpha, rng)
+    if spec.by == "class":
+        return by_class(classes, len(cohort.labels), spec.sites, rng)
+    exponent, least = (spec.exponent, spec.least) if spec.by == "power" else (0.0, 1)
+    home = np.zeros(len(classes), np.int64)
+    rest = np.ones(len(classes), np.bool_)
+    if spec.lone is not None:
+        require(spec.lone in cohort.labels, f"split.lone to be one of {', '.join(cohort.labels)}", lone=spec.lone)
+        rest = classes != cohort.labels.index(spec.lone)
+    if rest.sum() < spec.sites * least:
+        seen = f"{rest.sum()} of other classes than {spec.lone!r}"
+        raise SpecError(f"{cohort.name}: expected {least} or more donors for each of {spec.sites} sites, got {seen}")
+    home[rest] = by_power(int(rest.sum()), spec.sites, exponent, least, rng)
+    return home
 
 
 def _controls(n: int, spec: SplitSpec, home: Array | None, rng: np.random.Generator) -> Array:
@@ -142,29 +180,6 @@ def _controls(n: int, spec: SplitSpec, home: Array | None, rng: np.random.Genera
         chosen[donor] = True
         wanted -= 1
     return chosen
-
-
-def _dirichlet(majority: Array, spec: SplitSpec, rng: np.random.Generator) -> Array:
-    """Return a site for each donor: each class has its own Dirichlet(alpha) shares; no site stays empty."""
-    home = np.empty(len(majority), np.int64)
-    for label in np.unique(majority):
-        who = np.flatnonzero(majority == label)
-        home[who] = rng.choice(spec.sites, size=len(who), p=rng.dirichlet(np.full(spec.sites, spec.alpha)))
-    sizes = np.bincount(home, minlength=spec.sites)
-    for site in np.flatnonzero(sizes == 0):
-        largest = sizes.argmax()
-        home[rng.choice(np.flatnonzero(home == largest))] = site
-        sizes[largest] -= 1
-        sizes[site] = 1
-    return home
-
-
-def _majority(donor: Array, label: Array) -> Array:
-    """Return each donor's most frequent label, the lowest of equals."""
-    pairs, counts = np.unique(np.stack([donor, label]), axis=1, return_counts=True)
-    order = np.lexsort((pairs[1], -counts, pairs[0]))
-    _, first = np.unique(pairs[0][order], return_index=True)
-    return np.asarray(pairs[1][order][first])
 
 
 def _hospitals(cohort: Cohort, donor: Array, n: int) -> tuple[Array, tuple[str, ...]]:

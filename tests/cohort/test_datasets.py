@@ -1,16 +1,14 @@
-"""The packaged public cells, and opening h5ad files."""
+"""The packaged public cells."""
 
 import subprocess
 import sys
 import warnings
 
 import anndata
-import h5py
 import numpy as np
 import pytest
-from scipy import sparse
 
-from fedgenome.cohort.datasets import DATASETS, _pbmc68k_path, open_h5ad, pbmc68k
+from fedgenome.cohort.datasets import DATASETS, _pbmc68k_path, pbmc68k
 from fedgenome.errors import SpecError
 
 
@@ -64,73 +62,3 @@ def test_pbmc68k_without_scanpy_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SpecError, match="pbmc68k: expected scanpy to be installed"):
         pbmc68k()
-
-
-@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix, sparse.csr_array])
-def test_dense_and_sparse_files_open_alike(write, form):
-    x = np.array([[0, 1], [2, 0], [0, 0]], np.float32)
-    table = open_h5ad(write(form(x), genes=("A", "B")), "X")
-    assert np.array_equal(table.x if isinstance(table.x, np.ndarray) else table.x.toarray(), x)
-
-
-def test_each_layer_comes_with_its_own_genes(write):
-    x = np.ones((2, 4), np.float32)
-    path = write(x, layers={"counts": 2 * x}, raw=(("A", "B"), np.full((2, 2), 3.0, np.float32)))
-    tables = {layer: open_h5ad(path, layer) for layer in ("X", "counts", "raw")}
-    assert {layer: table.x.max() for layer, table in tables.items()} == {"X": 1, "counts": 2, "raw": 3}
-    assert tables["raw"].genes == ("A", "B")
-
-
-def test_missing_layer_lists_those_there_are(write):
-    path = write(layers={"counts": np.ones((6, 4), np.float32)})
-    with pytest.raises(SpecError, match=r"cohort\.h5ad: expected layer to be one of X, counts, got 'raw'"):
-        open_h5ad(path, "raw")
-
-
-def test_path_that_is_not_there_is_one_clear_line():
-    with pytest.raises(
-        SpecError, match=r"^no/such\.h5ad: expected an \.h5ad file or a dataset \(pbmc68k\), nothing is there$"
-    ):
-        open_h5ad("no/such.h5ad", "X")
-
-
-def _text(path):
-    path.write_text("gene,cell\n")
-
-
-def _folder(path):
-    path.mkdir()
-
-
-def _plain_hdf5(path):
-    with h5py.File(path, "w") as file:
-        file["obs"] = np.zeros(2)
-
-
-def _cut_short(path):
-    with h5py.File(path, "w") as file:
-        file["x"] = np.zeros(5000)
-    path.write_bytes(path.read_bytes()[:20_000])
-
-
-def _bad_parts(path):
-    with h5py.File(path, "w") as file:
-        for part in ("obs", "var"):
-            file.create_group(part).attrs.update({"encoding-type": "dataframe", "encoding-version": "9.9.9"})
-
-
-@pytest.mark.parametrize(
-    ("make", "text"),
-    [
-        (_text, "one that is not HDF5"),
-        (_folder, "got a folder"),
-        (_plain_hdf5, "HDF5 file without var"),
-        (_cut_short, "damaged HDF5 file"),
-        (_bad_parts, "expected a readable h5ad, got "),
-    ],
-)
-def test_file_that_is_not_an_h5ad_is_one_clear_line(tmp_path, make, text):
-    make(tmp_path / "odd.h5ad")
-    with pytest.raises(SpecError, match=rf"odd\.h5ad: .*{text}") as caught:
-        open_h5ad(str(tmp_path / "odd.h5ad"), "X")
-    assert "\n" not in str(caught.value)

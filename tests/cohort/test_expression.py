@@ -239,7 +239,9 @@ def test_spec_names_field_and_rule_it_breaks(spec, changes, text):
 def test_schema_holds_public_facts_of_the_spec_only(write, spec):
     asked = spec(write(), panel=("LYZ", "CD3D"), low=-1, high=8)
     schema = schema_of(read(asked), asked)
-    assert schema == Schema(genes=("LYZ", "CD3D"), labels=("T", "B"), low=-1, high=8, unit="row")
+    assert schema == Schema(
+        genes=("LYZ", "CD3D"), labels=("T", "B"), low=-1, high=8, unit="row", panel="a list of 2 genes"
+    )
 
 
 def test_align_selects_by_name_reorders_and_clips(write, spec):

@@ -65,6 +65,12 @@ def _outlier(s: Shard) -> Shard:
     return replace(s, x=x)
 
 
+def _filled(s: Shard) -> Shard:
+    x = s.x.copy()
+    x[:, 2] = 3.0  # a gene that the site lacks, as cohort.expression.align fills it
+    return replace(s, x=x)
+
+
 SHARDS: dict[str, Shard] = {
     "one row a donor": shard([1] * 12),
     "several rows a donor": shard([1, 5, 2, 1, 3, 1, 0, 4]),
@@ -74,6 +80,7 @@ SHARDS: dict[str, Shard] = {
     "one class": replace(shard([1] * 6), label=np.ones(6, np.int64)),
     "one donor": shard([1]),
     "an outlier": _outlier(shard([1] * 12)),
+    "a gene that the site lacks": _filled(shard([1, 2, 1, 1])),
     "no rows": shard([]),
 }
 

@@ -6,14 +6,14 @@ seeded run gives the same release. Real hospitals bring their own files, and not
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from fedgenome import files, folders
 from fedgenome.cohort import expression
+from fedgenome.cohort.h5ad import write_h5ad
 from fedgenome.cohort.shard import Shard
 from fedgenome.cohort.split import Split, split
+from fedgenome.cohort.table import Table
 from fedgenome.deployment import disk
 from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
@@ -40,6 +40,8 @@ def deal(spec: Experiment, out: Path) -> dict[str, Path]:
     if spec.cohort is None:
         raise SpecError("cohort: expected a public [cohort] to deal out, got a [schema] alone")
     cohort = expression.read(spec.cohort)
+    if cohort.filled and spec.cohort.batch == "ranks":
+        raise SpecError("cohort.fill: expected a cohort measured whole, as batch = 'ranks' would rank what was filled")
     if not cohort.public:
         raise SpecError(
             f"cohort.source: expected a public cohort, got {spec.cohort.source}; hospitals bring data of their own"
@@ -70,21 +72,11 @@ def root(key: str, *, seeded: bool) -> Root:
 
 def _write(path: Path, shard: Shard, dealt: Split, schema: Schema) -> Path:
     """Write a shard in AnnData's format, whole or not at all."""
-    import anndata  # slow to import, and only this function needs it
-
     rows = schema.unit == "row"
     # Names in the order of the rows: whoever reads the file sorts a donor's rows by them.
     names = [shard.donors[i] for i in shard.donor] if rows else [f"row-{i:09d}" for i in range(len(shard.label))]
-    obs = {"obs_names": names, LABEL: [dealt.labels[i] for i in shard.label]}
+    columns = {LABEL: [dealt.labels[i] for i in shard.label]}
     if not rows:
-        obs[DONOR] = [shard.donors[i] for i in shard.donor]
-    data = anndata.AnnData(X=shard.x, obs=obs, var={"var_names": list(dealt.genes)})
-    handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".h5ad")
-    os.close(handle)
-    try:
-        data.write_h5ad(beside)
-        Path(beside).chmod(0o644)
-        Path(beside).replace(path)
-    finally:
-        Path(beside).unlink(missing_ok=True)
+        columns[DONOR] = [shard.donors[i] for i in shard.donor]
+    write_h5ad(Table(source=str(path), x=shard.x, genes=dealt.genes, rows=tuple(names), columns=columns), path)
     return path

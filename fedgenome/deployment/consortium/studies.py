@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedgenome import prepare, trust
@@ -16,7 +16,7 @@ from fedgenome.experiment import Experiment
 from fedgenome.prepare import Prepared
 from fedgenome.secure.roster import RosterFile
 from fedgenome.streams import Root
-from fedgenome.study import Study
+from fedgenome.study import Schema, Study
 
 
 def make(spec: Experiment, roster: RosterFile, nodes: Mapping[str, Node], key: str | None) -> Study:
@@ -82,6 +82,8 @@ def described(signed: SignedStudy) -> str:
         *(("", signer) for signer in signers[1:]),
         ("methods", methods),
         ("data", f"{len(schema.genes)} genes in [{schema.low:g}, {schema.high:g}], {len(schema.labels)} classes"),
+        ("genes", schema.panel or "listed in the study"),
+        *(("", text) for text in _reading(schema)),
         ("unit", schema.unit),
         ("trust", f"{study.privacy.trust}: {trust.protects(study)}"),
         ("privacy", _privacy(study)),
@@ -93,6 +95,15 @@ def described(signed: SignedStudy) -> str:
         *([("dealer", f"{'':15} key {study.dealer}")] if study.dealer else []),
     ]
     return "\n".join(f"{name:12}{text}".rstrip() for name, text in lines)
+
+
+def _reading(schema: Schema) -> Iterator[str]:
+    if schema.fill is not None:
+        yield f"{schema.fill:g} for what is not measured, of at most {schema.lacking:.0%} of the genes at a site"
+    if schema.batch == "ranks":
+        yield "normal scores of the ranks within each row"
+    if schema.rows_per_donor is not None:
+        yield f"at most {schema.rows_per_donor} rows of a donor"
 
 
 def _privacy(study: Study) -> str:

@@ -37,9 +37,12 @@ LEDGER = "ledger.jsonl"  # in the state folder
 class Data(Strict):
     """The ``[cohort]`` table: where the site's data lie. Genes, classes and range are the Study's."""
 
-    source: str = Field(min_length=1, description="path of an .h5ad file, or a public dataset (pbmc68k)")
+    source: str = Field(min_length=1, description="path of an .h5ad file or of a .tsv, or a public dataset (pbmc68k)")
+    annotation: str | None = Field(default=None, description="table of the rows' obs columns, for a .tsv source")
     label: str = Field(min_length=1, description="obs column that holds the class of a row")
     donor: str | None = Field(default=None, description="obs column of donor ids; absent: every row is a unit")
+    site: str | None = Field(default=None, description="obs column of hospitals, where the file is of several")
+    only: tuple[str, ...] | None = Field(default=None, description="values of that column; other rows stay unread")
     layer: str = Field(default="X", description="X, raw, or the name of a layer")
     scale: Literal["log", "counts"] = Field(description="log: used as it is; counts: to 1e4 a row, then log1p")
 
@@ -67,9 +70,10 @@ class SiteConfig(RoleConfig):
     @classmethod
     def _rooted(cls, told: dict[str, Any], home: Path) -> dict[str, Any]:
         cohort = told.get("cohort")
-        source = cohort.get("source") if isinstance(cohort, dict) else None
-        if isinstance(cohort, dict) and isinstance(source, str) and source and source not in DATASETS:
-            told = told | {"cohort": cohort | {"source": str(home / source)}}
+        if isinstance(cohort, dict):
+            named = {key: cohort.get(key) for key in ("source", "annotation")}
+            paths = {key: path for key, path in named.items() if isinstance(path, str) and path not in ("", *DATASETS)}
+            told = told | {"cohort": cohort | {key: str(home / path) for key, path in paths.items()}}
         return super()._rooted(told, home)
 
     @property
@@ -87,15 +91,14 @@ def shard_of(config: SiteConfig, schema: Schema) -> Shard:
             hospital's eyes only.
     """
     spec = CohortSpec(
-        source=config.cohort.source,
-        label=config.cohort.label,
+        **config.cohort.model_dump(),
         labels=schema.labels,
-        donor=config.cohort.donor,
-        layer=config.cohort.layer,
-        scale=config.cohort.scale,
         panel=schema.genes,
         low=schema.low,
         high=schema.high,
+        fill=schema.fill,
+        batch=schema.batch,
+        rows_per_donor=schema.rows_per_donor if config.cohort.donor else None,
         public=config.public,
     )
     marks = withdrawn.load(config.state)

@@ -103,7 +103,7 @@ def withdraw(config: SiteConfig, donor: str) -> Withdrawal:
 
 def _check_known(config: SiteConfig, donor: str) -> None:
     data = config.cohort
-    if donor not in expression.owners(data.source, data.donor, data.layer):
+    if donor not in expression.owners(data.source, data.donor, data.layer, data.annotation):
         column = f"obs[{data.donor!r}]" if data.donor else "the names of its rows (there is no donor column)"
         raise SpecError(f"{data.source}: expected an id of {column}, found none as given; nobody was withdrawn")
 

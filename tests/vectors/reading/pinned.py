@@ -33,9 +33,21 @@ def check_study(told):
         **{"name": str, "schema": dict, "methods": list, "privacy": dict, "donors_bound": int, "quorum": int},
         **{"roster": list, "parties": list, "dealer": str, "secure": str},
     )
-    schema = exactly(told["schema"], genes=list, labels=list, low=float, high=float, unit=str)
-    rule(NAME.fullmatch(told["name"]) and schema["low"] < schema["high"] and schema["unit"] in ("donor", "row"))
-    rule(all(names and len(set(names)) == len(names) for names in (schema["genes"], schema["labels"])), "names")
+    check_schema(told["schema"])
+    rule(NAME.fullmatch(told["name"]))
+
+
+def check_schema(told):
+    exactly(
+        told,
+        **{"genes": list, "labels": list, "low": float, "high": float, "unit": str, "panel": str, "batch": str},
+        **{"fill": (float, type(None)), "lacking": float, "rows_per_donor": (int, type(None))},
+    )
+    rule(told["low"] < told["high"] and told["unit"] in ("donor", "row"))
+    rule(all(names and len(set(names)) == len(names) for names in (told["genes"], told["labels"])), "names")
+    rule(told["fill"] is None or told["low"] <= told["fill"] <= told["high"], "fill")
+    rule(0 <= told["lacking"] <= 1 and told["batch"] in ("none", "ranks"))
+    rule(told["rows_per_donor"] is None or told["rows_per_donor"] >= 1, "rows of a donor")
 
 
 def check_people(told):

@@ -1,0 +1,66 @@
+"""Which cohort to read and how: :class:`CohortSpec`, the ``[cohort]`` table of an experiment."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from fedgenome.cohort.panel import GeneChoice
+from fedgenome.cohort.shard import repeated
+from fedgenome.strict import Strict
+from fedgenome.study import Batch
+
+
+class CohortSpec(Strict):
+    """Which cohort to read and how. Ranges, classes and genes are public choices, never read off the data."""
+
+    source: str = Field(
+        min_length=1, description="name of a public dataset (pbmc68k), or path of an .h5ad file or of a .tsv"
+    )
+    annotation: str | None = Field(default=None, description="table of the rows' obs columns, for a .tsv source")
+    label: str = Field(description="obs column that holds the class of a row")
+    labels: tuple[str, ...] = Field(min_length=1, description="the public list of classes")
+    donor: str | None = Field(default=None, description="obs column of donor ids; absent: every row is a unit")
+    rows_per_donor: int | None = Field(
+        default=None, ge=1, description="most rows of one donor; which, keyed coins say, whatever the rows hold"
+    )
+    site: str | None = Field(default=None, description="obs column of hospitals, for split.by = 'column' and for only")
+    only: tuple[str, ...] | None = Field(default=None, description="values of the site column; other rows stay unread")
+    layer: str = Field(default="X", description="X, raw, or the name of a layer")
+    scale: Literal["log", "counts"] = Field(description="log: used as it is; counts: to 1e4 a row, then log1p")
+    panel: str | tuple[str, ...] | None = Field(
+        default=None, description="public panel of genes: its name, a path, or a list; absent: every gene of the file"
+    )
+    genes: GeneChoice | None = Field(default=None, description="how many of these genes, and which")
+    low: float = Field(default=0.0, description="smallest value, public; values below are clipped")
+    high: float = Field(description="largest value, public; values above are clipped")
+    fill: float | None = Field(
+        default=None, description="public value in place of one that was not measured; absent: refused"
+    )
+    lacking: float = Field(default=0.1, ge=0, le=1, description="most of the genes that a site may lack, as a share")
+    batch: Batch = Field(default="none", description="ranks: each row by itself to normal scores of its ranks")
+    drop_unlabelled: bool = Field(default=False, description="leave out rows whose label is empty")
+    public: bool = Field(default=False, description="declare a file's data public: only then a run may be seeded")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"expected low < high, got low={self.low}, high={self.high}")
+        if self.fill is not None and not self.low <= self.fill <= self.high:
+            raise ValueError(f"expected low <= fill <= high, got fill={self.fill}")
+        if self.only is not None and self.site is None:
+            raise ValueError("expected site to name the obs column that only is about, got none")
+        if self.rows_per_donor is not None and self.donor is None:
+            raise ValueError("expected rows_per_donor only with a donor column")
+        if self.genes is not None and self.genes.first is not None and self.panel is None:
+            raise ValueError("expected panel with genes.first: the order of a file's genes may come from its data")
+        genes = self.panel if isinstance(self.panel, tuple) else None
+        if genes == ():
+            raise ValueError("expected at least one gene in panel, got none")
+        for what, names in (("class in labels", self.labels), ("gene in panel", genes or ())):
+            if "" in names:
+                raise ValueError(f"expected a name for every {what}, got ''")
+            if twice := repeated(names):
+                raise ValueError(f"expected every {what} once, got {twice[0]!r} twice")
+        return self
