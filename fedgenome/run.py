@@ -31,7 +31,7 @@ from fedgenome.query import State
 from fedgenome.release import Synthetic
 from fedgenome.streams import Root
 from fedgenome.synthesis import synthesize
-from fedgenome.utility.metrics import QUICK
+from fedgenome.utility.metrics import RUN
 from fedgenome.utility.run import Real, finite, utility
 
 _AUDIT_SAMPLES = 5000  # rows that an attacker with query access draws from a released generator
@@ -264,7 +264,7 @@ def _utility(done: Done, made: Rows) -> dict[str, Any]:
     low = done.prepared.study.schema_.low
     seed = int(done.root.stream("utility").generator().integers(2**31))
     real = Real(truth=finite(done.controls, low), train=finite(done.members, low))
-    return utility(_records(made.released), real, seed=seed, settings=QUICK).to_json()
+    return utility(_records(made.released), real, seed=seed, settings=RUN).to_json()
 
 
 def _records(made: Synthetic) -> Records:

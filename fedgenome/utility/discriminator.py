@@ -42,7 +42,7 @@ def measure(table: Records, truth: Records, rng: np.random.Generator, settings: 
     seed = int(rng.integers(2**31))
     models = (
         make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=_ITERATIONS)),
-        RandomForestClassifier(settings.trees, n_jobs=1, random_state=seed),
+        RandomForestClassifier(max(settings.trees // 4, 10), n_jobs=1, random_state=seed),
     )
     groups = np.concatenate([owner.max() + 1 + np.arange(n), owner])
     folds = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=seed)
