@@ -11,7 +11,7 @@ import typer
 
 from fedgenome import threads
 from fedgenome.cli import app as bundles
-from fedgenome.cli import compose, dealer, keys, ledger, party, site, status, study
+from fedgenome.cli import compose, dealer, evaluate, keys, ledger, party, sample, site, status, study
 from fedgenome.cli.shared import File, Json, one_line_errors
 from fedgenome.errors import BudgetRefused
 
@@ -34,6 +34,8 @@ app.add_typer(party.app, no_args_is_help=True)
 app.add_typer(dealer.app, no_args_is_help=True)
 app.command()(status.status)
 app.command()(compose.compose)
+app.command()(evaluate.evaluate)
+app.command()(sample.sample)
 
 
 @app.callback(invoke_without_command=True)

@@ -11,15 +11,15 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from fedgenome.cohort.expression import COUNTS_TOTAL
 from fedgenome.cohort.shard import Array
 from fedgenome.errors import require
 
-TOTAL = 1e4  # what a row's counts are scaled to before log1p
-HIGHEST = math.log1p(TOTAL)  # of a value on that scale: a cell with one gene only
+HIGHEST = math.log1p(COUNTS_TOTAL)  # of a value on that scale: a cell with one gene only
 _MOST = 1 << 24  # counts are kept as float32, which holds whole numbers up to here
 
 
-def rates(x: Array, sizes: Array | float = TOTAL) -> npt.NDArray[np.float64]:
+def rates(x: Array, sizes: Array | float = COUNTS_TOTAL) -> npt.NDArray[np.float64]:
     """Return the expected counts of rows whose library sizes are known, float64 (rows, genes).
 
     The inverse of log1p(1e4 · count / size). Where ``x`` holds a panel only, a row's rates add up to the panel's part
@@ -42,13 +42,14 @@ def rates(x: Array, sizes: Array | float = TOTAL) -> npt.NDArray[np.float64]:
     slack = 1e-5  # float32 rounds log1p(1e4) up
     within = bool(np.all((values >= 0) & (values <= HIGHEST + slack)))
     require(within, f"values from 0 to log1p(1e4) = {HIGHEST:.4g}: log1p of counts scaled to 1e4 a row")
-    return np.asarray(np.expm1(values) * (size.reshape(-1, 1) / TOTAL))
+    return np.asarray(np.expm1(values) * (size.reshape(-1, 1) / COUNTS_TOTAL))
 
 
 def draw(rate: Array, rng: np.random.Generator, dispersion: Array | float = 0.0) -> npt.NDArray[np.float32]:
     """Return counts, whole numbers as float32 (rows, genes), negative binomial with mean ``rate``.
 
-    Their variance is rate + dispersion · rate² (a Poisson count whose rate is Gamma); without dispersion they are Poisson.
+    Their variance is rate + dispersion · rate² (a Poisson count whose rate is Gamma); without
+    dispersion they are Poisson.
     The draw is sampling noise on top of what is in ``rate`` already.
 
     Args:

@@ -213,10 +213,10 @@ def _obs(table: Table, column: str) -> list[str]:
     if column not in table.columns:
         near = did_you_mean(column, table.columns, f"the file has {_some(table.columns) or 'none'}")
         raise SpecError(f"{table.source}: expected an obs column {column!r}, got none of that name ({near})")
-    return [_text(value) for value in table.columns[column]]
+    return [text(value) for value in table.columns[column]]
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
     """Return a label or id as text; missing values and blanks give ''.
 
     Whole numbers lose their '.0': a column of integers becomes float as soon as one is missing.

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedgenome.errors import SpecError
+from fedgenome.report import sections
 from fedgenome.report.figures import gene_means, principal_components, projection, training
 from fedgenome.report.html import asset, data_block, tag
 from fedgenome.report.inputs import Comparison, Curve
