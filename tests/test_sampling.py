@@ -146,7 +146,7 @@ def test_an_altered_release_is_refused(release, tmp_path):
     with pytest.raises(SpecError, match="the card was altered"):
         sample(copy, WISH)
     (copy / "model.safetensors").write_bytes(b"other")
-    with pytest.raises(SpecError, match="as card.json describes it"):
+    with pytest.raises(SpecError, match=r"as card\.json describes it"):
         sample(copy, WISH)
 
 
