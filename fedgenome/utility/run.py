@@ -141,6 +141,7 @@ def utility(
     sides = {"synthetic": synthetic, "truth": real.truth, "train": real.train, "holdout": real.holdout}
     given = {name: side for name, side in sides.items() if side is not None}
     _check(given)
+    require(real.train is not None or len(real.truth.units) >= 2, "at least two real donors to halve, or training rows")
     progress("classifiers")
     scores = classify.evaluate(real.train, real.truth, synthetic, np.random.default_rng(seed), settings)
     progress("whole table")
@@ -209,12 +210,13 @@ def _repeat(
     synthetic: Records, real: Real, rng: np.random.Generator, settings: Settings
 ) -> tuple[dict[str, Value], dict[str, Value]]:
     """Return the figures of the table and of real rows in its place, against the same real rows."""
-    half, truth = halves(real.truth, rng) if real.train is None else (halves(real.train, rng)[0], real.truth)
+    half, truth = halves(real.truth, rng) if real.train is None else (_half(real.train, rng), real.truth)
     table = _some(synthetic, len(half), rng)
     seed = int(rng.integers(2**31))
     ours, theirs = (_measure(side, truth, np.random.default_rng(seed), settings) for side in (table, half))
-    if real.train is None:
-        nothing = {metric.name: unsaid(_UNREAD) for metric in closeness.METRICS}
+    if real.train is None or len(real.unseen.units) < 2:
+        why = _UNREAD if real.train is None else "needs two unseen donors"
+        nothing = {metric.name: unsaid(why) for metric in closeness.METRICS}
         return ours | nothing, theirs | nothing
     fresh, unseen = halves(real.unseen, rng)
     return (
@@ -228,6 +230,10 @@ def _measure(table: Records, truth: Records, rng: np.random.Generator, settings:
     for family in MEASURES:
         found |= family.measure(table, truth, rng, settings)
     return found
+
+
+def _half(records: Records, rng: np.random.Generator) -> Records:
+    return halves(records, rng)[0] if len(records.units) > 1 else records
 
 
 def _some(records: Records, most: int, rng: np.random.Generator) -> Records:

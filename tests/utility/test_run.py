@@ -90,7 +90,7 @@ def test_tables_of_other_genes_empty_tables_and_holes_are_refused(draw, quick):
     ):
         with pytest.raises(SpecError, match=rule):
             utility(bad, Real(truth=truth), seed=0, settings=quick)
-    with pytest.raises(SpecError, match="at least two donors"):
+    with pytest.raises(SpecError, match="at least two real donors"):
         utility(table, Real(truth=truth.rows(np.arange(1))), seed=0, settings=quick)
     assert finite(holes, 0.5).x[:, 2].tolist() == [0.5] * 9
 
@@ -110,3 +110,11 @@ def test_settings_and_values_say_their_rule(bad, rule):
         Settings(**bad)
     with pytest.raises(SpecError, match="a reason"):
         Value(value=float("nan"))
+
+
+def test_one_unseen_donor_and_one_training_donor_are_judged_with_what_can_be_said(draw, quick):
+    truth, table = _drawn(draw, 7, 12, 12)
+    one = replace(truth, donor=np.zeros(12, int))
+    seen = utility(table, Real(truth=one, train=one), seed=0, settings=replace(quick, repeats=1))
+    assert seen["dcr_share"].real.note == "needs two unseen donors"
+    assert seen["accuracy: random forest"].real.repeats == 1
