@@ -13,6 +13,7 @@ import pydantic
 
 from fedgenome import files, release
 from fedgenome.cohort import counts
+from fedgenome.cohort.expression import COUNTS_TOTAL
 from fedgenome.errors import SpecError, did_you_mean, require
 from fedgenome.methods import registry
 from fedgenome.methods.base import Generator
@@ -30,7 +31,7 @@ class Counts:
         dispersion: Of the negative binomial; 0: Poisson.
     """
 
-    size: float = counts.COUNTS_TOTAL
+    size: float = COUNTS_TOTAL
     dispersion: float = 0.0
 
 
