@@ -101,7 +101,7 @@ def write_candidate(
     _check_seeded(card, ledger)
     contents = {
         MODEL: _tensors(arrays),
-        SYNTHETIC: _h5ad(synthetic, schema, _marks(card)),
+        SYNTHETIC: h5ad(synthetic, schema, marks(card)),
         LEDGER: b"".join(_json_line(record) for record in ledger),
     }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
@@ -177,13 +177,19 @@ def _tensors(arrays: Mapping[str, Mapping[str, Array]]) -> bytes:
     return save_tensors({key: np.require(flat[key], requirements="C") for key in sorted(flat)})
 
 
-def _marks(card: Mapping[str, Any]) -> dict[str, str | bool]:
-    """What ``uns["fedgenome"]`` says, so that nobody takes the rows for people."""
+def marks(card: Mapping[str, Any]) -> dict[str, str | bool]:
+    """Return what ``uns["fedgenome"]`` says at least, so that nobody takes the rows for people."""
     return {"synthetic": True, "guarantee": guarantee_line(card), "study": card["study"]["digest"]}
 
 
-def _h5ad(synthetic: Mapping[str, Synthetic], schema: Schema, marks: Mapping[str, str | bool]) -> bytes:
-    """Encode the rows in AnnData's on-disk format 0.1.0, with bytes that depend on the content alone."""
+def h5ad(synthetic: Mapping[str, Synthetic], schema: Schema, told: Mapping[str, str | bool | int | float]) -> bytes:
+    """Encode the rows in AnnData's on-disk format 0.1.0, with bytes that depend on the content alone.
+
+    Args:
+        synthetic: Method → its rows, finite.
+        schema: Genes and labels of the rows.
+        told: What ``uns["fedgenome"]`` says.
+    """
     methods = sorted(synthetic)
     for method in methods:
         rows = synthetic[method]
@@ -208,7 +214,7 @@ def _h5ad(synthetic: Mapping[str, Synthetic], schema: Schema, marks: Mapping[str
         for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
             _group(file, name, "dict", "0.1.0")
         uns = _group(file["uns"], "fedgenome", "dict", "0.1.0")
-        for name, value in sorted(marks.items()):
+        for name, value in sorted(told.items()):
             _dataset(uns, name, value, "string" if isinstance(value, str) else "numeric-scalar")
     return buffer.getvalue()
 

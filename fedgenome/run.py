@@ -31,7 +31,8 @@ from fedgenome.query import State
 from fedgenome.release import Synthetic
 from fedgenome.streams import Root
 from fedgenome.synthesis import synthesize
-from fedgenome.utility.run import utility
+from fedgenome.utility.metrics import RUN
+from fedgenome.utility.run import Real, finite, utility
 
 _AUDIT_SAMPLES = 5000  # rows that an attacker with query access draws from a released generator
 _CURVE = 25  # points of a training curve
@@ -261,9 +262,9 @@ def _audit(done: Done, label: str, made: Rows) -> Audit:
 
 def _utility(done: Done, made: Rows) -> dict[str, Any]:
     low = done.prepared.study.schema_.low
-    rng = done.root.stream("utility").generator()
-    table = _records(made.released)
-    return utility(members=done.members, controls=done.controls, synthetic=table, low=low, rng=rng).to_json()
+    seed = int(done.root.stream("utility").generator().integers(2**31))
+    real = Real(truth=finite(done.controls, low), train=finite(done.members, low))
+    return utility(_records(made.released), real, seed=seed, settings=RUN).to_json()
 
 
 def _records(made: Synthetic) -> Records:

@@ -25,6 +25,7 @@ from fedgenome.streams import Root
 from fedgenome.study import MethodSpec, Privacy
 from fedgenome.synthesis import synthesize
 from fedgenome.utility import classify
+from fedgenome.utility.metrics import QUICK
 
 QUICKSTART = Path(__file__).parents[1] / "quickstart.toml"
 SEEDS = (1, 2, 3)
@@ -87,14 +88,14 @@ def _scores(prepared: Prepared, made: Records, rng: np.random.Generator) -> Scor
     members, controls = people(prepared.split.members), people(prepared.split.controls)
     return {
         (score.trained_on, "" if score.trained_on == "majority" else score.classifier): score.accuracy.estimate
-        for score in classify.evaluate(members, controls, made, rng)
+        for score in classify.evaluate(members, controls, made, rng, QUICK)
     }
 
 
 def row(name: str, epsilon: str, runs: Sequence[Scores], trained_on: str) -> dict[str, str]:
     """Return one line of the table: mean ± standard deviation over seeds."""
     row = {"trained on": name, "epsilon": epsilon}
-    for classifier in classify.CLASSIFIERS:
+    for classifier in QUICK.classifiers:
         values = [run[trained_on, "" if trained_on == "majority" else classifier] for run in runs]
         spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
         row[classifier] = f"{np.mean(values):.3f}{spread}"

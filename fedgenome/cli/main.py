@@ -11,7 +11,7 @@ import typer
 
 from fedgenome import threads
 from fedgenome.cli import app as bundles
-from fedgenome.cli import compose, dealer, ingest, keys, ledger, party, site, status, study, superlink
+from fedgenome.cli import compose, dealer, evaluate, ingest, keys, ledger, party, sample, site, status, study, superlink
 from fedgenome.cli.shared import File, Json, one_line_errors
 from fedgenome.errors import BudgetRefused
 
@@ -36,6 +36,8 @@ app.command()(status.status)
 app.command()(compose.compose)
 app.command()(superlink.superlink)
 app.command()(ingest.ingest)
+app.command()(evaluate.evaluate)
+app.command()(sample.sample)
 
 
 @app.callback(invoke_without_command=True)

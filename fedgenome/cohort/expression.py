@@ -270,10 +270,10 @@ def _obs(source: str, columns: Columns, column: str) -> list[str]:
     if column not in columns:
         near = did_you_mean(column, columns, f"the file has {_some(columns) or 'none'}")
         raise SpecError(f"{source}: expected an obs column {column!r}, got none of that name ({near})")
-    return [_text(value) for value in columns[column]]
+    return [text(value) for value in columns[column]]
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
     """Return a label or id as text; missing values and blanks give ''.
 
     Whole numbers lose their '.0': a column of integers becomes float as soon as one is missing.

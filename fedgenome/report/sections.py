@@ -60,7 +60,7 @@ def comparison(comparisons: Sequence[Comparison]) -> Html:
 
 
 def utility(results: Mapping[str, Mapping[str, Any]], labels: Sequence[str], genes: Sequence[str]) -> Html:
-    """Return train-on-synthetic, test-on-real beside real data and the majority class, and fidelity.
+    """Return train-on-synthetic, test-on-real beside real data and the majority class, and every other figure.
 
     Args:
         results: Method → ``Utility.to_json()``.
@@ -73,34 +73,63 @@ def utility(results: Mapping[str, Mapping[str, Any]], labels: Sequence[str], gen
     scores = [(name, s) for name, result in results.items() for s in result["scores"] if s["trained_on"] == "synthetic"]
     scores += [("real data", s) for s in first["scores"] if s["trained_on"] == "real"]
     scores += [("majority class", s) for s in first["scores"] if s["trained_on"] == "majority"]
-    head = ("trained on", "classifier", "accuracy", "95 % interval", "macro-F1", "95 % interval", "classes missing")
+    interval = "95 % interval"
+    head = (
+        "trained on",
+        "classifier",
+        "accuracy",
+        interval,
+        "macro-F1",
+        interval,
+        "AUPRC",
+        interval,
+        "classes missing",
+    )
     rows = [_score_row(name, score, labels) for name, score in scores]
-    caption = f"Trained on the rows named, tested on {first['controls']:,} real control rows; intervals over donors"
+    caption = f"Trained on the rows named, tested on {first['rows']['truth']:,} real rows; intervals over donors"
     return section(
         "utility",
         "Utility",
         tag("p", "What a classifier learns from the synthetic rows, beside what it learns from the real ones."),
         figures.accuracies("utility-plot", scores).to_html(),
-        table(caption, head, rows, numbers=(2, 3, 4, 5)),
-        _fidelity(results, first, genes),
+        table(caption, head, rows, numbers=(2, 3, 4, 5, 6, 7)),
+        *(measures(name, result, genes) for name, result in results.items()),
     )
 
 
 def _score_row(name: str, score: Mapping[str, Any], labels: Sequence[str]) -> tuple[Child, ...]:
     missing = ", ".join(labels[code] for code in score["missing"]) or "none"
-    return name, score["classifier"], *estimate(score["accuracy"]), *estimate(score["macro_f1"]), missing
+    figures_ = (text for figure in ("accuracy", "macro_f1", "auprc") for text in estimate(score[figure]))
+    return name, score["classifier"], *figures_, missing
 
 
-def _fidelity(results: Mapping[str, Mapping[str, Any]], first: Mapping[str, Any], genes: Sequence[str]) -> Html:
-    found = [(name, result["fidelity"]["synthetic"]) for name, result in results.items()]
-    found.append(("real rows against real rows", first["fidelity"]["real"]))
-    head = ("table", "gene distance", "worst", "worst gene", "correlation error")
+def measures(name: str, result: Mapping[str, Any], genes: Sequence[str]) -> Html:
+    """Return the table of all figures of ``Utility.to_json()``: the table's, and real rows' in its place."""
+    head = ("figure", "whole table", "table", "real half", "better", "what it says")
     rows = [
-        (name, f"{f['wasserstein']:.3g}", f"{f['worst']:.3g}", genes[f["worst_gene"]], f"{f['correlation']:.3g}")
-        for name, f in found
+        (m["title"], _value(m["whole"], genes), _spread(m["synthetic"]), _spread(m["real"]), m["better"], m["words"])
+        for m in result["metrics"]
     ]
-    caption = "Distance to the real controls: mean and worst 1-Wasserstein over genes, mean difference of correlations"
-    return table(caption, head, rows, numbers=(1, 2, 4))
+    caption = (
+        f"{name}: the whole table; then as many rows of it and of real people, against the same real rows "
+        f"(mean and range of {result['settings']['repeats']} repeats)"
+    )
+    notes = {m["title"]: m["whole"]["note"] for m in result["metrics"] if m["whole"]["note"]}
+    told = bullets(f"{title}: {note}" for title, note in notes.items()) if notes else ""
+    return join([table(caption, head, rows, numbers=(1, 2, 3), stack=True), told])
+
+
+def _value(found: Mapping[str, Any], genes: Sequence[str]) -> str:
+    if found["value"] is None:
+        return "–"
+    gene = f" ({genes[found['gene']]})" if "gene" in found else ""
+    return f"{found['value']:.3f}{gene}"
+
+
+def _spread(found: Mapping[str, Any]) -> str:
+    if found["estimate"] is None:
+        return "–"
+    return f"{found['estimate']:.3f} ({found['low']:.3f} – {found['high']:.3f})"
 
 
 def estimate(found: Mapping[str, Any] | None) -> tuple[str, str]:

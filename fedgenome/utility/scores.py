@@ -1,4 +1,4 @@
-"""Accuracy and macro-F1 of predictions, with bootstrap intervals over donors."""
+"""Accuracy, macro-F1 and macro-AUPRC of predictions, with bootstrap intervals over donors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from fedgenome.query import Array
 
 LEVEL = 0.95
 RESAMPLES = 1000
+_BLOCK = 1 << 22  # weights held at once: 32 MiB
+FIGURES = ("accuracy", "macro_f1", "auprc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,67 +32,97 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Counts:
-    """Per donor: rows, right rows, and for each true class its hits, its predictions, its truths."""
+class Answers:
+    """What a classifier said of test rows.
 
-    rows: Array  # float64 (donors,)
-    right: Array  # float64 (donors,)
-    hits: Array  # float64 (donors, classes)
-    predicted: Array
-    true: Array
-
-
-def accuracy_and_f1(
-    truth: Array, predicted: Array, donor: Array, rng: np.random.Generator
-) -> tuple[Estimate, Estimate]:
-    """Return accuracy and macro-F1 over the classes that occur in ``truth``.
-
-    A class never predicted has F1 = 0. In a resample that neither holds nor predicts a class its F1
-    is undefined and left out of that resample's mean.
-
-    Args:
+    Attributes:
         truth: Classes, int (rows,).
         predicted: Classes, int (rows,).
+        ranked: How sure it is of each class of ``np.unique(truth)``, float (rows, classes).
         donor: Whose row it is, int (rows,): donors are resampled whole.
+    """
+
+    truth: Array
+    predicted: Array
+    ranked: Array
+    donor: Array
+
+    def __post_init__(self) -> None:
+        require(len(self.truth) > 0, "at least one test row")
+        shape = (len(self.truth), len(self.classes))
+        require(self.ranked.shape == shape, "a score for each test row and class", shape=self.ranked.shape)
+
+    @property
+    def classes(self) -> Array:
+        """The classes of the test rows, sorted."""
+        return np.unique(self.truth)
+
+    @property
+    def who(self) -> tuple[Array, int]:
+        """(index of each row's donor, number of donors)."""
+        donors, who = np.unique(self.donor, return_inverse=True)
+        return who, len(donors)
+
+
+def estimates(answers: Answers, rng: np.random.Generator) -> tuple[Estimate, Estimate, Estimate]:
+    """Return accuracy, macro-F1 and macro-AUPRC over the classes of the test rows, with intervals.
+
+    A class never predicted has F1 = 0. In a resample without a class its AUPRC, and without any prediction of it
+    too its F1, is undefined and left out of that resample's mean. AUPRC is scikit-learn's average precision, one
+    class against the rest.
+
+    Args:
         rng: Draws the resamples; the same state resamples the same donors.
     """
-    require(len(truth) > 0, "at least one test row")
-    counts = _count(truth, predicted, donor)
-    once = np.ones((1, len(counts.rows)))
+    _, donors = answers.who
     # Multinomial weights: how often each donor is drawn.
-    many = rng.multinomial(len(counts.rows), np.full(len(counts.rows), 1 / len(counts.rows)), RESAMPLES)
-    return tuple(  # type: ignore[return-value]
-        _estimate(figure(counts, once)[0], figure(counts, many.astype(np.float64))) for figure in (_accuracy, _macro_f1)
-    )
+    many = rng.multinomial(donors, np.full(donors, 1 / donors), RESAMPLES).astype(np.float64)
+    found, resampled = points(answers), _figures(answers, many)
+    return tuple(_estimate(value, each) for value, each in zip(found, resampled, strict=True))  # type: ignore[return-value]
 
 
-def _count(truth: Array, predicted: Array, donor: Array) -> _Counts:
-    _, who = np.unique(donor, return_inverse=True)
-    classes = np.unique(truth)
-
-    def per_donor(flags: Array) -> Array:
-        out = np.zeros((who.max() + 1, *flags.shape[1:]))
-        np.add.at(out, who, flags)
-        return out
-
-    is_true, is_predicted = truth[:, None] == classes, predicted[:, None] == classes
-    return _Counts(
-        rows=per_donor(np.ones(len(truth))),
-        right=per_donor(truth == predicted),
-        hits=per_donor(is_true & is_predicted),
-        predicted=per_donor(is_predicted),
-        true=per_donor(is_true),
-    )
+def points(answers: Answers) -> tuple[float, float, float]:
+    """Return accuracy, macro-F1 and macro-AUPRC without intervals; see :func:`estimates`."""
+    accuracy, f1, auprc = _figures(answers, np.ones((1, answers.who[1])))
+    return float(accuracy[0]), float(f1[0]), float(auprc[0])
 
 
-def _accuracy(counts: _Counts, weights: Array) -> Array:
-    return np.asarray((weights @ counts.right) / (weights @ counts.rows))
+def _figures(answers: Answers, weights: Array) -> tuple[Array, ...]:
+    """Return the three figures under each row of ``weights`` (draws, donors), float64 (draws,) each."""
+    who, _ = answers.who
+    step = max(1, _BLOCK // len(who))
+    parts = [_block(answers, weights[i : i + step][:, who]) for i in range(0, len(weights), step)]
+    return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
 
-def _macro_f1(counts: _Counts, weights: Array) -> Array:
-    hits, among = weights @ counts.hits, weights @ (counts.predicted + counts.true)
+def _block(answers: Answers, weight: Array) -> tuple[Array, Array, Array]:
+    accuracy = (weight @ (answers.truth == answers.predicted)) / weight.sum(axis=1)
+    return accuracy, _macro_f1(answers, weight), _macro_auprc(answers, weight)
+
+
+def _macro_f1(answers: Answers, weight: Array) -> Array:
+    true, predicted = (labels[:, None] == answers.classes for labels in (answers.truth, answers.predicted))
+    hits, among = weight @ (true & predicted), weight @ (true.astype(np.float64) + predicted)
     each = np.divide(2 * hits, among, out=np.zeros_like(hits), where=among > 0)
     return np.asarray(each.sum(axis=1) / (among > 0).sum(axis=1))
+
+
+def _macro_auprc(answers: Answers, weight: Array) -> Array:
+    positive = answers.truth[:, None] == answers.classes
+    each = [_average_precision(answers.ranked[:, k], positive[:, k], weight) for k in range(positive.shape[1])]
+    return np.asarray(np.nanmean(np.stack(each), axis=0))
+
+
+def _average_precision(score: Array, positive: Array, weight: Array) -> Array:
+    """Return Σ (recall_k − recall_{k−1}) · precision_k over falling thresholds, (draws,); NaN without a positive."""
+    order = np.argsort(-score, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # rows of equal score are taken together
+    hits = np.cumsum(weight[:, order] * positive[order], axis=1)[:, ends]
+    seen = np.cumsum(weight[:, order], axis=1)[:, ends]
+    precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
+    total = hits[:, -1]
+    found = (np.diff(hits, axis=1, prepend=0.0) * precision).sum(axis=1)
+    return np.asarray(np.divide(found, total, out=np.full_like(found, np.nan), where=total > 0))
 
 
 def _estimate(value: float, resampled: Array) -> Estimate:

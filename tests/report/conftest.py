@@ -69,15 +69,20 @@ def make_verdict(word: str = "released") -> dict[str, Any]:
 
 
 def make_utility() -> dict[str, Any]:
-    made = {"classifier": "logistic regression", "accuracy": interval(0.71), "macro_f1": interval(0.61), "missing": [1]}
-    scores = [{"trained_on": kind, **made} for kind in ("synthetic", "real", "majority")]
-    fidelity = {"wasserstein": 0.1, "worst": 0.2, "worst_gene": 1, "correlation": 0.05}
+    figures = {"accuracy": interval(0.71), "macro_f1": interval(0.61), "auprc": interval(0.66)}
+    made = {"classifier": "logistic regression", **figures, "missing": [1]}
+    said = {"estimate": 0.1, "low": 0.05, "high": 0.2, "repeats": 2, "note": ""}
+    unsaid = {"estimate": None, "low": None, "high": None, "repeats": 0, "note": "too few"}
+    worst = {"name": "worst", "title": "worst gene", "words": "how far off", "better": "lower"}
+    copied = {"name": "dcr", "title": "copies", "words": "how near", "better": "as real"}
     return {
-        "rows": 100,
-        "members": 560,
-        "controls": 140,
-        "scores": scores,
-        "fidelity": {"synthetic": fidelity, "real": fidelity},
+        "rows": {"synthetic": 100, "train": 560, "truth": 140},
+        "settings": {"repeats": 2},
+        "scores": [{"trained_on": kind, **made} for kind in ("synthetic", "real", "majority")],
+        "metrics": [
+            {**worst, "whole": {"value": 0.2, "note": "", "gene": 1}, "synthetic": said, "real": said},
+            {**copied, "whole": {"value": None, "note": "needs more"}, "synthetic": unsaid, "real": unsaid},
+        ],
     }
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedgenome.errors import SpecError
+from fedgenome.report import sections
 from fedgenome.report.figures import gene_means, principal_components, projection, training
 from fedgenome.report.html import asset, data_block, tag
 from fedgenome.report.inputs import Comparison, Curve
@@ -151,3 +152,9 @@ def test_meaning_follows_the_trust_model(card: Card) -> None:
     assert "replacing all data of one site by none" in site and "one site's data were used" in site.replace(
         "&#x27;", "'"
     )
+
+
+def test_utility_table_names_the_worst_gene_and_says_why_a_figure_is_absent(inputs):
+    shown = sections.utility(inputs().utility, ["B", "T"], ["CD3E", "NKG7"])
+    assert "0.200 (NKG7)" in shown and "0.100 (0.050 – 0.200)" in shown
+    assert "copies: needs more" in shown and "how near" in shown

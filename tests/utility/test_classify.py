@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 
 from fedgenome.audit.targets import Records
-from fedgenome.utility.classify import evaluate
+from fedgenome.utility.classify import evaluate, measure
+from fedgenome.utility.metrics import CLASSIFIERS, QUICK, Settings
+
+SMALL = Settings(classifiers=QUICK.classifiers, trees=10)
 
 
 def _by_name(members, controls, synthetic, seed=0):
-    seen = evaluate(members, controls, synthetic, np.random.default_rng(seed))
+    seen = evaluate(members, controls, synthetic, np.random.default_rng(seed), SMALL)
     return {(one.trained_on, one.classifier): one for one in seen}
 
 
@@ -25,7 +28,7 @@ def test_majority_line_is_the_share_of_the_members_commonest_class(draw):
     rng = np.random.default_rng(1)
     members, controls = draw(60, rng), draw(50, rng)
     commonest = np.bincount(members.label).argmax()
-    line = evaluate(members, controls, draw(30, rng), rng)[-1]
+    line = evaluate(members, controls, draw(30, rng), rng, SMALL)[-1]
     assert line.trained_on == "majority"
     assert line.accuracy.estimate == pytest.approx((controls.label == commonest).mean())
     assert line.macro_f1.estimate < 0.3
@@ -77,3 +80,23 @@ def test_gene_that_never_varies_and_wild_scales_raise_no_warning(draw):
         table.x[:, 0] = 5.0
         table.x[:, 1] *= 1e6
     assert _by_name(*tables)["synthetic", "logistic regression"].accuracy.estimate > 0.8
+
+
+def test_every_classifier_learns_easy_classes_and_none_is_certain_of_what_noise_says(draw):
+    rng = np.random.default_rng(8)
+    truth, table = draw(90, rng, apart=20), draw(90, rng, apart=20)
+    taught = measure(table, truth, rng, Settings(trees=10))
+    shuffled = Records(x=table.x, label=rng.permutation(table.label))
+    untaught = measure(shuffled, truth, rng, Settings(trees=10))
+    assert {f"auprc: {name}" for name in CLASSIFIERS} < set(taught)
+    assert min(value.value for value in taught.values()) > 0.95
+    assert max(value.value for value in untaught.values()) < 0.75
+
+
+def test_without_members_the_majority_is_that_of_the_test_rows(draw):
+    rng = np.random.default_rng(9)
+    controls = draw(50, rng)
+    scores = evaluate(None, controls, draw(30, rng), rng, SMALL)
+    assert {score.trained_on for score in scores} == {"synthetic", "majority"}
+    assert scores[-1].accuracy.estimate == np.bincount(controls.label).max() / 50
+    assert scores[-1].classifier.endswith("test rows")

@@ -1,0 +1,29 @@
+"""What `fedgenome evaluate` found, as a page: internal, as it is computed from real people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedgenome.report import sections
+from fedgenome.report.html import asset, facts, page, section, tag
+
+
+def evaluation_page(found: Mapping[str, Any], genes: Sequence[str], scripts: Sequence[str]) -> str:
+    """Return one self-contained page.
+
+    Args:
+        found: ``Utility.to_json()`` with ``files`` (role → name) and ``labels``.
+        genes: Names of gene indices.
+        scripts: Plotly's own script.
+    """
+    told = {f"{role} ({found['rows'][role]:,} rows)": name for role, name in found["files"].items()}
+    told |= {"genes": f"{len(genes):,}", "labels": ", ".join(found["labels"]), "seed": str(found["seed"])}
+    return page(
+        "Evaluation of a synthetic table",
+        tag("p", tag("strong", f"{found['statement'][0].upper()}{found['statement'][1:]}."), class_="banner plain"),
+        section("files", "Files", facts(told.items())),
+        sections.utility({"synthetic": found}, found["labels"], genes),
+        contents={"files": "Files", "utility": "Utility"},
+        scripts=(*scripts, asset("report.js")),
+    )
