@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from fedgenome.cohort import counts
-from fedgenome.cohort.expression import COUNTS_TOTAL
+from fedgenome.cohort.values import COUNTS_TOTAL
 from fedgenome.errors import SpecError
 
 
