@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ def stranger(project: Project, *networks: str, image: str = "coordinator", **vol
         image: Whose packages it has.
         volumes: Of the project, by the folder they are mounted at, all read-only.
     """
-    name = f"{project.name}_stranger-{next(_NUMBER)}"
+    name = f"{project.name}_stranger-{os.getpid()}-{next(_NUMBER)}"
     mounts = [f"--volume={project.name}_{volume.replace('_', '-')}:/{folder}:ro" for folder, volume in volumes.items()]
     first = f"{project.name}_{networks[0]}" if networks else "none"
     docker(

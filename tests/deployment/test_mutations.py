@@ -20,6 +20,7 @@ from tests.deployment.driving import relayed
 from tests.deployment.intruders import held, inside, noted, service_of
 
 MESSAGES = 1000
+ROLE = "fedgenome (site|party|dealer) serve"
 MOST_KIB = 64 << 10  # of growth: what one process's memory may wander by
 # In a role's own container: takes the place of its socket, and keeps the fourth message of every caller: two of the
 # challenge and its end are before. Ends with its standard input.
@@ -134,11 +135,12 @@ def grown(before, after):
 
 
 def settled(project, service):
-    """Return what a role's processes hold, once that has not changed for a moment."""
-    last = None
-    while (now := held(project, service, r"fedgenome (site|party|dealer) serve")) != last:
-        last = now
+    """Return what a role's processes hold, once no file or thread came or went for a moment."""
+    known, now = None, held(project, service, ROLE)
+    while (now.files, now.threads) != known:
+        known = now.files, now.threads
         time.sleep(1)
+        now = held(project, service, ROLE)
     return now
 
 
