@@ -19,7 +19,7 @@ from fedgenome.methods import registry
 from fedgenome.methods.base import Method
 from fedgenome.privacy import accounting
 from fedgenome.query import PARTIES, Mechanism, Question, State
-from fedgenome.study import Plan, SiteEntry, Study, TrustModel
+from fedgenome.study import Plan, Schema, SiteEntry, Study, TrustModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,17 +63,17 @@ def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
     return _prepared(spec, cohort, split(cohort, spec.split, rng))
 
 
-def without_cohort(spec: Experiment, genes: tuple[str, ...], sites: tuple[str, ...]) -> Prepared:
+def without_cohort(spec: Experiment, schema: Schema, sites: tuple[str, ...]) -> Prepared:
     """Calibrate the plan where nobody's data are at hand: every shard is empty.
 
     Args:
-        genes: The study's genes, which a cohort would tell; everything else is the file's.
+        schema: The study's genes and how they were chosen, which a cohort would tell; all else is the file's.
         sites: The study's sites.
 
     Raises:
         SpecError: as :func:`prepare`.
     """
-    nobody = np.zeros(0, np.int64)
+    nobody, genes = np.zeros(0, np.int64), schema.genes
     cohort = Cohort(
         name="no cohort",
         x=np.zeros((0, len(genes)), np.float32),
@@ -82,6 +82,7 @@ def without_cohort(spec: Experiment, genes: tuple[str, ...], sites: tuple[str, .
         labels=spec.cohort.labels,
         rows=(),
         donor=None if spec.cohort.donor is None else (),
+        panel=schema.panel,
     )
     empty = Shard(x=cohort.x, label=nobody, donor=nobody, donors=(), mask=np.zeros(0, np.bool_))
     dealt = Split(

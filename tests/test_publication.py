@@ -88,7 +88,7 @@ def test_a_ledger_prints_epsilon_only_where_nobody_can_recompute_the_noise(done,
 
 def test_a_deployments_release_by_a_coordinator_that_holds_nobody_says_both(done, prepared):
     sites = tuple(site.name for site in prepared.study.roster)
-    nobody = prepare.without_cohort(prepared.experiment, prepared.study.schema_.genes, sites)
+    nobody = prepare.without_cohort(prepared.experiment, prepared.study.schema_, sites)
     empty = people(nobody.split.members)
     trained = replace(done.trained, engine="deployment")
     outcome = judged(replace(done, prepared=nobody, trained=trained, members=empty, controls=empty), PASSED)

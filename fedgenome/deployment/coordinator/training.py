@@ -107,7 +107,7 @@ class Deployment(Closing):
         signed = self._signed.study
         if self._config.cohort == "none":
             sites = tuple(site.name for site in signed.roster)
-            prepared = preparing.without_cohort(spec, signed.schema_.genes, sites)
+            prepared = preparing.without_cohort(spec, signed.schema_, sites)
         else:
             prepared = preparing.prepare(spec, rng)
         _check_same(prepared, signed, self._config.study)
