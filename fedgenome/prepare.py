@@ -102,6 +102,7 @@ def _nobody(study: Study) -> tuple[Cohort, Split]:
         labels=schema.labels,
         rows=(),
         donor=None if schema.unit == "row" else (),
+        panel=schema.panel,
     )
     empty = Shard(x=cohort.x, label=none, donor=none, donors=(), mask=np.zeros(0, np.bool_))
     sites = dict.fromkeys((site.name for site in study.roster), empty)

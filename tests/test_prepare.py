@@ -110,3 +110,14 @@ def test_what_generates_nothing_is_no_generator_and_is_priced_all_the_same(metho
     with pytest.raises(SpecError, match=r"^release\.generator: expected a method that generates " + message):
         run.generator_of(found)
     assert prices(found).parts[0].method == "linear"
+
+
+def test_study_has_the_genes_that_were_drawn_and_sites_by_a_power_law(tmp_path):
+    text = (EXPERIMENTS / "quickstart_local.toml").read_text()
+    text = text.replace("[split]", "genes = { random = 12, seed = 3 }\nfill = 1.0\n\n[split]", 1)
+    text = text.replace('by = "dirichlet"', 'by = "power"\nleast = 5\nexponent = 2.0', 1)
+    (tmp_path / "drawn.toml").write_text(text)
+    found = prepare.prepare(experiment.load(tmp_path / "drawn.toml"), np.random.default_rng(0))
+    schema, sizes = found.study.schema_, [shard.n_donors for shard in found.split.sites.values()]
+    assert schema.panel == "12 of blood_markers, by seed 3" and 0 < len(schema.genes) <= 12
+    assert schema.fill == 1.0 and sizes == sorted(sizes, reverse=True) and sizes[-1] < 20 < 300 < sizes[0]

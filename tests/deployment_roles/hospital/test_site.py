@@ -8,6 +8,7 @@ import pytest
 from fedgenome.cohort import expression
 from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.split import SplitSpec, split
+from fedgenome.cohort.values import scores
 from fedgenome.deployment import roles
 from fedgenome.deployment.hospital import site
 from fedgenome.errors import Refused, SpecError
@@ -74,6 +75,33 @@ def test_agent_reads_the_very_shard_that_a_split_deals(settled, tmp_path, donor)
     for name in ("x", "label", "donor", "mask"):
         assert getattr(found, name).tobytes() == getattr(dealt, name).tobytes()
     assert found.donors == dealt.donors and found.x.dtype == dealt.x.dtype
+
+
+def test_hospital_without_a_gene_of_the_study_holds_its_fill_there(settled):
+    config = settled(make_shard(12))
+    asked = SCHEMA | {"genes": ["C", "D", "A"], "fill": 1.5}
+    found = site.shard_of(config, Schema.model_validate(asked | {"lacking": 0.34}))
+    assert found.x[:, 1].tolist() == [1.5] * len(found.label)
+    assert np.array_equal(found.x[:, [0, 2]], site.shard_of(config, Schema.model_validate(SCHEMA)).x[:, [2, 0]])
+    with pytest.raises(SpecError, match="expected at most 10% of the study's 3 genes to be missing, got 1: 'D'"):
+        site.shard_of(config, Schema.model_validate(asked))
+
+
+def test_hospital_reads_by_the_studys_rules_and_its_own_rows_only(settled):
+    config = settled(make_shard(12))
+    cohort = config.cohort.model_copy(update={"site": "patient", "only": (make_shard(12).donors[0],)})
+    schema = Schema.model_validate(SCHEMA | {"batch": "ranks", "rows_per_donor": 1})
+    every, own = (site.shard_of(one, schema) for one in (config, config.model_copy(update={"cohort": cohort})))
+    plain = site.shard_of(config, schema.model_copy(update={"batch": "none"}))
+    assert own.donors == cohort.only and len(own.label) == 1
+    assert len(every.label) == every.n_donors == 12
+    assert np.allclose(every.x, scores(plain.x, 0.0, 4.0))
+
+
+def test_annotation_of_a_table_is_found_from_the_files_own_folder(tmp_path):
+    told = {"source": "x.tsv", "annotation": "labels.csv", "label": "kind", "scale": "log"}
+    rooted = site.SiteConfig._rooted({"cohort": told}, tmp_path)["cohort"]
+    assert (rooted["source"], rooted["annotation"]) == (str(tmp_path / "x.tsv"), str(tmp_path / "labels.csv"))
 
 
 def test_shard_of_the_file_is_the_shard_that_was_written(settled):
