@@ -90,11 +90,11 @@ def _text(found: Mapping[str, Any], genes: Sequence[str]) -> str:
     console.print(grid)
     n = found["settings"]["repeats"]
     console.print(
-        "table: the whole table against all real rows. equal sizes, real half: as many rows of the table and of real "
+        "\ntable: the whole table against all real rows. equal sizes, real half: as many rows of the table and of real "
         f"people against the same real rows, mean of {n} halvings (ranges: --json), seed {found['seed']}."
     )
     console.print(f"{found['statement']}.")
-    return written.getvalue().rstrip()
+    return "\n".join(line.rstrip() for line in written.getvalue().rstrip().splitlines())
 
 
 def _roles(found: Mapping[str, Any]) -> str:

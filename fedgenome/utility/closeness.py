@@ -10,9 +10,11 @@ import numpy as np
 from fedgenome.audit.distance import nearest
 from fedgenome.audit.targets import Records
 from fedgenome.errors import require
+from fedgenome.query import Array
 from fedgenome.utility.metrics import Metric, Value, share
 
 QUANTILES = (0.05, 0.5)
+_DRAWS = 10
 METRICS = (
     Metric(
         name="dcr_share",
@@ -38,7 +40,7 @@ def measure(table: Records, train: Records, holdout: Records, rng: np.random.Gen
     Euclidean distances of each table row to its nearest row. Ties count half: a row held by both sides says nothing.
 
     Args:
-        rng: Draws from the longer of the two, as nearness grows with the number of rows.
+        rng: Draws ten times from the longer of the two, as nearness grows with the number of rows; draws are pooled.
 
     Raises:
         SpecError: a side is empty.
@@ -46,11 +48,18 @@ def measure(table: Records, train: Records, holdout: Records, rng: np.random.Gen
     sizes = {"table": len(table), "train": len(train), "holdout": len(holdout)}
     require(min(sizes.values()) > 0, "at least one row on every side", **sizes)
     n = min(len(train), len(holdout))
-    seen, unseen = (side.rows(rng.choice(len(side), n, replace=False)) for side in (train, holdout))
-    near, far = nearest(table.x, seen.x), nearest(table.x, unseen.x)
+    near, far = (_distances(table, side, n, rng) for side in (train, holdout))
     closer = Value(value=float(np.mean(near < far) + np.mean(near == far) / 2))
     why = "the distance to unseen rows is 0 at this quantile"
     ratios = {
         f"dcr_ratio_{q:g}": share(float(np.quantile(near, q)), float(np.quantile(far, q)), why) for q in QUANTILES
     }
     return {"dcr_share": closer, **ratios}
+
+
+def _distances(table: Records, side: Records, n: int, rng: np.random.Generator) -> Array:
+    """Return each table row's distance to its nearest of ``n`` rows, float64 (draws, rows)."""
+    if n == len(side):
+        return np.tile(nearest(table.x, side.x), (_DRAWS, 1))
+    draws = (rng.choice(len(side), n, replace=False) for _ in range(_DRAWS))
+    return np.stack([nearest(table.x, side.x[chosen]) for chosen in draws])
