@@ -189,7 +189,7 @@ def test_stranger_who_calls_is_turned_away_and_the_true_one_still_comes(crew, tm
 def test_caller_without_the_identity_s_word_for_this_session_does_not_join(crew, tmp_path, caller):
     crew.start(tmp_path, IMPOSTOR, scene(tmp_path, caller=caller) | {"start": 1.5})
     ended = crew.finish()
-    assert [ended[rank]["error"] for rank in range(3)] == ["RoleError: dealer did not come"] * 3
+    assert all(ended[rank]["error"].endswith("dealer did not come") for rank in range(3)), ended
     assert ended[3]["error"].startswith("RoleError: party-")
     assert ended[3]["error"].endswith(" turned dealer away")
 

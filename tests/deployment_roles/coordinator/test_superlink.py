@@ -103,8 +103,7 @@ def configured(place, **changes):
 
 @pytest.fixture(scope="module")
 def superlink(run, place, ports):
-    config = configured(place, port=ports["superlink"], hub=ports["hub"])
-    process, starter = (run(*command) for command in config.commands[1:])
+    process = run(*configured(place, port=ports["superlink"], hub=ports["hub"]).commands[1])
     trust = ssl.create_default_context(cafile=place / "ca.crt")
     try:
         while process.poll() is None:  # until it listens; pytest-timeout bounds it
@@ -115,11 +114,17 @@ def superlink(run, place, ports):
         yield process
     finally:
         end(process)
-        end(starter)
 
 
 @pytest.fixture(scope="module")
-def supernode(run, place, ports, superlink):
+def starter(run, place, ports, superlink):
+    process = run(*configured(place, port=ports["superlink"]).commands[2])
+    yield process
+    end(process)
+
+
+@pytest.fixture(scope="module")
+def supernode(run, place, ports, starter):
     registered = run("flwr", "supernode", "register", "keys/site-1.pub", "here", "--name", "site-1")
     assert registered.wait() == 0
     keys = ("--root-certificates", "ca.crt", "--auth-supernode-private-key", "state/node.key")
