@@ -77,7 +77,7 @@ def relaying(library, repository):
     """Volumes that every relay gets besides: with ``--mounted`` this checkout's scripts."""
     return library and [
         f"{repository / 'sites' / 'relay.sh'}:/opt/fedgenome/bin/relay:ro",
-        f"{repository / 'sites' / 'flwr-clientapp'}:/opt/fedgenome/quick/flwr-clientapp:ro",
+        f"{repository / 'sites' / 'flower-superexec'}:/opt/fedgenome/quick/flower-superexec:ro",
     ]
 
 

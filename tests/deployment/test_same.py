@@ -35,7 +35,7 @@ def seeded(project, experiment, at_home, tmp_path_factory):
     file = experiment(2, seed=7)
     apart = project(sites=2, experiment=file)
     apart.up()
-    done = apart.conduct()
+    done = apart.conduct(seconds=3000)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = apart.results(tmp_path_factory.mktemp("apart")) / "quickstart"
     apart.down()
