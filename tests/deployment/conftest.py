@@ -98,6 +98,7 @@ def project(image, library, relaying, repository, tmp_path_factory):
         certificates.make(folder / "tls", ["superlink", "localhost", "127.0.0.1"])
         (folder / "tls" / "server.key").chmod(0o644)  # read through a mount by the container's user
         change(document := compose.document(sites))
+        apart((os.getpid() * 8 + len(made)) % 200 + 20, document)
         for service in document["services"].values():
             scripts = relaying if "-relay:" in service["image"] else []
             service["volumes"] = [*service.get("volumes", ()), *library, *scripts]
@@ -111,6 +112,12 @@ def project(image, library, relaying, repository, tmp_path_factory):
     yield make
     for one in made:
         one.down()
+
+
+def apart(block, document):
+    """Give a project's networks addresses of its own: an engine's pools hold 31 networks for all its projects."""
+    for number, one in enumerate(document["networks"].values()):
+        one["ipam"] = {"config": [{"subnet": f"10.{block}.{number // 16}.{number % 16 * 16}/28"}]}
 
 
 def sleeping(document):
