@@ -28,7 +28,7 @@ for file in /link/node.key /link/socket.key /public/ca.crt /public/trusted.yaml 
     until [ -s "$file" ]; do sleep 1; done
 done
 
-# Flower starts a process for every message: ours spares it the imports that it does not need.
+# Flower starts a SuperExec, and that a process for every message: ours forks it, all imported.
 PATH=/opt/fedgenome/quick:$PATH flower-supernode \
     --superlink "$SUPERLINK" \
     --root-certificates /public/ca.crt \

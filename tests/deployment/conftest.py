@@ -80,7 +80,7 @@ def relaying(library, repository):
     """Volumes that every relay gets besides: with ``--mounted`` this checkout's scripts."""
     return library and [
         f"{repository / 'sites' / 'relay.sh'}:/opt/fedgenome/bin/relay:ro",
-        f"{repository / 'sites' / 'flwr-clientapp'}:/opt/fedgenome/quick/flwr-clientapp:ro",
+        f"{repository / 'sites' / 'flower-superexec'}:/opt/fedgenome/quick/flower-superexec:ro",
     ]
 
 
@@ -101,6 +101,7 @@ def project(image, library, relaying, repository, tmp_path_factory):
         certificates.make(folder / "tls", ["superlink", "localhost", "127.0.0.1"])
         (folder / "tls" / "server.key").chmod(0o644)  # read through a mount by the container's user
         change(document := compose.document(sites))
+        apart((os.getpid() * 8 + len(made)) % 200 + 20, document)
         for service in document["services"].values():
             scripts = relaying if "-relay:" in service["image"] else []
             service["volumes"] = [*service.get("volumes", ()), *library, *scripts]
@@ -114,6 +115,12 @@ def project(image, library, relaying, repository, tmp_path_factory):
     yield make
     for one in made:
         one.down()
+
+
+def apart(block, document):
+    """Give a project's networks addresses of its own: an engine's pools hold 31 networks for all its projects."""
+    for number, one in enumerate(document["networks"].values()):
+        one["ipam"] = {"config": [{"subnet": f"10.{block}.{number // 16}.{number % 16 * 16}/28"}]}
 
 
 def sleeping(document):

@@ -12,7 +12,7 @@ from tests.deployment.project import docker
 
 HOSPITALS = 40
 FIRST, LAST = 10, 100  # queries after which memory and handles are counted
-MOST_MIB, MOST_HANDLES = 40, 5  # growth of a process over the queries between the two
+MOST_MIB, MOST_HANDLES = 40, 20  # growth of a process over the queries between the two; connections come and go
 COUNT = """
 import json, os, pathlib
 found = {}
@@ -45,7 +45,7 @@ def waited(project, queries, running):
     """Wait until that many queries are answered, and return how many are."""
     while (now := answered(project)) < queries:
         assert not running.done(), running.result().stdout + running.result().stderr
-        time.sleep(1)
+        time.sleep(5)
     return now
 
 
@@ -69,7 +69,7 @@ def idle(measured, project, hospitals):
 
 @pytest.fixture(scope="module")
 def grown(project, experiment, measured, repository):
-    """Processes that lived through the queries from FIRST to LAST, as (service, command, MiB more, handles more)."""
+    """Processes that lived through the queries from FIRST to LAST, as (service, MiB more, handles more, number)."""
     up = project(sites=2, experiment=experiment(2, rounds=LAST))
     up.up()
     services = [name for name in compose.document(2)["services"] if name not in ("consortium", "coordinator")]

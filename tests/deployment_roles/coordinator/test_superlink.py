@@ -68,16 +68,17 @@ def ports(place):
 
 
 @pytest.fixture(scope="module")
-def run(place, ports):
-    """Run one of Flower's programs to its end, or start it."""
+def run(place, ports, repository):
+    """Run one of Flower's programs to its end, or start it; a SuperNode as a relay's image does."""
     env = os.environ | {"FLWR_HOME": str(place / "home"), "PATH": f"{BIN}:{os.environ['PATH']}"}
     env |= {"FLWR_SUPERGRID_API_URL": f"http://127.0.0.1:{ports['hub']}", "NO_PROXY": "127.0.0.1"}
 
     def start(name, *arguments):
         log = (place / f"{name}.log").open("ab")
+        ours = {"PATH": f"{repository / 'sites'}:{env['PATH']}"} if name == "flower-supernode" else {}
         with log:
             command = [str(BIN / name), *map(str, arguments)]
-            return subprocess.Popen(command, cwd=place, env=env, stdout=log, stderr=log)
+            return subprocess.Popen(command, cwd=place, env=env | ours, stdout=log, stderr=log)
 
     return start
 
