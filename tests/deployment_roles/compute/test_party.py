@@ -155,6 +155,7 @@ def test_a_party_on_a_full_disk_refuses_to_begin_and_then_to_be_pinned_until_the
             remote.pin(**PINNING)
     finally:
         resource.prlimit(child, limit, before)
+    query = a_query(next(steps))  # as a coordinator's next attempt: the others opened theirs
     answers = vectors(query)
     assert (asked(remote, remote.pin(**PINNING), query, answers) == sum(answers.values())).all()
 
