@@ -47,7 +47,7 @@ def standing(address: str, authority: Path, node_key: Path) -> Standing:
     signed = (RuntimeVersionHttpInterceptor(component_name="SuperNode"), NodeAuthHttpInterceptor(private, public))
     asked = ActivateNodeRequest(public_key=public_key_to_bytes(public), heartbeat_interval=_NO_INTERVAL)
     try:
-        with FleetHttpClient.from_server_address(address, False, str(authority), interceptors=signed) as client:
+        with FleetHttpClient.from_server_address(address, False, authority.read_bytes(), interceptors=signed) as client:
             client.ActivateNode(asked)
     except httpx.HTTPStatusError as fault:
         if fault.response.status_code == httpx.codes.UNAUTHORIZED:

@@ -179,7 +179,8 @@ def _dial(
         except WireError as fault:
             answers.put(fault)
         except (OSError, RoleError):
-            answers.put(WireError(f"{ROLES[rank]} turned {ROLES[own.rank]} away"))
+            why = "another run or identity, or clocks that are more than a day apart"
+            answers.put(WireError(f"{ROLES[rank]} turned {ROLES[own.rank]} away: {why}"))
         return
 
 

@@ -12,6 +12,7 @@ MOST_BYTES = {"relay": 500e6, "agent": 1.6e9, "party": 1.6e9, "coordinator": 2.0
 IMPORTS = {
     "relay": (
         "fedgenome.federation.site_app",
+        "fedgenome.deployment.relay",
         "flwr.supernode.cli.flower_supernode",
         "flwr.supernode.cli.flwr_clientapp",
     ),

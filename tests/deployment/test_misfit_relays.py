@@ -32,7 +32,7 @@ def pair(project, tmp_path_factory):
     with agents.listening([pairs.greeting], folder / "link" / "agents.sock", key):
         (folder / "link" / "agents.sock").chmod(0o666)
         made.up("superlink", "relay-1")
-        made.wait_said("relay-1", ONLINE, 0, 600)
+        made.wait_said("relay-1", ONLINE, 0, 1200)
         yield both
 
 

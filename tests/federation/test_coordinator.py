@@ -215,7 +215,7 @@ def test_too_few_sites_end_the_run_with_a_clear_error(agent, make_job):
 def test_a_site_that_refuses_to_join_ends_the_run_below_quorum(agent, make_job):
     study = make_study(**PLAIN)
     agents = [agent(study, "north"), agent(study, "south", admit=pinned("0" * 64))]
-    with pytest.raises(RoleError, match=r"1 of 2 sites joined"):
+    with pytest.raises(RoleError, match=r"1 of 2 sites joined.*; not south \(other-study: .*\)"):
         conduct(make_job(study), agents)
 
 

@@ -80,6 +80,23 @@ def test_who_is_online_is_present_while_the_others_are_awaited():
     assert seen[:2] == [("north",), SITES] and carried.present == SITES
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (
+            refusal("unreachable", "the relay's socket.key is not its agent's"),
+            "unreachable: the relay's socket.key is not",
+        ),
+        (Call(header={"site": "north"}), "the agent behind its relay is another's"),
+    ],
+)
+def test_a_registered_node_whose_greeting_does_not_count_is_missed_by_name_and_reason(answer, why):
+    agents = [Says("north"), Says("south")]
+    agents[1].handle = lambda kind, call: answer
+    with pytest.raises(RoleError, match=rf"missing: south \({why}"):
+        post(agents, names=SITES).discover(SITES, 2)
+
+
 def test_beside_registered_nodes_an_unnamed_one_is_not_even_greeted():
     agents = [Says("north"), Says("south"), Says("south")]
     assert set(post(agents, names=("north", "", "south")).discover(SITES, 2)) == set(SITES)

@@ -54,11 +54,9 @@ def check(config: SiteConfig, signed: SignedStudy) -> None:
         SpecError: the roster does not name this site's key, its data do not fit, or are more than its cap.
             It may quote a record: for the hospital's eyes only.
     """
-    study, public = signed.study, Identity.load(config.state / IDENTITY).public
-    own, seeded = _entry(config, study), config.seed is not None
+    study, own, seeded = signed.study, _entry(config, signed.study), config.seed is not None
     policy.check(config.policy, study, None, signed.wire, config.public, seeded, site=config.name)
-    if study.keyed and own.key != public:
-        raise SpecError(f"{study.name}: expected {config.name}'s key {public} in the roster, got {own.key}")
+    check_key(config, study)
     left_after(config, study)
     if (donors := shard_of(config, study.schema_).n_donors) > own.cap:
         raise SpecError(f"{config.cohort.source}: expected at most {own.cap} donors, as the roster says, got {donors}")
@@ -81,6 +79,17 @@ def left_after(config: SiteConfig, study: Study) -> Cost | None:
     kind = "none" if told.epsilon is None else "simulation" if seeded else "private"
     books.check_price(kind, price, trust.unit(study), config.budget)
     return None if config.budget is None else config.budget.left(total([books.reserved(), price]))
+
+
+def check_key(config: SiteConfig, study: Study) -> None:
+    """Refuse a Study that has another key than this state folder's under the site's name.
+
+    Raises:
+        SpecError: it has, or has no such site; its answers would be signed by nobody of the roster.
+    """
+    own, public = _entry(config, study), Identity.load(config.state / IDENTITY).public
+    if study.keyed and own.key != public:
+        raise SpecError(f"{study.name}: expected {config.name}'s key {public} in the roster, got {own.key}")
 
 
 def approve(config: SiteConfig, signed: SignedStudy) -> Path:

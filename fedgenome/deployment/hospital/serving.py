@@ -206,7 +206,7 @@ def _tell(config: SiteConfig, desk: Desk, log: FilteringBoundLogger) -> None:
     try:
         for signed in approvals.listed(config.state):
             if rule := _rule(config, signed):
-                log.warning("approved, and refused by the policy", study=signed.study.digest, rule=rule)
+                log.warning("approved, and cannot join", study=signed.study.digest, rule=rule)
             else:
                 log.info("approved", study=signed.study.digest)
                 willing.append(signed.study)
@@ -222,6 +222,9 @@ def _tell(config: SiteConfig, desk: Desk, log: FilteringBoundLogger) -> None:
 def _rule(config: SiteConfig, signed: SignedStudy) -> str:
     try:
         approvals.admit(config, signed.study, None, signed.wire)
+        approvals.check_key(config, signed.study)
     except Refused as fault:
         return fault.rule
+    except SpecError as fault:  # of public keys alone
+        return str(fault)
     return ""

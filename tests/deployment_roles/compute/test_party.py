@@ -1,6 +1,7 @@
 """Parties and dealer as daemons with real processes, asked over messages: what they open, refuse, and survive."""
 
 import json
+import resource
 import signal
 import ssl
 import time
@@ -14,6 +15,7 @@ from fedgenome.errors import Refused, RoleError
 from fedgenome.federation.wire import Call
 from fedgenome.secure import frames, replies, ring
 from fedgenome.secure.frames import Frame, Kind
+from fedgenome.secure.party import ANSWERS
 from tests.deployment_roles.deployed import (
     JOINING,
     NOISE,
@@ -139,6 +141,23 @@ def test_a_killed_daemon_ends_the_attempt_and_its_memory_survives(deployed, join
     assert bytes(again.body) == bytes(opened.body) and again.header == opened.header
     last = a_query(next(steps))
     assert (asked(remote, fresh, last, vectors(last)) == sum(vectors(last).values())).all()
+
+
+def test_a_party_on_a_full_disk_refuses_to_begin_and_then_to_be_pinned_until_there_is_room(deployed, joined, steps):
+    remote, keys = joined
+    query, limit = a_query(next(steps), length=1 << 17), resource.RLIMIT_FSIZE
+    held, child = (deployed.configs[0].state / ANSWERS).stat().st_size, deployed.child("party-0").pid
+    before = resource.prlimit(child, limit, (held, resource.RLIM_INFINITY))
+    try:
+        with pytest.raises(Refused, match=r"disk-full: party 0, BEGIN: no room to keep an answer"):
+            asked(remote, keys, query, vectors(query))
+        with pytest.raises(Refused, match=r"disk-full: party 0, PIN: no room to keep an answer"):
+            remote.pin(**PINNING)
+    finally:
+        resource.prlimit(child, limit, before)
+    query = a_query(next(steps))  # as a coordinator's next attempt: the others opened theirs
+    answers = vectors(query)
+    assert (asked(remote, remote.pin(**PINNING), query, answers) == sum(answers.values())).all()
 
 
 def test_health_names_the_role_that_answers(deployed):

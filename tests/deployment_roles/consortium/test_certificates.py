@@ -1,5 +1,6 @@
 """The SuperLink's certificate: TLS accepts it under the names it was made for, and nothing else."""
 
+import contextlib
 import datetime
 import socket
 import ssl
@@ -83,6 +84,28 @@ def test_an_expired_certificate_is_refused_and_its_days_are_negative(folder, mon
     assert -1.1 < certificates.days_left(certificates.read(folder / "server.crt")) < -0.9
     with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
         shake_hands(folder, "superlink")
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [(-1, "is valid in 1.0"), (0.01, None), (89.9, None), (91, r"expired 1.0 days ago; renew it: .*--renew")],
+)
+def test_a_certificate_is_checked_against_the_clock(folder, days, told):
+    now = certificates._now() + datetime.timedelta(days=days)
+    refused = contextlib.nullcontext() if told is None else pytest.raises(SpecError, match=f"server.crt: it {told}")
+    with refused as fault:
+        certificates.check(folder, now)
+    assert (fault is None) == (told is None)
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "server.crt", "server.key"])
+def test_a_certificate_is_checked_against_its_authority_and_key(folder, tmp_path, name):
+    certificates.make(tmp_path / "d", ["superlink"])
+    (folder / name).write_bytes((tmp_path / "d" / name).read_bytes())
+    with pytest.raises(
+        SpecError, match=r"expected (a certificate that .*ca.crt signed|the key of server.crt), got another"
+    ):
+        certificates.check(folder)
 
 
 @pytest.mark.parametrize(

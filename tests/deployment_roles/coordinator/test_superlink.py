@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -24,6 +25,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedgenome.cli.main import app
+from fedgenome.deployment import relay
 from fedgenome.deployment.consortium import app as bundles
 from fedgenome.deployment.consortium import certificates, nodes, release_keys, requests
 from fedgenome.deployment.coordinator import hub
@@ -204,6 +206,22 @@ def test_a_certificate_that_does_not_name_the_machines_own_address_is_refused_in
 def test_a_superlink_passes_every_check_of_a_hospitals_doctor(place, ports):
     found = network.findings(link.link(f"127.0.0.1:{ports['superlink']}", place / "ca.crt"))
     assert {one.check: one.state for one in found if one.state != "ok"} == {}
+
+
+@pytest.mark.usefixtures("superlink")
+def test_a_key_that_is_not_registered_is_told_from_one_that_is(place, ports, run, tmp_path, capsys):
+    address, authority = f"127.0.0.1:{ports['superlink']}", place / "ca.crt"
+    node = requests.request(tmp_path / "state", "site", "site-2", 40)
+    nodes.save_keys(requests.relays([node]), tmp_path / "keys")
+    key = tmp_path / "state" / "node.key"
+    assert relay.main([address, str(authority), str(key), "ended"]) == 1
+    assert re.search(r"failed +node: .*node.key: the SuperLink does not know this key; .*", capsys.readouterr().err)
+    assert (
+        run("flwr", "supernode", "register", tmp_path / "keys" / "site-2.pub", "here", "--name", "site-2").wait() == 0
+    )
+    assert relay.main([address, str(authority), str(key)]) == 0
+    assert relay.main([address, str(authority), str(key), "ended"]) == 1
+    assert re.search(r"failed +ended: .*a key is for one relay", capsys.readouterr().err)
 
 
 @pytest.mark.deployment

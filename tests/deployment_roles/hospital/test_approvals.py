@@ -1,10 +1,13 @@
 """A hospital takes part in what it approved, and approves only what its policy, keys and data allow."""
 
+import re
+
 import pytest
 
-from fedgenome.deployment.hospital import approvals, site
+from fedgenome.deployment.hospital import approvals, serving, site
 from fedgenome.errors import Refused, SpecError
 from fedgenome.secure.identity import Identity
+from fedgenome.secure.party import IDENTITY
 from tests.deployment_roles.hospitals import SCHEMA, agreed, rules, signed, write_config
 from tests.federation.small import CAP, PARTY_IDS, SITE_IDS, make_plan, make_shard
 
@@ -57,6 +60,16 @@ def test_study_with_another_key_for_this_site_is_not_approved(settled):
     swapped = STUDY.with_keys(keys, [one.public for one in PARTY_IDS])
     with pytest.raises(SpecError, match=f"expected north's key {SITE_IDS['north'].public} in the roster"):
         approvals.approve(settled(), signed(swapped))
+
+
+def test_agent_whose_identity_was_replaced_after_the_approval_says_that_it_cannot_join(settled):
+    config = settled()
+    keys = {name: one.public for name, one in SITE_IDS.items()}
+    approvals.approve(config, made := signed(STUDY.with_keys(keys, [one.public for one in PARTY_IDS])))
+    assert serving._rule(config, made) == ""
+    (config.state / IDENTITY).unlink()
+    Identity.generate().save(config.state / IDENTITY)
+    assert re.search(r"expected north's key [0-9a-f]{64} in the roster, got", serving._rule(config, made))
 
 
 def test_more_donors_than_the_cap_are_told_to_the_hospital(settled):
