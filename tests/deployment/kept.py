@@ -1,9 +1,11 @@
 """What must hold in the volumes of a federation after a run, whatever was struck: read from what the roles kept."""
 
 import json
+import math
 
 import safetensors.numpy
 
+from fedgenome.privacy import accounting
 from fedgenome.privacy import ledger as ledgers
 from fedgenome.secure.party import ANSWERS
 from tests.faults.checks import told
@@ -64,11 +66,14 @@ def nothing_half_written(volumes, run):
 
 
 def released(volumes, run):
-    """The release's card tells the epsilon that every site reserved, whatever was tried again."""
-    ledger = (volumes / f"state-{site}" / "ledger.jsonl" for site in SITES)
-    reserved = {line["epsilon"] for path in ledger for line in reservations(path, run)}
+    """The release's card tells what the plan that every site reserved costs, whatever was tried again."""
+    ledger = [volumes / f"state-{site}" / "ledger.jsonl" for site in SITES]
+    held = [ledgers.verify(path).books.runs[run] for path in ledger if reservations(path, run)]
     card = folder(volumes, run) / "release" / "card.json"
-    return card.exists() and {json.loads(card.read_text())["guarantee"]["epsilon"]} == reserved
+    if not card.exists() or len({(one.plan.digest, one.epsilon, one.delta) for one in held}) != 1:
+        return False
+    told = json.loads(card.read_text())["guarantee"]["epsilon"]
+    return math.isclose(told, accounting.priced(held[0].plan, held[0].epsilon, held[0].delta), rel_tol=1e-9)
 
 
 def answers(volumes, run, role):

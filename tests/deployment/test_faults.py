@@ -53,9 +53,13 @@ def watched(up):
 
 
 @pytest.fixture
-def watch(watched):
+def watch(up, watched):
+    """The watch, with every role up; what a case left unfinished ends here, or parties would be busy with it."""
     watched.ready()
-    return watched
+    yield watched
+    if watched.unfinished():
+        for service in ("superlink", "party-0", "party-1", "party-2"):
+            up.kill(service)
 
 
 @pytest.fixture

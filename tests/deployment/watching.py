@@ -40,7 +40,7 @@ while time.time() < ends:
         except OSError:
             warnings = ""
         answered = lambda n: sum(
-            one["run"] == run and one["event"] == "ask" and one["outcome"] == "answered"
+            one.get("run") == run and one["event"] == "ask" and one["outcome"] == "answered"
             for one in lines(f"/state-site-{n}/journal.jsonl"))
         if eval(condition):
             print(run)
@@ -172,6 +172,11 @@ class Watch:
     def jobs(self) -> list[str]:
         """Return the ids of all runs so far."""
         return docker("exec", self._name, "ls", "/jobs").split()
+
+    def unfinished(self) -> list[str]:
+        """Return the ids of the runs that began with the last command and have no result."""
+        missing = [f"[ -e /jobs/{run}/result.json ] || echo {run};" for run in self.fresh()]
+        return docker("exec", self._name, "sh", "-c", " ".join(missing) or "true").split()
 
     def fresh(self) -> list[str]:
         """Return the ids of the runs that began with the last command."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from fedgenome.privacy import accounting
 from fedgenome.privacy.ledger import Ledger
 from fedgenome.secure.once import Once
 from fedgenome.secure.party import ANSWERS
@@ -42,7 +43,7 @@ def volumes(tmp_path):
     for name, told in (("internal/run", {"run": RUN}), ("internal/outcome", {}), ("release/card", {})):
         path = tmp_path / "runs" / "faults" / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(told | {"guarantee": {"epsilon": 5.0}}))
+        path.write_text(json.dumps(told | {"guarantee": {"epsilon": accounting.priced(PLAN, 5.0, 1e-3)}}))
     return tmp_path
 
 
@@ -69,7 +70,7 @@ def leave_a_candidate(volumes):
 
 def change_the_card(volumes):
     path = volumes / "runs" / "faults" / "release" / "card.json"
-    path.write_text(path.read_text().replace("5.0", "6.0"))
+    path.write_text(json.dumps({"guarantee": {"epsilon": 5.0}}))
 
 
 def test_a_run_that_nothing_befell_keeps_everything(volumes):
