@@ -1,0 +1,104 @@
+"""Arithmetic on noisy moments of standardised genes: label means, a low-rank part, and rows drawn from them.
+
+All of it is post-processing: it reads noisy sums and public facts only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fedgenome.query import Array
+
+Floats = npt.NDArray[np.float64]
+
+_STRENGTHS = np.geomspace(1e-4, 4, 40)  # prior variances of a label mean that are looked at, in the genes' own
+_LEAST_OWN = 0.05  # share of a gene's variance that is always its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Model:
+    """A Gaussian for each label, all with one covariance L Lᵀ + diag(own).
+
+    Attributes:
+        means: (labels, genes), in standard deviations about the centre.
+        loadings: L, (genes, factors).
+        own: (genes,) >= 0.
+    """
+
+    means: Floats
+    loadings: Floats
+    own: Floats
+
+
+def shrunk_means(raw: Floats, noise: Floats, values: Floats, vectors: Floats) -> Floats:
+    """Return label means with noise taken out: δ ← αS(αS + s²I)⁻¹ δ, S the genes' covariance (Wiener).
+
+    A label's α is the one under which δ ~ N(0, αS + s²I) is likeliest, of a public grid, or 0.
+
+    Args:
+        raw: (labels, genes) means with noise.
+        noise: (labels,) its standard deviation.
+        values: (genes,) eigenvalues of S, >= 0.
+        vectors: (genes, genes) its eigenvectors, in columns.
+    """
+    rotated = raw @ vectors
+    kept = np.zeros_like(rotated)
+    for label, (one, deviation) in enumerate(zip(rotated, noise, strict=True)):
+        if deviation == 0:
+            kept[label] = one
+            continue
+        prior = np.append(0.0, _STRENGTHS)[:, None] * values
+        total = prior + deviation**2
+        likelihood = -(np.log(total) + one**2 / total).sum(1)
+        best = int(likelihood.argmax())
+        kept[label] = one * prior[best] / total[best]
+    return np.asarray(kept @ vectors.T)
+
+
+def shrunk_columns(g: Floats, deviation: float) -> Floats:
+    """Return g (genes, r) with singular values y put to y − genes·s²/y, the likeliest where noise alone gives s·√genes."""
+    left, y, right = np.linalg.svd(g, full_matrices=False)
+    floor = g.shape[0] * deviation**2
+    return np.asarray((left * np.maximum(y - floor / np.maximum(y, 1e-12), 0)) @ right)
+
+
+def within(loadings: Floats, variances: Floats, means: Floats, weights: Floats) -> Model:
+    """Return the model whose rows over all labels have variance ``variances`` and the covariance of ``loadings``.
+
+    What the labels' means account for is taken off; where that leaves less than nothing, nothing is left.
+
+    Args:
+        loadings: (genes, r): L Lᵀ of all labels together.
+        variances: (genes,) of all labels together, > 0.
+        means: (labels, genes).
+        weights: (labels,) shares.
+    """
+    between = means.T * np.sqrt(weights)
+    basis, core = np.linalg.qr(np.hstack([loadings, between]))
+    signs = np.append(np.ones(loadings.shape[1]), -np.ones(between.shape[1]))
+    values, vectors = np.linalg.eigh((core * signs) @ core.T)
+    left = basis @ (vectors * np.sqrt(np.maximum(values, 0)))
+    explained, room = (left**2).sum(1), np.maximum(variances - (between**2).sum(1), _LEAST_OWN * variances)
+    # A gene cannot share more than it varies.
+    left *= np.sqrt(np.minimum(1, (1 - _LEAST_OWN) * room / np.maximum(explained, 1e-12)))[:, None]
+    return Model(means=means, loadings=left, own=room - (left**2).sum(1))
+
+
+def draw(model: Model, labels: Array, rng: np.random.Generator, *, mirrored: bool) -> Floats:
+    """Return one standardised row for each label code (n, genes).
+
+    Args:
+        mirrored: Rows of a label come in pairs δ ± e, so that their mean is the label's, without sampling noise.
+    """
+    n = len(labels)
+    e = rng.standard_normal((n, model.loadings.shape[1])) @ model.loadings.T
+    e += rng.standard_normal(e.shape) * np.sqrt(model.own)
+    if mirrored:
+        for label in np.unique(labels):
+            at = np.flatnonzero(labels == label)
+            half = len(at) // 2
+            e[at[half : 2 * half]] = -e[at[:half]]
+    return np.asarray(model.means[labels] + e)
