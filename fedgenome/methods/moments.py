@@ -5,6 +5,7 @@ All of it is post-processing: it reads noisy sums and public facts only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from fedgenome.query import Array
 
 Floats = npt.NDArray[np.float64]
 
+_LOOSE = 2.0  # norm, in the clip norm, up to which a row's energy is read
 _STRENGTHS = np.geomspace(1e-4, 4, 40)  # prior variances of a label mean that are looked at, in the genes' own
 _LEAST_OWN = 0.05  # share of a gene's variance that is always its own
 
@@ -31,6 +33,21 @@ class Model:
     means: Floats
     loadings: Floats
     own: Floats
+
+
+def energies(z: Floats, norm: float) -> Floats:
+    """Return rows' squared norms in units of norm², (n, 2) within [0, 1]: up to 4, over 4; and up to 1.
+
+    Their sums tell how much clipping to ``norm`` took off all second moments together.
+    """
+    energy = (z**2).sum(1) / norm**2
+    return np.stack([np.minimum(energy / _LOOSE**2, 1), np.minimum(energy, 1)], axis=1)
+
+
+def energy_of(mean: Floats) -> tuple[float, float]:
+    """Return the mean squared norm in units of norm², and over that of clipped rows, from noisy means."""
+    loose, short = np.clip(mean, 1e-3, 1) * (_LOOSE**2, 1)
+    return float(loose), max(1.0, float(loose / short))
 
 
 def shrunk_means(raw: Floats, noise: Floats, values: Floats, vectors: Floats) -> Floats:
@@ -58,13 +75,6 @@ def shrunk_means(raw: Floats, noise: Floats, values: Floats, vectors: Floats) ->
     return np.asarray(kept @ vectors.T)
 
 
-def shrunk_columns(g: Floats, deviation: float) -> Floats:
-    """Return g (genes, r) with singular values y put to y − genes·s²/y, the likeliest where noise alone gives s·√genes."""
-    left, y, right = np.linalg.svd(g, full_matrices=False)
-    floor = g.shape[0] * deviation**2
-    return np.asarray((left * np.maximum(y - floor / np.maximum(y, 1e-12), 0)) @ right)
-
-
 def within(loadings: Floats, variances: Floats, means: Floats, weights: Floats) -> Model:
     """Return the model whose rows over all labels have variance ``variances`` and the covariance of ``loadings``.
 
@@ -85,6 +95,12 @@ def within(loadings: Floats, variances: Floats, means: Floats, weights: Floats) 
     # A gene cannot share more than it varies.
     left *= np.sqrt(np.minimum(1, (1 - _LEAST_OWN) * room / np.maximum(explained, 1e-12)))[:, None]
     return Model(means=means, loadings=left, own=room - (left**2).sum(1))
+
+
+def drawn(arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator, *, mirrored: bool) -> Floats:
+    """Return :func:`draw` of released ``means``, ``loadings`` and ``own``."""
+    told = {name: np.asarray(arrays[name], np.float64) for name in ("means", "loadings", "own")}
+    return draw(Model(**told), labels, rng, mirrored=mirrored)
 
 
 def draw(model: Model, labels: Array, rng: np.random.Generator, *, mirrored: bool) -> Floats:

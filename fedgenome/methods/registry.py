@@ -105,6 +105,12 @@ def _factors(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool)
     return Factors.build(spec, _options(spec, Options), schema, donors_bound, private)
 
 
+def _gaussian(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.gaussian import Gaussian, Options
+
+    return Gaussian.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
 KINDS: Mapping[str, _Build] = MappingProxyType(
     {
         "marginals": _marginals,
@@ -112,6 +118,7 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "fedsgd": _fedsgd,
         "linear": _linear,
         "factors": _factors,
+        "gaussian": _gaussian,
     }
 )
 

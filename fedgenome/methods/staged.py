@@ -73,6 +73,10 @@ class Staged(Learner[Options], ABC):
     def statistics(self, payload: Mapping[str, Array], z: Floats, label: Array) -> dict[str, Array]:
         """Return parts of standardised rows z (n, genes) with labels (n,)."""
 
+    def raw_statistics(self, x: Array) -> dict[str, Array]:
+        """Return parts that are read off values as they are, x (n, genes); none by default."""
+        return {}
+
     @abstractmethod
     def untaught(self, rng: np.random.Generator) -> State:
         """Return the subclass' arrays before the first question."""
@@ -175,7 +179,7 @@ class Staged(Learner[Options], ABC):
             with np.errstate(all="ignore"):  # a crafted payload gives NaN: no row
                 if scale is None:
                     return {"spreads": np.abs(x - centre)}
-                return self.statistics(payload, (x - centre) / scale, label)
+                return self.statistics(payload, (x - centre) / scale, label) | self.raw_statistics(x)
 
         return self._bundle_of(question).answer(make, sample.donor[live])
 
@@ -230,5 +234,5 @@ def shares_of(counts: Array) -> Floats:
 def towards_mean(values: Floats, deviation: float) -> Floats:
     """Return noisy ``values`` (n,) moved towards their mean by what their own spread owes to noise (Wiener)."""
     mean = values.mean()
-    variance = max(float(values.var()), np.finfo(float).tiny)
+    variance = max(float(values.var()), 1e-12)
     return np.asarray(mean + max(0.0, 1 - deviation**2 / variance) * (values - mean))
