@@ -86,7 +86,7 @@ class Factors(Staged[Options]):
             self.part("energy", 2, math.sqrt(2)),
             self.part("sketch", width * (width + 1) // 2, self.sketched**2),
         )
-        fourth = self.part("cross", genes * directions, self.norm * _SKETCHED * math.sqrt(directions))
+        fourth = self.part("cross", genes * directions, self.norm * math.sqrt(directions))
         return Bundle(statistics=third), Bundle(statistics=(fourth,))
 
     def payload(self, state: State, step: int) -> dict[str, Array]:
@@ -107,7 +107,7 @@ class Factors(Staged[Options]):
         short = clip(z, self.norm)
         if "onto" in payload:
             used = max(1, int(np.count_nonzero(np.any(payload["onto"] != 0, axis=0))))
-            seen = clip(short @ payload["onto"], _SKETCHED * math.sqrt(used)) * math.sqrt(directions / used)
+            seen = clip(short @ payload["onto"], math.sqrt(used)) * math.sqrt(directions / used)
             return {"cross": (short[:, :, None] * seen[:, None, :]).reshape(len(z), -1)}
         return {
             "means": (np.eye(labels)[label][:, :, None] * short[:, None, :]).reshape(len(z), -1),
@@ -140,12 +140,12 @@ class Factors(Staged[Options]):
         energy, longer = moments.energy_of(parts["energy"] / donors)
         energy *= self.norm**2 / genes
         variances = towards_mean(parts["variances"] / donors, bundle.deviation("variances", self.level) / donors)
-        variances = np.maximum(variances / variances.mean(), 0.1) * energy
+        variances = moments.profile(variances, energy)
         # Each gene's own part blurs all directions alike; what is left are those that genes share.
         sketch = longer * matrix(parts["sketch"], width) / donors
         values, vectors = np.linalg.eigh(sketch - basis.T @ (variances[:, None] * basis) * 0.5)
         top = vectors[:, ::-1][:, :directions]
-        length = np.sqrt(np.maximum(np.einsum("ij,ij->j", top, sketch @ top), 1e-6))
+        length = np.sqrt(np.maximum(np.einsum("ij,ij->j", top, sketch @ top) / longer, 1e-6))
         edge = _EDGE * math.sqrt(2 * width) * bundle.deviation("sketch", self.level) / donors * longer
         seen = values[::-1][:directions] > edge
         seen[0] = True
@@ -174,7 +174,8 @@ class Factors(Staged[Options]):
         noise = self.bundles[2].deviation("means", self.level) / counts * math.sqrt(longer)
         means = moments.shrunk_means(state["means"], noise, values, vectors)
         model = moments.within(loadings, state["variances"], means, shares_of(state["counts"]))
-        return {"means": model.means, "loadings": model.loadings, "own": model.own}
+        loadings = moments.padded(model.loadings, state["loadings"].shape[1])
+        return {"means": model.means, "loadings": loadings, "own": model.own}
 
     def release(self, state: State) -> dict[str, Array]:
         """Return ``label_weights``, ``centre``, ``scale``, ``means``, ``loadings`` and ``own``."""

@@ -122,14 +122,18 @@ class Gaussian(Staged[Options]):
         energy, longer = moments.energy_of(parts["energy"] / donors)
         blur = bundle.deviation("variances", self.level) / donors
         variances = towards_mean(parts["variances"] / donors, blur)
-        variances = np.maximum(variances / variances.mean(), 0.1) * energy
+        variances = moments.profile(variances, energy)
         loadings = math.sqrt(longer) * self._shared(bundle, parts, donors) if self._lowrank else np.zeros((genes, 0))
         own = np.maximum(variances - (loadings**2).sum(1), 0.05 * variances)
         raw = parts["means"].reshape(labels, genes) / counts[:, None] * math.sqrt(longer)
         noise = bundle.deviation("means", self.level) / counts * math.sqrt(longer)
         means = moments.shrunk_means(raw, noise, *np.linalg.eigh(loadings @ loadings.T + np.diag(own)))
         model = moments.within(loadings, variances, means, shares_of(state["counts"]))
-        taught = {"means": model.means, "loadings": model.loadings, "own": model.own}
+        taught = {
+            "means": model.means,
+            "loadings": moments.padded(model.loadings, state["loadings"].shape[1]),
+            "own": model.own,
+        }
         if self.options.zeros:
             blur = bundle.deviation("absent", self.level) / donors
             taught["zeros"] = np.clip(towards_mean(parts["absent"] / donors, blur), 0, 1)

@@ -5,6 +5,7 @@ All of it is post-processing: it reads noisy sums and public facts only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,9 @@ from fedgenome.query import Array
 Floats = npt.NDArray[np.float64]
 
 _LOOSE = 2.0  # norm, in the clip norm, up to which a row's energy is read
-_STRENGTHS = np.geomspace(1e-4, 4, 40)  # prior variances of a label mean that are looked at, in the genes' own
+_APART = math.log(3)  # by how much labels differ in it: a standard deviation of its logarithm
+_STRENGTHS = np.geomspace(1e-5, 4, 40)  # prior variances of a label mean that are looked at, in the genes' own
+_LEAST_MEAN = 0.01  # of variances in units of their scale: less is noise
 _LEAST_OWN = 0.05  # share of a gene's variance that is always its own
 
 
@@ -50,10 +53,21 @@ def energy_of(mean: Floats) -> tuple[float, float]:
     return float(loose), max(1.0, float(loose / short))
 
 
+def profile(variances: Floats, energy: float) -> Floats:
+    """Return genes' noisy variances so scaled that their mean is ``energy``; none below a tenth of it."""
+    return np.asarray(np.maximum(variances / max(float(variances.mean()), _LEAST_MEAN), 0.1) * energy)
+
+
+def padded(columns: Floats, n: int) -> Floats:
+    """Return ``columns`` (genes, at most n) with zeros up to n, so that a state keeps its shape."""
+    return np.pad(columns, ((0, 0), (0, n - columns.shape[1])))
+
+
 def shrunk_means(raw: Floats, noise: Floats, values: Floats, vectors: Floats) -> Floats:
     """Return label means with noise taken out: δ ← αS(αS + s²I)⁻¹ δ, S the genes' covariance (Wiener).
 
-    A label's α is the one under which δ ~ N(0, αS + s²I) is likeliest, of a public grid, or 0.
+    A label's α is the one, of a public grid, under which δ ~ N(0, αS + s²I) is likeliest, with a prior about the α
+    that is likeliest for all labels together: the noise of a small label's mean can look like a large mean.
 
     Args:
         raw: (labels, genes) means with noise.
@@ -61,18 +75,20 @@ def shrunk_means(raw: Floats, noise: Floats, values: Floats, vectors: Floats) ->
         values: (genes,) eigenvalues of S, >= 0.
         vectors: (genes, genes) its eigenvectors, in columns.
     """
+    if not noise.all():
+        return raw
     rotated = raw @ vectors
-    kept = np.zeros_like(rotated)
-    for label, (one, deviation) in enumerate(zip(rotated, noise, strict=True)):
-        if deviation == 0:
-            kept[label] = one
-            continue
-        prior = np.append(0.0, _STRENGTHS)[:, None] * values
-        total = prior + deviation**2
-        likelihood = -(np.log(total) + one**2 / total).sum(1)
-        best = int(likelihood.argmax())
-        kept[label] = one * prior[best] / total[best]
-    return np.asarray(kept @ vectors.T)
+    likely = np.array([_likelihoods(one, deviation, values) for one, deviation in zip(rotated, noise, strict=True)])
+    common = int(likely.sum(0).argmax())
+    apart = np.log(_STRENGTHS / _STRENGTHS[common]) / _APART
+    prior = _STRENGTHS[(likely - apart**2 / 2).argmax(1)][:, None] * values
+    return np.asarray(rotated * (prior / (prior + noise[:, None] ** 2)) @ vectors.T)
+
+
+def _likelihoods(one: Floats, deviation: float, values: Floats) -> Floats:
+    """Return the log likelihood of a rotated mean under each strength of the prior, (strengths,), up to a constant."""
+    total = _STRENGTHS[:, None] * values + deviation**2
+    return np.asarray(-(np.log(total) + one**2 / total).sum(1) / 2)
 
 
 def within(loadings: Floats, variances: Floats, means: Floats, weights: Floats) -> Model:
