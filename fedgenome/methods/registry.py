@@ -100,12 +100,26 @@ def _linear(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) 
     return Linear.build(spec, _options(spec, Options), schema, donors_bound, private)
 
 
+def _factors(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.factors import Factors, Options
+
+    return Factors.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
+def _gaussian(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.gaussian import Gaussian, Options
+
+    return Gaussian.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
 KINDS: Mapping[str, _Build] = MappingProxyType(
     {
         "marginals": _marginals,
         "cvae": _fedsgd,  # shorthand for fedsgd with its model "cvae"
         "fedsgd": _fedsgd,
         "linear": _linear,
+        "factors": _factors,
+        "gaussian": _gaussian,
     }
 )
 

@@ -5,7 +5,7 @@ What a method answers must be a ClippedSum, so that it cannot forget to clip.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import InitVar, dataclass
 from typing import Any, Final, Literal
 
@@ -69,10 +69,27 @@ def sum_rows(rows: Array, donor: Array, mask: Array, bound: float) -> ClippedSum
     """
     require(rows.ndim == 2, "rows of shape (slots, n)", shape=rows.shape)
     check_slots(len(rows), donor.shape, mask.shape, bound)
+    return sum_made(rows.__getitem__, rows.shape[1], donor, mask, bound)
+
+
+def sum_made(make: Callable[[Array], Array], length: int, donor: Array, mask: Array, bound: float) -> ClippedSum:
+    """Return :func:`sum_rows` of rows that are made some donors at a time: long ones would not all fit in memory.
+
+    Args:
+        make: From indices of slots, int64 (some,), to their rows (some, length). A row must depend on its slot alone.
+        length: Numbers of a row.
+        donor: (slots,) int64, whose row it is.
+        mask: (slots,) bool; a False slot contributes exactly nothing, whatever ``make`` gives for it.
+        bound: C, in the units of the rows.
+
+    Raises:
+        SpecError: shapes do not agree, or not 0 < bound < inf.
+    """
+    check_slots(len(donor), donor.shape, mask.shape, bound)
     require(mask.dtype == np.bool_, "a mask of bool", dtype=mask.dtype)
-    total = np.zeros(rows.shape[1])
-    for slots, starts in _donor_chunks(donor, max(1, _CHUNK // max(1, rows.shape[1]))):
-        means = _means(rows[slots], mask[slots], starts)
+    total = np.zeros(length)
+    for slots, starts in _donor_chunks(donor, max(1, _CHUNK // max(1, length))):
+        means = _means(make(slots), mask[slots], starts)
         norms = np.sqrt(np.einsum("ij,ij->i", means, means))
         total += (bound * _MARGIN / np.maximum(norms, bound * _MARGIN)) @ means
     return ClippedSum(value=total, bound=bound, token=_TOKEN, precision="float64")

@@ -18,9 +18,18 @@ from fedgenome.study import MethodSpec, Schema
 SCHEMA = Schema(genes=("A", "B", "C", "D"), labels=("x", "y", "z"), high=6.0, unit="donor")
 SMALL = {"hidden": 4, "latent": 2, "rounds": 3, "sampling": 0.5}
 # A kind that is not here is examined at its defaults.
-OPTIONS = {"cvae": SMALL, "fedsgd": SMALL, "linear": {"rounds": 3, "sampling": 0.5}}
+OPTIONS = {
+    "cvae": SMALL,
+    "fedsgd": SMALL,
+    "linear": {"rounds": 3, "sampling": 0.5},
+    "factors": {"directions": 1, "width": 1},
+}
 PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
-VARIANTS = {"preludes": ("cvae", PRELUDES), "one scale": ("cvae", SMALL | {"normalise": "global"})}
+VARIANTS = {
+    "preludes": ("cvae", PRELUDES),
+    "one scale": ("cvae", SMALL | {"normalise": "global"}),
+    "zeros": ("gaussian", {"covariance": "diagonal", "zeros": True}),
+}
 KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
 CLASSIFIERS = ("linear",)
 GENERATORS = tuple(kind for kind in KINDS if kind not in CLASSIFIERS)

@@ -1,0 +1,179 @@
+"""A Gaussian for each label: genes on their own, or with the directions that a noisy covariance shows.
+
+Three questions. ``diagonal`` asks for label means and variances of standardised genes; ``lowrank`` for their
+whole covariance too, of which only what stands out of the noise's spectral edge is kept. With some thousand genes
+and fewer donors that is little: ``factors`` finds more. For counts, ``zeros`` adds each gene's share of zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from scipy.special import ndtr, ndtri
+
+from fedgenome.errors import require
+from fedgenome.methods import moments
+from fedgenome.methods.bundle import Bundle, Floats, clip, matrix, symmetric
+from fedgenome.methods.staged import Guesses, Staged, shares_of, towards_mean
+from fedgenome.query import Array, State
+
+_MOST_GENES = 2000  # of whose covariance is asked: two million numbers
+
+
+class Options(Guesses):
+    """Options of ``gaussian``. Shares are relative; what is not asked for has none."""
+
+    covariance: Literal["diagonal", "lowrank"] = Field(default="lowrank", description="what genes share")
+    zeros: bool = Field(default=False, description="ask for each gene's share of values at schema.low, for counts")
+    labels: float = Field(default=0.01, gt=0, description="budget share of label counts")
+    centre: float = Field(default=0.10, gt=0, description="budget share of the centre")
+    spreads: float = Field(default=0.03, gt=0, description="budget share of the genes' mean deviations")
+    means: float = Field(default=0.35, gt=0, description="budget share of label means")
+    variances: float = Field(default=0.08, gt=0, description="budget share of variances of standardised genes")
+    energy: float = Field(default=0.01, gt=0, description="budget share of two sums that undo the clip")
+    second: float = Field(default=0.42, gt=0, description="budget share of the covariance")
+    absent: float = Field(default=0.05, gt=0, description="budget share of zeros")
+    mirrored: bool = Field(default=True, description="draw rows in mirrored pairs about their label's mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaussian(Staged[Options]):
+    """Rows of a label are Gaussian about its mean, with one covariance for all labels.
+
+    State, beside :class:`~fedgenome.methods.staged.Staged`'s: ``means`` (labels, genes), ``loadings`` (genes, genes
+    or labels), ``own`` (genes,), and with ``zeros`` the share of them, ``zeros`` (genes,).
+    """
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Relative budget shares of what is asked."""
+        names = ["labels", "centre", "spreads", "means", "variances", "energy"]
+        names += ["second"] * self._lowrank + ["absent"] * self.options.zeros
+        return {name: getattr(self.options, name) for name in names}
+
+    @property
+    def _lowrank(self) -> bool:
+        return self.options.covariance == "lowrank"
+
+    @property
+    def norm(self) -> float:
+        """L2 bound of a standardised row, √genes."""
+        return math.sqrt(len(self.schema.genes))
+
+    @property
+    def later(self) -> tuple[Bundle, ...]:
+        """Means and variances, the covariance's upper triangle, zeros: one question."""
+        labels, genes = len(self.schema.labels), len(self.schema.genes)
+        too_many = self._lowrank and genes > _MOST_GENES
+        rule = f"methods.{self.name}.options.covariance: diagonal beyond {_MOST_GENES} genes, or the kind factors"
+        require(not too_many, rule, genes=genes)
+        parts = [
+            self.part("means", labels * genes, self.norm),
+            self.part("variances", genes, 1.45 * self.norm),
+            self.part("energy", 2, math.sqrt(2)),
+        ]
+        if self._lowrank:
+            parts.append(self.part("second", genes * (genes + 1) // 2, self.norm**2))
+        if self.options.zeros:
+            parts.append(self.part("absent", genes, self.norm))
+        return (Bundle(statistics=tuple(parts)),)
+
+    def payload(self, state: State, step: int) -> dict[str, Array]:
+        """Return nothing: centre and scale are all that a site needs."""
+        return {}
+
+    def step_of(self, payload: Mapping[str, Array]) -> int:
+        """Return 2: there is one question of standardised genes."""
+        require(set(payload) == {"centre", "scale"}, "a payload of centre and scale", names=sorted(payload))
+        return 2
+
+    def statistics(self, payload: Mapping[str, Array], z: Floats, label: Array) -> dict[str, Array]:
+        """Return the parts of the third question."""
+        short = clip(z, self.norm)
+        spread = np.eye(len(self.schema.labels))[label][:, :, None] * short[:, None, :]
+        made = {"means": spread.reshape(len(z), -1), "variances": short**2, "energy": moments.energies(z, self.norm)}
+        if self._lowrank:
+            made["second"] = symmetric(short)
+        return made
+
+    def raw_statistics(self, x: Array) -> dict[str, Array]:
+        """Return the parts that are read off values as they are: which are at ``schema.low``."""
+        return {"absent": (x <= self.schema.low).astype(np.float64)} if self.options.zeros else {}
+
+    def untaught(self, rng: np.random.Generator) -> State:
+        """Return genes that do not vary with the label."""
+        labels, genes = len(self.schema.labels), len(self.schema.genes)
+        columns = genes + labels if self._lowrank else labels
+        return {
+            "means": np.zeros((labels, genes)),
+            "loadings": np.zeros((genes, columns)),
+            "own": np.ones(genes),
+        } | ({"zeros": np.zeros(genes)} if self.options.zeros else {})
+
+    def taught(self, state: State, bundle: Bundle, parts: Mapping[str, Floats]) -> State:
+        """Return the model."""
+        labels, genes = len(self.schema.labels), len(self.schema.genes)
+        donors, counts = self.donors(state), np.maximum(state["counts"], 1.0)
+        energy, longer = moments.energy_of(parts["energy"] / donors)
+        blur = bundle.deviation("variances", self.level) / donors
+        variances = towards_mean(parts["variances"] / donors, blur)
+        variances = moments.profile(variances, energy)
+        loadings = math.sqrt(longer) * self._shared(bundle, parts, donors) if self._lowrank else np.zeros((genes, 0))
+        own = np.maximum(variances - (loadings**2).sum(1), 0.05 * variances)
+        raw = parts["means"].reshape(labels, genes) / counts[:, None] * math.sqrt(longer)
+        noise = bundle.deviation("means", self.level) / counts * math.sqrt(longer)
+        means = moments.shrunk_means(raw, noise, *np.linalg.eigh(loadings @ loadings.T + np.diag(own)))
+        model = moments.within(loadings, variances, means, shares_of(state["counts"]))
+        taught = {
+            "means": model.means,
+            "loadings": moments.padded(model.loadings, state["loadings"].shape[1]),
+            "own": model.own,
+        }
+        if self.options.zeros:
+            blur = bundle.deviation("absent", self.level) / donors
+            taught["zeros"] = np.clip(towards_mean(parts["absent"] / donors, blur), 0, 1)
+        return taught
+
+    def _shared(self, bundle: Bundle, parts: Mapping[str, Floats], donors: float) -> Floats:
+        """Return L (genes, genes) from the noisy covariance: zero columns but for what lies beyond the noise's edge.
+
+        An eigenvalue y beyond the edge of noise with deviation s is put to λ with y = λ + genes·s²/λ.
+        """
+        genes = len(self.schema.genes)
+        deviation = bundle.deviation("second", self.level) / donors / math.sqrt(2)  # off the diagonal
+        values, vectors = np.linalg.eigh(matrix(parts["second"], genes) / donors)
+        least = max(2 * math.sqrt(genes) * deviation, 1.0)  # below 1 a direction is no more than one gene's own
+        right = (values + np.sqrt(np.maximum(values**2 - 4 * genes * deviation**2, 0))) / 2
+        return np.asarray(vectors * np.sqrt(np.where(values > least, np.maximum(right - 1, 0), 0)))
+
+    def release(self, state: State) -> dict[str, Array]:
+        """Return ``label_weights``, ``centre``, ``scale``, ``means``, ``loadings``, ``own``, and ``zeros`` if asked."""
+        require(int(state["step"]) == len(self.bundles), f"methods.{self.name}: a finished run")
+        names = ["centre", "scale", "means", "loadings", "own"] + ["zeros"] * self.options.zeros
+        return {"label_weights": shares_of(state["counts"])} | {n: state[n].astype(np.float32) for n in names}
+
+    def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
+        """Draw one row for each label code, float32 (n, genes), within the public range."""
+        z = moments.drawn(arrays, labels, rng, mirrored=self.options.mirrored)
+        told = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+        x = told["centre"] + told["scale"] * z
+        if self.options.zeros:
+            x = self._with_zeros(x, z, told["zeros"], told["centre"], told["scale"])
+        return np.clip(x, self.schema.low, self.schema.high).astype(np.float32)
+
+    def _with_zeros(self, x: Floats, z: Floats, zeros: Floats, centre: Floats, scale: Floats) -> Floats:
+        """Return values of which each gene's share ``zeros`` is low: the lowest z. The rest keep mean and variance.
+
+        With share p of zeros, a gene of mean m and variance v has mean m/(1 − p) and variance
+        v/(1 − p) − p·m²/(1 − p)² where it is not zero; m is above schema.low here.
+        """
+        seen = np.maximum(1 - zeros, 1e-3)
+        mean = np.maximum(centre - self.schema.low, 0) / seen
+        variance = np.maximum(scale**2 / seen - zeros * mean**2, (0.1 * scale) ** 2)
+        rank = np.clip((ndtr(z) - zeros) / seen, 1e-6, 1 - 1e-6)
+        return np.where(ndtr(z) < zeros, self.schema.low, self.schema.low + mean + np.sqrt(variance) * ndtri(rank))
