@@ -23,7 +23,7 @@ from fedgenome.methods.bundle import Bundle, Floats, Part
 from fedgenome.methods.learner import Learner
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Mechanism, Question, State
-from fedgenome.study import Strict
+from fedgenome.strict import Strict
 
 _SPREAD = 1 / 16  # of the public range: what a gene's standard deviation is taken for before it is known
 _NORMAL = math.sqrt(math.pi / 2)  # a normal value's standard deviation over its mean deviation
