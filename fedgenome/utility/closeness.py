@@ -40,7 +40,8 @@ def measure(table: Records, train: Records, holdout: Records, rng: np.random.Gen
     Euclidean distances of each table row to its nearest row. Ties count half: a row held by both sides says nothing.
 
     Args:
-        rng: Draws ten times from the longer of the two, as nearness grows with the number of rows; draws are pooled.
+        rng: Draws ten times from the longer of the two, as nearness grows with the number of rows; the mean
+            of the draws is taken.
 
     Raises:
         SpecError: a side is empty.
@@ -51,9 +52,10 @@ def measure(table: Records, train: Records, holdout: Records, rng: np.random.Gen
     near, far = (_distances(table, side, n, rng) for side in (train, holdout))
     closer = Value(value=float(np.mean(near < far) + np.mean(near == far) / 2))
     why = "the distance to unseen rows is 0 at this quantile"
-    ratios = {
-        f"dcr_ratio_{q:g}": share(float(np.quantile(near, q)), float(np.quantile(far, q)), why) for q in QUANTILES
-    }
+    ratios = {}
+    for q in QUANTILES:
+        ours, theirs = (float(np.quantile(each, q, axis=1).mean()) for each in (near, far))
+        ratios[f"dcr_ratio_{q:g}"] = share(ours, theirs, why)
     return {"dcr_share": closer, **ratios}
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
@@ -21,6 +21,7 @@ def _figures(truth, predicted, donor=None, ranked=None):
     return scores.estimates(_answers(truth, predicted, donor, ranked), np.random.default_rng(0))
 
 
+@settings(max_examples=25)
 @given(CLASSES, CLASSES, hnp.arrays(np.int64, 20, elements=st.integers(0, 6)), st.integers(0, 9))
 def test_figures_are_scikit_learns_however_rows_belong_to_donors(truth, predicted, donor, seed):
     ranked = np.random.default_rng(seed).integers(0, 4, (20, len(np.unique(truth)))) / 4  # with ties

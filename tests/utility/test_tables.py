@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from fedgenome.cli.main import app
 from fedgenome.errors import SpecError
-from fedgenome.utility import tables
+from fedgenome.utility import metrics, tables
 from fedgenome.utility.tables import Files
 
 GENES = ["CD3E", "NKG7", "ACTB", "MS4A1"]
@@ -88,11 +88,17 @@ def test_donors_are_kept(files, tmp_path):
     assert len(tables.read(replace(files, donor="person")).real.truth.units) == 10
 
 
+@pytest.fixture
+def small(monkeypatch, quick):
+    """The command's --quick, with smaller forests and one repeat."""
+    monkeypatch.setattr(metrics, "QUICK", replace(quick, repeats=1))
+
+
 def call(*arguments):
     return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
 
 
-def test_command_prints_a_line_a_figure_and_marks_itself_internal(files, tmp_path):
+def test_command_prints_a_line_a_figure_and_marks_itself_internal(files, tmp_path, small):
     ended = call(files.real, files.synthetic, "--label", "subtype", "--quick", "--out", tmp_path / "page.html")
     assert ended.exit_code == 0, ended.stderr
     assert "internal: computed from real people" in ended.stdout and "needs the rows that the table" in ended.stdout
@@ -102,7 +108,7 @@ def test_command_prints_a_line_a_figure_and_marks_itself_internal(files, tmp_pat
     assert "Internal: computed from real people" in page and "co-expression &gt; 0.5: recall" in page
 
 
-def test_command_in_json_and_its_errors(files):
+def test_command_in_json_and_its_errors(files, small):
     told = json.loads(
         call(files.real, files.synthetic, "--label", "subtype", "--quick", "--seed", "3", "--json").stdout
     )
