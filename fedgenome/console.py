@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from fedgenome.card import epsilon_text
@@ -22,6 +31,7 @@ class Bars(Reporter):
         self._progress = progress
         self._step: TaskID | None = None
         self._bars: dict[str, TaskID] = {}
+        self._first: dict[str, tuple[int, float]] = {}  # method → queries answered when first heard of, and when
 
     def step(self, text: str) -> None:
         """Begin a named step; the one before is done."""
@@ -37,6 +47,16 @@ class Bars(Reporter):
         if method not in self._bars:
             self._bars[method] = self._progress.add_task(f"  {method}", total=total)
         self._progress.update(self._bars[method], completed=done)
+        if not self._progress.console.is_terminal:  # no bars there before the end: a line at 2, 4, 8 … queries
+            self._tell(method, done, total)
+
+    def _tell(self, method: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        first, since = self._first.setdefault(method, (done, now))
+        if total is not None and first < done < total and done & (done - 1) == 0:
+            left = (now - since) / (done - first) * (total - done)
+            minutes = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+            self._progress.console.print(f"{method}: {done} of {total} queries answered, about {minutes} more")
 
     def finish(self) -> None:
         """End the current step."""
@@ -51,7 +71,8 @@ def reporter(*, silent: bool) -> Iterator[Reporter]:
     if silent:
         yield Reporter()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+    shown_as = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+    columns = (*shown_as, TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         shown = Bars(progress)
         yield shown

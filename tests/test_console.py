@@ -1,6 +1,10 @@
 """The price table says what a run will cost, and never less."""
 
+import io
 from dataclasses import replace
+
+from rich.console import Console
+from rich.progress import Progress
 
 from fedgenome import console
 from fedgenome.prices import Part, Prices
@@ -52,3 +56,14 @@ def test_epsilon_is_never_rounded_down():
 def test_small_uploads_are_not_shown_as_nothing():
     text = console.table(PRICES)
     assert "2.38 MB" in text and "3.8 kB" in text
+
+
+def test_without_a_terminal_the_time_left_is_told_now_and_then(monkeypatch):
+    now, seen = iter(range(0, 1000, 10)), io.StringIO()
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(now))
+    bars = console.Bars(Progress(console=Console(file=seen, width=100), get_time=lambda: 0.0))
+    for done in range(1, 65):
+        bars.queries("cvae", done, 64)
+    lines = seen.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == ["2", "4", "8", "16", "32"]
+    assert lines[0] == "cvae: 2 of 64 queries answered, about 10 min more"

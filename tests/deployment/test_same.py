@@ -11,9 +11,9 @@ import pytest
 
 from experiments.harness import Target
 
-# Two runs differ by chance, in the noise and in the 175 cells that judge them: .03 standard deviation each, so that one
-# pair in a thousand is further apart than this. Guessing the most frequent class is twice as far below either.
-BAND = 0.15
+# Two runs differ by chance, in the noise and in the 175 cells that judge them: four of one process had .035 standard
+# deviation, so that one pair in a thousand is further apart than this. The most frequent class is twice as far below.
+BAND = 0.17
 
 
 @pytest.fixture(scope="module")
