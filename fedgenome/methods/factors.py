@@ -48,7 +48,8 @@ class Options(Guesses):
 class Factors(Staged[Options]):
     """Rows of a label are Gaussian about its mean, with one low-rank covariance for all labels.
 
-    State, beside :class:`~fedgenome.methods.staged.Staged`'s: ``basis`` (genes, width), the public P; ``onto``
+    State, beside :class:`~fedgenome.methods.staged.Staged`'s: ``basis`` (genes, width), the
+    public P; ``middle`` (genes,), the next centre; ``onto``
     (genes, directions), W; ``means`` (labels, genes), ``loadings`` (genes, directions + labels), ``own`` (genes,).
     """
 
@@ -123,6 +124,7 @@ class Factors(Staged[Options]):
         return {
             "basis": basis.astype(np.float32),
             "onto": np.zeros((genes, directions)),
+            "middle": np.full(genes, float(self.middle)),
             "means": np.zeros((labels, genes)),
             "variances": np.ones(genes),
             "energy": np.ones(2),
@@ -150,10 +152,12 @@ class Factors(Staged[Options]):
         seen = values[::-1][:directions] > edge
         seen[0] = True
         length = np.where(seen, length, np.inf)
-        counts = np.maximum(state["counts"], 1.0)
-        means = parts["means"].reshape(labels, genes) / counts[:, None] * math.sqrt(longer)
+        raw = parts["means"].reshape(labels, genes) / np.maximum(state["counts"], 1.0)[:, None] * math.sqrt(longer)
+        blur = bundle.deviation("means", self.level) / donors * math.sqrt(longer)
+        centre, means = self.recentred(state, raw, blur)
         return {
             "onto": basis @ (top / length),
+            "middle": centre,
             "means": means,
             "variances": variances,
             "energy": np.array([energy, longer]),
@@ -175,7 +179,7 @@ class Factors(Staged[Options]):
         means = moments.shrunk_means(state["means"], noise, values, vectors)
         model = moments.within(loadings, state["variances"], means, shares_of(state["counts"]))
         loadings = moments.padded(model.loadings, state["loadings"].shape[1])
-        return {"means": model.means, "loadings": loadings, "own": model.own}
+        return {"means": model.means, "loadings": loadings, "own": model.own, "centre": state["middle"]}
 
     def release(self, state: State) -> dict[str, Array]:
         """Return ``label_weights``, ``centre``, ``scale``, ``means``, ``loadings`` and ``own``."""
@@ -210,7 +214,7 @@ def nystrom(q: Floats, onto: Floats, variances: Floats, blur: float) -> Floats:
         whitened = vectors / np.sqrt(values)
         loadings = shared @ whitened
         square = (loadings**2).sum(0)
-        loadings = loadings * np.maximum(1 - len(q) * blur**2 / values / np.maximum(square, 1e-12), 0)
+        loadings = loadings * np.sqrt(np.maximum(1 - len(q) * blur**2 / values / np.maximum(square, 1e-12), 0))
         explained = (loadings**2).sum(1)
         loadings *= np.sqrt(np.minimum(1, (1 - _OWN) * variances / np.maximum(explained, 1e-12)))[:, None]
         own = variances - (loadings**2).sum(1)

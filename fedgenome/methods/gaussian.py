@@ -126,10 +126,12 @@ class Gaussian(Staged[Options]):
         loadings = math.sqrt(longer) * self._shared(bundle, parts, donors) if self._lowrank else np.zeros((genes, 0))
         own = np.maximum(variances - (loadings**2).sum(1), 0.05 * variances)
         raw = parts["means"].reshape(labels, genes) / counts[:, None] * math.sqrt(longer)
-        noise = bundle.deviation("means", self.level) / counts * math.sqrt(longer)
-        means = moments.shrunk_means(raw, noise, *np.linalg.eigh(loadings @ loadings.T + np.diag(own)))
+        blur = bundle.deviation("means", self.level) * math.sqrt(longer)
+        centre, raw = self.recentred(state, raw, blur / donors)
+        means = moments.shrunk_means(raw, blur / counts, *np.linalg.eigh(loadings @ loadings.T + np.diag(own)))
         model = moments.within(loadings, variances, means, shares_of(state["counts"]))
         taught = {
+            "centre": centre,
             "means": model.means,
             "loadings": moments.padded(model.loadings, state["loadings"].shape[1]),
             "own": model.own,

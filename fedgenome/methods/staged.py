@@ -205,11 +205,31 @@ class Staged(Learner[Options], ABC):
         parts, after = bundle.parts(total), {**state, "step": np.array(step + 1, np.int64)}
         if step == 0:
             counts = np.maximum(parts["labels"], 0.0)
-            centre = self.middle + parts["centre"] / max(1.0, counts.sum())
+            centre = self.middle + towards_mean(parts["centre"] / max(1.0, counts.sum()), self.centre_blur(counts))
             return after | {"counts": counts, "centre": np.clip(centre, self.schema.low, self.schema.high)}
         if step == 1:
             return after | {"scale": self._scale(parts["spreads"] / self.donors(state), bundle)}
         return after | self.taught(after, bundle, parts)
+
+    def centre_blur(self, counts: Array) -> float:
+        """Return the standard deviation of the noise in a gene's centre, in the data's units."""
+        return self.bundles[0].deviation("centre", self.level) / max(1.0, float(counts.sum()))
+
+    def recentred(self, state: State, raw: Floats, blur: float) -> tuple[Floats, Floats]:
+        """Return the centre and label means about it, once means about the old one show how far it is off.
+
+        Donors' mean, over all labels, is that error and noise: it is believed as far as the first centre's noise
+        outweighs its own (Wiener).
+
+        Args:
+            raw: (labels, genes) noisy means of standardised genes.
+            blur: Standard deviation of the noise in a label's sum, divided by all donors.
+        """
+        scale, counts = state["scale"], state["counts"]
+        error = shares_of(counts) @ raw
+        doubt = (self.centre_blur(counts) / scale) ** 2
+        error *= doubt / np.maximum(doubt + len(raw) * blur**2, 1e-12)
+        return np.clip(state["centre"] + scale * error, self.schema.low, self.schema.high), raw - error
 
     def donors(self, state: State) -> float:
         """Return the noisy number of donors, at least 1."""

@@ -185,7 +185,7 @@ def folder_of(home, rank):
 def facts(home, rank, peers):
     """Return what a role's configuration says."""
     told = {"state": str(folder_of(home, rank)), "socket": str(home / f"{rank}.sock"), "peers": peers}
-    told |= {"signers": [SIGNER.public], "timeout_seconds": 170.0}
+    told |= {"signers": [SIGNER.public], "timeout_seconds": 30.0}
     if rank < PARTIES:
         told |= {"index": rank, "listen": peers[rank], "public": True, "seed": SEED}
     return told

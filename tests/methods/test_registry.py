@@ -25,7 +25,11 @@ def test_method_is_named_by_its_label_and_takes_no_option_by_default(kind):
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
-        ("marginal", {}, r"methods\.mine\.kind: expected one of marginals, cvae, fedsgd, linear, got 'marginal'"),
+        (
+            "marginal",
+            {},
+            r"methods\.mine\.kind: expected one of marginals, cvae, fedsgd, linear, factors, gaussian, got 'marginal'",
+        ),
         ("cvae", {"roundz": 3}, r"methods\.mine\.options\.roundz: unknown option; did you mean 'rounds'\?"),
         ("cvae", {"xyz": 3}, r"options\.xyz: unknown option; known options are model, hidden"),
         ("cvae", {"rounds": 0}, r"options\.rounds: Input should be greater than or equal to 1, got 0"),
@@ -41,6 +45,12 @@ def test_method_is_named_by_its_label_and_takes_no_option_by_default(kind):
         ),
         ("marginals", {"edges": [1, 2]}, r"options\.edges: edges that rise from schema\.low = 0 and end below .* = 6"),
         ("marginals", {"edges": [0, 6]}, r"end below schema\.high = 6"),
+        ("factors", {"cross": 0}, r"options\.cross: Input should be greater than 0, got 0"),
+        (
+            "gaussian",
+            {"covariance": "full"},
+            r"options\.covariance: Input should be 'diagonal' or 'lowrank', got 'full'",
+        ),
         ("marginals", {"label_weight": 0}, r"options\.label_weight: Input should be greater than 0, got 0"),
     ],
 )
@@ -63,5 +73,5 @@ print("torch" in sys.modules)
 
 
 def test_torch_is_loaded_for_the_kinds_that_need_it_only():
-    assert not loads_torch("marginals")
+    assert not loads_torch("marginals") and not loads_torch("factors")
     assert loads_torch("cvae")
