@@ -1,8 +1,8 @@
 """A Gaussian for each label: genes on their own, or with the directions that a noisy covariance shows.
 
 Three questions. ``diagonal`` asks for label means and variances of standardised genes; ``lowrank`` for their
-whole covariance too, of which only what stands out of the noise's spectral edge is kept. With some thousand genes
-and fewer donors that is little: ``factors`` finds more. For counts, ``zeros`` adds each gene's share of zeros.
+whole covariance too, of which only what stands out of the noise's spectral edge is kept: genes²/2 numbers, where
+``factors`` asks for some 20 a gene. For counts, ``zeros`` adds each gene's share of zeros.
 """
 
 from __future__ import annotations
