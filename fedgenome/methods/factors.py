@@ -1,7 +1,7 @@
 """A factor model from a sketch and cross moments: label means, shared directions, and what is each gene's own.
 
-Four questions, of some 19,000 numbers for 909 genes. The covariance itself would have to be noised gene by
-gene: its spectral edge grows as √genes over the eigenvalues. A random sketch zP shows which directions matter;
+Four questions, of some 19,000 numbers for 909 genes. The covariance itself would be genes²/2 numbers
+(``gaussian`` asks for them). A random sketch zP shows which directions matter;
 the moments Σ z fᵀ with those few directions f then cost a norm of C·√r in place of C².
 """
 

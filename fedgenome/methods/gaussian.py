@@ -1,8 +1,8 @@
 """A Gaussian for each label: genes on their own, or with the directions that a noisy covariance shows.
 
 Three questions. ``diagonal`` asks for label means and variances of standardised genes; ``lowrank`` for their
-whole covariance too, of which only what stands out of the noise's spectral edge is kept. With some thousand genes
-and fewer donors that is little: ``factors`` finds more. For counts, ``zeros`` adds each gene's share of zeros.
+whole covariance too, of which only what stands out of the noise's spectral edge is kept: genes²/2 numbers, where
+``factors`` asks for some 20 a gene. For counts, ``zeros`` adds each gene's share of zeros.
 """
 
 from __future__ import annotations
@@ -165,17 +165,21 @@ class Gaussian(Staged[Options]):
         told = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
         x = told["centre"] + told["scale"] * z
         if self.options.zeros:
-            x = self._with_zeros(x, z, told["zeros"], told["centre"], told["scale"])
+            between = told["label_weights"] @ told["means"] ** 2
+            spread = np.sqrt(told["own"] + (told["loadings"] ** 2).sum(1) + between)
+            x = self._with_zeros(z / spread, told["zeros"], told["centre"], told["scale"] * spread)
         return np.clip(x, self.schema.low, self.schema.high).astype(np.float32)
 
-    def _with_zeros(self, x: Floats, z: Floats, zeros: Floats, centre: Floats, scale: Floats) -> Floats:
-        """Return values of which each gene's share ``zeros`` is low: the lowest z. The rest keep mean and variance.
+    def _with_zeros(self, z: Floats, zeros: Floats, centre: Floats, deviation: Floats) -> Floats:
+        """Return values of which each gene's share ``zeros`` is low: the lowest z (n, genes), which are about normal.
+
+        Means and standard deviations of all values stay ``centre`` and ``deviation``.
 
         With share p of zeros, a gene of mean m and variance v has mean m/(1 − p) and variance
         v/(1 − p) − p·m²/(1 − p)² where it is not zero; m is above schema.low here.
         """
         seen = np.maximum(1 - zeros, 1e-3)
         mean = np.maximum(centre - self.schema.low, 0) / seen
-        variance = np.maximum(scale**2 / seen - zeros * mean**2, (0.1 * scale) ** 2)
+        variance = np.maximum(deviation**2 / seen - zeros * mean**2, (0.1 * deviation) ** 2)
         rank = np.clip((ndtr(z) - zeros) / seen, 1e-6, 1 - 1e-6)
         return np.where(ndtr(z) < zeros, self.schema.low, self.schema.low + mean + np.sqrt(variance) * ndtri(rank))
