@@ -193,7 +193,7 @@ def _service(image: str, command: Sequence[str] | None, *, memory: str, networks
 
 def _healthcheck(*what: str) -> Mapping[str, Any]:
     """Return a check by ``fedgenome.deployment.health``: often, since a start-up waits for it, as it costs little."""
-    often = {"interval": "${HEALTH_INTERVAL:-10s}", "timeout": "30s", "retries": 3, "start_period": "300s"}
+    often = {"interval": "${HEALTH_INTERVAL:-30s}", "timeout": "30s", "retries": 3, "start_period": "300s"}
     return {"test": ["CMD", *_HEALTH, *what], **often}
 
 

@@ -1,4 +1,4 @@
-"""A container's health check, which Docker asks every few seconds: the standard library alone, .05 s of processor time.
+"""A container's health check, which Docker asks every half minute: the standard library alone, .06 s of processor time.
 
 ``python3 -m fedgenome.deployment.health role site.toml`` says hello on a role's socket as its relay would, and
 ``… superlink PORT HUB ca.crt`` asks the SuperLink and the hub of its machine. ``fedgenome site|party|dealer health``
