@@ -140,8 +140,11 @@ class Watch:
             conducted.ended()
 
     def kill_command(self) -> None:
-        """Kill the coordinator's command as it runs."""
-        docker("kill", self._runner)
+        """Kill the coordinator's command as it runs, or as soon as its container does."""
+        while (
+            self._conducted.process.poll() is None and docker("kill", self._runner, check=False).split()[0] == "Error"
+        ):
+            time.sleep(0.2)
 
     def until(self, condition: str, seconds: float = 1500) -> str:
         """Wait until ``condition`` holds of the run that began last; return its id.
