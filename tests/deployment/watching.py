@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import subprocess
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -63,10 +65,13 @@ print(*waiting)
 sys.exit(bool(waiting))
 """
 _ONLINE = """
-import sqlite3, time
+import sqlite3, sys, time
+heard = max(time.time(), float(sys.argv[1]))
 with sqlite3.connect("file:/state/superlink.db?mode=ro", uri=True) as told:
-    print(*told.execute("select count(*) from node where online_until > ?", (time.time(),)).fetchone())
+    print(*told.execute("select count(*) from node where online_until > ?", (heard,)).fetchone())
 """
+_LAST_SECONDS = 5.0  # within which what was written before the command ended is seen
+_ALIVE_SECONDS = 60.0  # for which a SuperLink believes a sign of life
 
 SUBMITTED = "progress"  # the ServerApp is up: it looks for roles and has them join
 ASKED = "asked and not done"  # the first question has left, its sum was not opened
@@ -105,6 +110,11 @@ class Watch:
         self._project, self._volumes = project, volumes
         self._name, self._runner = f"{project.name}-watch", f"{project.name}-conducting"
         self._known: list[str] = []
+        self._conducted: Conducted
+
+    @functools.cached_property
+    def _services(self) -> list[str]:
+        return [name for name in self._project.config()["services"] if name not in ("consortium", "coordinator")]
 
     def __enter__(self) -> Watch:
         mounts = [part for name in self._volumes for part in ("-v", f"{self._project.name}_{name}:/{name}:ro")]
@@ -121,7 +131,7 @@ class Watch:
         if "--resume" not in options:
             self._known = self.jobs()
         command = ("run", "--rm", "--no-deps", "-T", "--name", self._runner, "coordinator", *options)
-        conducted = Conducted(self._project.begin(*command), seconds)
+        conducted = self._conducted = Conducted(self._project.begin(*command), seconds)
         try:
             yield conducted
         finally:
@@ -130,8 +140,11 @@ class Watch:
             conducted.ended()
 
     def kill_command(self) -> None:
-        """Kill the coordinator's command as it runs."""
-        docker("kill", self._runner)
+        """Kill the coordinator's command as it runs, or as soon as its container does."""
+        while (
+            self._conducted.process.poll() is None and docker("kill", self._runner, check=False).split()[0] == "Error"
+        ):
+            time.sleep(0.2)
 
     def until(self, condition: str, seconds: float = 1500) -> str:
         """Wait until ``condition`` holds of the run that began last; return its id.
@@ -142,12 +155,19 @@ class Watch:
             seconds: How long at most.
         """
         given = (json.dumps([f"/jobs/{run}" for run in self._known]), condition, str(seconds))
-        done = subprocess.run(
-            ["docker", "exec", self._name, "python3", "-c", _WAIT, *given], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise AssertionError(f"not within {seconds:g} s: {condition} {done.stderr}")
-        return done.stdout.strip()
+        command = ["docker", "exec", self._name, "python3", "-c", _WAIT, *given]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, text=True, **streams) as waiting:
+            while waiting.poll() is None and self._conducted.process.poll() is None:
+                time.sleep(0.05)
+            try:
+                told, said = waiting.communicate(timeout=_LAST_SECONDS)
+            except subprocess.TimeoutExpired:
+                waiting.kill()
+                raise AssertionError(f"the command ended before {condition}: {self._conducted.ended().text}") from None
+        if waiting.returncode:
+            raise AssertionError(f"not within {seconds:g} s: {condition} {said}")
+        return told.strip()
 
     def warned(self, text: str) -> float:
         """Wait until the run that began last warns of ``text``; return the time of the monotonic clock."""
@@ -156,18 +176,25 @@ class Watch:
 
     def ready(self, seconds: float = 900) -> None:
         """Start every role that is not running, and wait until all listen and all relays are at the SuperLink."""
-        services = [name for name in self._project.config()["services"] if name not in ("consortium", "coordinator")]
-        for service in services:
+        for service in self._services:
             if not self._project.state(service)["Running"]:
                 self._project.start(service)
         links = [name for name in self._volumes if name.startswith("link-")]
         given = ("python3", "-c", _READY, str(seconds), *(f"/{name}/agents.sock" for name in links))
         docker("exec", self._name, *given)
         ends = time.monotonic() + seconds
-        while self._project.python("superlink", _ONLINE).stdout.strip() != str(len(links)):
+        while self._online() != len(links):
             if time.monotonic() > ends:
                 raise AssertionError("not all relays are connected to the SuperLink")
             time.sleep(1)
+
+    def _online(self) -> int:
+        """Return how many relays have given the SuperLink a sign of life since the last of them all was started."""
+        connected = [name for name in self._services if name.startswith(("relay-", "superlink"))]
+        started = [datetime.fromisoformat(self._project.state(one)["StartedAt"]).timestamp() for one in connected]
+        since = str(max(started) + _ALIVE_SECONDS)
+        told = self._project.run_in("superlink", "python3", "-c", _ONLINE, since).stdout.strip()
+        return int(told or 0)
 
     def jobs(self) -> list[str]:
         """Return the ids of all runs so far."""

@@ -19,7 +19,8 @@ class ComputeConfig(RoleConfig):
     peers: tuple[Address, ...] = Field(default=(), description="host:port of the three parties, in order")
     signers: tuple[PublicKey, ...] = Field(min_length=1, description="public keys whose signature on a Study counts")
     timeout_seconds: float = Field(default=60.0, gt=0, le=3600, description="silence that counts as a failure")
-    idle_seconds: float = Field(default=3600.0, gt=0, description="after so long another run may take the place of one")
+    # A party hears nothing while hospitals work, which may take one of them 600 s.
+    idle_seconds: float = Field(default=900.0, gt=0, description="after so long another run may take the place of one")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -128,7 +128,7 @@ class Deployment(Closing):
         place.state.mkdir(parents=True, exist_ok=True)
         files.replace(place.state / JOB, str(folder.path).encode())
         with _telling_how_to_go_on(), Flower(self._config.superlink, self._config.certificates) as flower:
-            run = _alive(flower, folder)
+            run = None if _finished(folder) else _alive(flower, folder)
             if run is None:
                 JobFolder.create(self._config.jobs, spec)
                 disk.check_room(folder.path)
@@ -204,6 +204,12 @@ def _named(field: str) -> str:
     }
     where |= {"roster": "caps.site_cap or the sites' names"}
     return f"{field} ({where[field]})" if field in where else field
+
+
+def _finished(folder: JobFolder) -> bool:
+    """Return whether every sum was opened: then nobody is needed any more, the SuperLink neither."""
+    result = folder.result()
+    return result is not None and result.error is None
 
 
 def _alive(flower: Flower, folder: JobFolder) -> str | None:

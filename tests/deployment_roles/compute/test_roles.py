@@ -7,6 +7,7 @@ from fedgenome.cli.main import app
 from fedgenome.deployment import roles
 from fedgenome.deployment.compute.dealer import DealerConfig, DealerDaemon
 from fedgenome.deployment.compute.party import PartyConfig, PartyDaemon
+from fedgenome.deployment.coordinator.training import DeploymentConfig
 from fedgenome.errors import SpecError
 from fedgenome.federation.wire import Call
 from fedgenome.secure.generators import DEALER, ROLES
@@ -32,6 +33,11 @@ def test_a_configuration_is_read_with_paths_from_its_own_folder(tmp_path, told):
     config = PartyConfig.load(written(tmp_path, told | {"state": "party-1", "socket": "1.sock"}))
     assert (config.state, config.socket) == (tmp_path / "party-1", tmp_path / "1.sock")
     assert config.meeting_places == ("party-0:9100", "0.0.0.0:9100", "party-2:9100")
+
+
+def test_a_party_keeps_a_run_for_longer_than_a_hospital_may_take_for_an_answer(tmp_path, told):
+    config = PartyConfig.load(written(tmp_path, told))
+    assert config.idle_seconds > DeploymentConfig.model_fields["timeout_seconds"].default
 
 
 WRONG = {

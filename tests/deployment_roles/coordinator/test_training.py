@@ -137,6 +137,18 @@ def test_the_standing_of_a_run_is_read_from_its_folder(tmp_path):
     assert Standing.of(job.path).state == "failed" and "failed   not site-2" in text(Standing.of(job.path))
 
 
+def test_a_run_whose_sums_were_all_opened_is_concluded_without_a_superlink(tmp_path):
+    prepared, there = agreed(tmp_path), deployment(tmp_path)
+    place = federate.Place(state=tmp_path / "state", ledgers=tmp_path, parties=tmp_path, run="5" * 32, seed=7)
+    job = done(tmp_path, there._spec(prepared, place))
+    (job.path / "flower-run").write_text("1")
+    for label in prepared.methods:
+        job.release(label, {"counts": np.arange(3.0)})
+    job.finish(Result(answered={"marginals": 1}, uploaded=12))
+    trained = there.federate(prepared, place, lambda label, progress: None)
+    assert (trained.queries, trained.uploaded) == ({"marginals": 1}, 12)
+
+
 def test_a_folder_that_is_no_runs_has_no_standing(tmp_path):
     with pytest.raises(SpecError, match="expected a job's folder, or that of a run started with --on"):
         Standing.of(tmp_path)
