@@ -14,6 +14,7 @@ import pytest
 from experiments.harness import Target
 from fedgenome.deployment import compose
 from tests.deployment import pair as pairs
+from tests.deployment import watching
 
 SMALL = {"state-site-1": "/site", "state-party-0": "/party", "jobs": "/jobs"}
 KEPT = SMALL | {"state-site-2": "/state"}
@@ -110,6 +111,7 @@ def test_run_that_meets_full_disks_and_an_expired_certificate_completes_once_all
     struck(worn, measured, "expired certificate", r"SuperLink at superlink:9092 [^\n]*", "--resume")
     pairs.Pair(project=worn, folder=worn.file.parent).renew()
     worn.wait_healthy(SERVING)
+    watching.online(worn, len(compose.roles_of(2)))
     done = worn.conduct("--resume")
     assert done.returncode in (0, 3), done.stdout + done.stderr
     assert ledgers(worn) == [(1, 1), (1, 1)]
