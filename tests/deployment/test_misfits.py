@@ -111,7 +111,8 @@ def test_run_that_meets_full_disks_and_an_expired_certificate_completes_once_all
     struck(worn, measured, "expired certificate", r"SuperLink at superlink:9092 [^\n]*", "--resume")
     pairs.Pair(project=worn, folder=worn.file.parent).renew()
     worn.wait_healthy(SERVING)
-    watching.online(worn, len(compose.roles_of(2)))
+    with watching.Watch(worn, [f"link-{role}" for role in compose.roles_of(2)]) as watch:
+        watch.ready()
     done = worn.conduct("--resume")
     assert done.returncode in (0, 3), done.stdout + done.stderr
     assert ledgers(worn) == [(1, 1), (1, 1)]

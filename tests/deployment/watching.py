@@ -94,15 +94,6 @@ class Ended:
         return next((line for line in self.text.splitlines() if line.startswith("error: ")), "")
 
 
-def online(project: Project, relays: int, seconds: float = 900) -> None:
-    """Wait until so many relays are at the SuperLink."""
-    ends = time.monotonic() + seconds
-    while project.python("superlink", _ONLINE).stdout.strip() != str(relays):
-        if time.monotonic() > ends:
-            raise AssertionError("not all relays are connected to the SuperLink")
-        time.sleep(1)
-
-
 class Watch:
     """Sees all volumes of a project, from a container of its own; a context manager.
 
@@ -172,7 +163,11 @@ class Watch:
         links = [name for name in self._volumes if name.startswith("link-")]
         given = ("python3", "-c", _READY, str(seconds), *(f"/{name}/agents.sock" for name in links))
         docker("exec", self._name, *given)
-        online(self._project, len(links), seconds)
+        ends = time.monotonic() + seconds
+        while self._project.python("superlink", _ONLINE).stdout.strip() != str(len(links)):
+            if time.monotonic() > ends:
+                raise AssertionError("not all relays are connected to the SuperLink")
+            time.sleep(1)
 
     def jobs(self) -> list[str]:
         """Return the ids of all runs so far."""
