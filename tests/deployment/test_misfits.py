@@ -20,6 +20,11 @@ SMALL = {"state-site-1": "/site", "state-party-0": "/party", "jobs": "/jobs"}
 KEPT = SMALL | {"state-site-2": "/state"}
 MIB = 24
 SECONDS = 180  # within which the command ends with the reason; for a SuperLink it waits a minute
+FULL = (  # the party first: once it was pinned it holds room for an answer of this size, and needs no more of the disk
+    ("disk full at a party", "/party", r"disk-full: party 0, PIN: [^\n]*"),
+    ("disk full at a site", "/site", r"not site-1 \((disk-full|journal-closed|ledger-closed): [^)]*\)"),
+    ("disk full at the coordinator", "/jobs", r"expected room to write[^;]*; [^\n]*|jobs: expected[^\n]*"),
+)
 SERVING = [name for name in compose.document(2)["services"] if name not in ("consortium", "coordinator")]
 
 
@@ -95,18 +100,10 @@ def expire(project, monkeypatch):
 def test_run_that_meets_full_disks_and_an_expired_certificate_completes_once_all_are_mended(
     worn, measured, monkeypatch
 ):
-    # The party first: once it was pinned it holds room for an answer of this size, and needs no more of the disk.
-    fill(worn, "/party")
-    struck(worn, measured, "disk full at a party", r"disk-full: party 0, PIN: [^\n]*")
-    clear(worn, "/party")
-    fill(worn, "/site")
-    refused = r"not site-1 \((disk-full|journal-closed|ledger-closed): [^)]*\)"
-    struck(worn, measured, "disk full at a site", refused, "--resume")
-    clear(worn, "/site")
-    fill(worn, "/jobs")
-    no_room = r"expected room to write[^;]*; [^\n]*|jobs: expected[^\n]*"
-    struck(worn, measured, "disk full at the coordinator", no_room, "--resume")
-    clear(worn, "/jobs")
+    for resumed, (case, place, said) in enumerate(FULL):
+        fill(worn, place)
+        struck(worn, measured, case, said, *["--resume"] * bool(resumed))
+        clear(worn, place)
     expire(worn, monkeypatch)
     struck(worn, measured, "expired certificate", r"SuperLink at superlink:9092 [^\n]*", "--resume")
     pairs.Pair(project=worn, folder=worn.file.parent).renew()
