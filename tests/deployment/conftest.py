@@ -51,6 +51,7 @@ def measured(request, repository):
         command = shlex.join(["pytest", *sys.argv[1:]])
         for table, told in rows.items():
             path = repository / "experiments" / "deployment" / f"{table}.results.json"
+            path.parent.mkdir(exist_ok=True)
             title = f"A deployment in containers: {table}"
             harness.write(path, title, command, harness.Result(rows=told, targets=promised[table]))
 

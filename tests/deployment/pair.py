@@ -24,6 +24,7 @@ from tests.deployment_roles import bundles as apps
 
 HOSTS = ("superlink", "localhost", "127.0.0.1")
 ONLINE = r"SuperNode ID: \d+"
+COMPILER = shutil.which("cc")  # of the clock that is off
 _SKEWED = {"LD_PRELOAD": "/skew/skew.so"}
 
 
@@ -76,9 +77,10 @@ def prepare(folder: Path) -> None:
     (fab,) = folder.glob("*.fab")
     shutil.copy(fab, folder / "public" / "app.fab")
     bundle.signed(release.key).signatures.save(folder / "public" / "bundle.json")
+    (folder / "public" / "study.json").write_text("{}\n")  # for its presence alone: a relay waits for it, unread
     for path in (folder / "public").iterdir():
         path.chmod(0o644)
-    shim = [shutil.which("cc") or "cc", "-shared", "-fPIC", "-O1", "-o", str(folder / "skew" / "skew.so")]
+    shim = [COMPILER or "cc", "-shared", "-fPIC", "-O1", "-o", str(folder / "skew" / "skew.so")]
     subprocess.run([*shim, str(Path(__file__).with_name("skew.c")), "-ldl"], check=True)
 
 

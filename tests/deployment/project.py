@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -130,19 +131,22 @@ class Project:
         """End a service and start it again: what is mounted from files of this machine is looked up anew."""
         docker("restart", "-t", "5", self.container(service))
 
-    def logs(self, service: str, since: float | None = None) -> str:
+    def logs(self, service: str, since: float | None = None, *options: str) -> str:
         """Return what a service wrote on both streams, since a Unix time if one is given."""
         recent = () if since is None else ("--since", f"{since:.3f}")
-        return docker("logs", *recent, self.container(service), check=False)
+        return docker("logs", *recent, *options, self.container(service), check=False)
 
-    def wait_said(self, service: str, pattern: str, since: float, seconds: float = 300) -> tuple[str, float]:
-        """Wait for a line of a service's log; return it, and the seconds from ``since`` (Unix time) until then."""
+    def wait_said(self, service: str, pattern: str, since: float, seconds: float = 900) -> tuple[str, float]:
+        """Wait for a line of a service's log; return what matches, and the seconds from ``since`` (Unix time) to it."""
         ends = time.monotonic() + seconds
-        while (found := re.search(pattern, self.logs(service, since))) is None:
+        while True:
+            for line in self.logs(service, since, "--timestamps").splitlines():
+                written, _, text = line.partition(" ")
+                if found := re.search(pattern, text):
+                    return found[0], datetime.datetime.fromisoformat(written).timestamp() - since
             if time.monotonic() > ends:
                 raise AssertionError(f"{service} does not say {pattern!r}: {self.logs(service, since)[-3000:]}")
-            time.sleep(0.5)
-        return found[0], time.time() - since
+            time.sleep(2)
 
     def conduct(self, *options: str, seconds: float = 1200) -> subprocess.CompletedProcess[str]:
         """Run the experiment through the coordinator, with options of ``fedgenome run``."""

@@ -16,6 +16,9 @@ from fedgenome.federation import agents
 from tests.deployment import pair as pairs
 from tests.deployment.pair import ONLINE, Pair
 
+pytestmark = pytest.mark.skipif(
+    pairs.COMPILER is None, reason="no C compiler (cc): it makes the clock that is off inside a relay's container"
+)
 HOUR, DAY = 3600, 86400
 SECONDS = 60  # within which a misfit is told, from a restart on
 
@@ -67,7 +70,7 @@ def another_socket_key(pair, folder):
 
 AT_THE_RELAY = {
     "clock two hours ahead": (lambda pair, _: pair.skew(2 * HOUR), r"failed +clock: 7\d\d\d s ahead of .*NTP"),
-    "clock two hours behind": (lambda pair, _: pair.skew(-2 * HOUR), r"failed +clock: 7\d\d\d s behind .*NTP"),
+    "clock half an hour behind": (lambda pair, _: pair.skew(-HOUR / 2), r"failed +clock: 1[78]\d\d s behind .*NTP"),
     "clock 200 days ahead": (
         lambda pair, _: pair.skew(200 * DAY),
         r"failed +tls: .*expired; .*--renew.*clock is ahead.*",
