@@ -31,7 +31,9 @@ def ask(blob):
     try:
         with Client("/link/agents.sock", "AF_UNIX", authkey=key) as link:
             link.send_bytes(base64.b64decode(blob))
-            return base64.b64encode(link.recv_bytes()).decode()
+            while not (answer := link.recv_bytes()):
+                pass  # a sign of life
+            return base64.b64encode(answer).decode()
     except (OSError, EOFError, AuthenticationError) as fault:
         return "!" + type(fault).__name__
 with ThreadPoolExecutor(int(sys.argv[1])) as pool:

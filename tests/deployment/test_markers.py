@@ -27,42 +27,33 @@ from fedgenome.secure import ring
 from fedgenome.study import Plan, Study
 from tests.deployment.driving import public
 
-PRIVATE = {"trust": "none", "retries": None, "epsilon": None, "delta": None, "colluders": None}
 WINDOW = 8  # numbers that stand together in a vector
-# A tap: TLS at both ends with the SuperLink's certificate, and what passed in /tmp/tapped.
+# A tap: TLS at both ends with the SuperLink's certificate; each way of a connection, whole, goes to /tmp/tapped.
 TAP = """
-import socket, ssl, threading
+import asyncio, contextlib, ssl
 server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 server.load_cert_chain("/run/secrets/server.crt", "/run/secrets/server.key")
 client = ssl.create_default_context(cafile="/run/secrets/ca.crt")
-client.check_hostname = False
-kept, lock = open("/tmp/tapped", "ab", buffering=0), threading.Lock()
-def carry(source, sink):
+kept = open("/tmp/tapped", "ab", buffering=0)
+async def carry(source, sink):
     seen = bytearray()
-    try:
-        while block := source.recv(1 << 16):
+    with contextlib.suppress(OSError):
+        while block := await source.read(1 << 16):
             seen += block
-            sink.sendall(block)
-    except OSError:
-        pass
-    with lock:
-        kept.write(seen)
-    for link in (source, sink):
-        try:
-            link.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-def serve(raw):
+            sink.write(block)
+            await sink.drain()
+    kept.write(seen)
+    sink.close()
+async def serve(near, answer):
     try:
-        near = server.wrap_socket(raw, server_side=True)
-        far = client.wrap_socket(socket.create_connection(("true-superlink", PORT)))
+        far, ask = await asyncio.open_connection("true-superlink", PORT, ssl=client, server_hostname="superlink")
     except OSError:
-        return raw.close()
-    threading.Thread(target=carry, args=(near, far), daemon=True).start()
-    threading.Thread(target=carry, args=(far, near), daemon=True).start()
-listener = socket.create_server(("0.0.0.0", PORT), backlog=64)
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+        return answer.close()
+    await asyncio.gather(carry(near, ask), carry(far, answer))
+async def main():
+    async with await asyncio.start_server(serve, "0.0.0.0", PORT, ssl=server) as listener:
+        await listener.serve_forever()
+asyncio.run(main())
 """.replace("PORT", str(compose.SUPERLINK_PORT))
 
 
