@@ -69,10 +69,7 @@ def library(request, repository):
     """Volumes that every container gets besides: with ``--mounted`` this checkout's library."""
     if not request.config.getoption("--mounted"):
         return []
-    return [
-        f"{repository / 'fedgenome'}:/opt/fedgenome/lib/python3.11/site-packages/fedgenome:ro",
-        f"{repository / 'sites' / 'relay.sh'}:/opt/fedgenome/bin/relay:ro",
-    ]
+    return [f"{repository / 'fedgenome'}:/opt/fedgenome/lib/python3.11/site-packages/fedgenome:ro"]
 
 
 @pytest.fixture(scope="session")
