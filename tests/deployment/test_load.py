@@ -13,9 +13,9 @@ from tests.deployment.project import docker
 
 HOSPITALS = 40
 FIRST, LAST = 10, 100  # queries after which memory and handles are counted
-# What a process may grow by over those 90 queries. The tightest container, a relay's, has 600 MiB, of which some 190 are
-# used: at .4 MiB a query a thousand queries fit in the rest. Of handles a process has 1,024 by default: at one for every
-# four queries they last over four thousand. Below that lies what comes and goes: connections, an allocator's pools.
+# What a process may grow by over those 90 queries. The tightest container, a relay's, has 600 MiB, and idle it uses
+# 190: at .4 MiB a query a thousand queries fit in the rest. Of handles a process has 1,024 by default: at one for
+# every four queries they last over four thousand. Below that lies what comes and goes: connections, allocators' pools.
 MOST_MIB, MOST_HANDLES = 36, 22
 COUNT = """
 import json, os, pathlib
