@@ -73,7 +73,9 @@ def wgan(
     label = np.sort(rng.choice(labels, facts.rows, p=weights))
     with torch.no_grad():
         made = generator(_latents(label, labels, chosen, rng)).numpy()
-    return Records(x=np.clip(centre + scale * made, facts.schema.low, facts.schema.high).astype(np.float32), label=label)
+    return Records(
+        x=np.clip(centre + scale * made, facts.schema.low, facts.schema.high).astype(np.float32), label=label
+    )
 
 
 def multiplier(settings: Settings, epsilon: float, delta: float) -> float:
@@ -82,7 +84,9 @@ def multiplier(settings: Settings, epsilon: float, delta: float) -> float:
     def plan(noise: float) -> Plan:
         counts = Mechanism(kind="gaussian", level=noise * settings.labels_noise, scope="wgan")
         steps = settings.steps * settings.critic
-        return Plan(mechanisms=(counts, Mechanism(kind="gaussian", level=noise, sampling=settings.sampling, count=steps)))
+        return Plan(
+            mechanisms=(counts, Mechanism(kind="gaussian", level=noise, sampling=settings.sampling, count=steps))
+        )
 
     return accounting.calibrate(plan, epsilon, accounting.usable(plan(1.0), epsilon, delta))
 
@@ -147,7 +151,9 @@ def _critic_gradients(
     }
 
 
-def clipped_sum(critic: nn.Module, weights: Mapping[str, Tensor], rows: tuple[Tensor, ...], settings: Settings) -> Weights:
+def clipped_sum(
+    critic: nn.Module, weights: Mapping[str, Tensor], rows: tuple[Tensor, ...], settings: Settings
+) -> Weights:
     """Return the sum over rows of their gradients, each of L2 norm at most ``settings.clip``."""
     if not len(rows[0]):
         return {name: torch.zeros_like(weight) for name, weight in weights.items()}

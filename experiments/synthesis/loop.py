@@ -103,4 +103,3 @@ def table(made: Method, arrays: Mapping[str, Array], rows: int, seed: int) -> Re
         raise SpecError(f"methods.{made.name}: expected a method that generates rows")
     drawn = synthesize(made, arrays, rows, Root.simulation(seed, "table").stream(made.name).generator())
     return Records(x=drawn.x, label=drawn.label)
-

@@ -184,7 +184,13 @@ def _paid_edges(x: Floats, span: tuple[float, float], sigma: float, rng: np.rand
 
 
 def _paid_values(
-    x: Floats, binned: Array, edges: Floats, span: tuple[float, float], star: Star, sigma: float, rng: np.random.Generator
+    x: Floats,
+    binned: Array,
+    edges: Floats,
+    span: tuple[float, float],
+    star: Star,
+    sigma: float,
+    rng: np.random.Generator,
 ) -> Floats:
     reach = _REACH * (edges[:, -1:] - edges[:, :1])
     ends = np.clip(np.concatenate([edges[:, :1] - reach, edges, edges[:, -1:] + reach], axis=1), *span)
