@@ -12,11 +12,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from fedgenome import files, threads
 from fedgenome.card import library_versions
 
+_NONE: Mapping[str, str] = MappingProxyType({})
 _VERSIONS = ("fedgenome", "torch", "numpy", "flwr", "crypten", "dp-accounting", "cryptography", "scikit-learn")
 
 
@@ -44,16 +46,26 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Rows of a table and the targets they meet or miss."""
+    """Rows of a table and the targets they meet or miss.
+
+    Attributes:
+        rows: The table.
+        targets: The promises.
+        whole: False where only a part was measured: no results file is written then.
+    """
 
     rows: Sequence[Mapping[str, Any]]
     targets: Sequence[Target]
+    whole: bool = True
 
 
-def main(file: str, title: str, measure: Callable[[bool, Callable[[str], None]], Result]) -> None:
+def main(file: str, title: str, measure: Callable[..., Result], flags: Mapping[str, str] = _NONE) -> None:
     """Run ``measure(quick, say)`` as a command; ``--quick`` ends in under 60 s and writes no file.
 
     A full run replaces ``results.json`` (or ``NAME.results.json`` of a benchmark) beside the script.
+
+    Args:
+        flags: More flags that take a word, by name, with their help; ``measure`` gets them by name, None if not given.
     """
     threads.limit()
     parser = argparse.ArgumentParser(description=title)
@@ -61,10 +73,12 @@ def main(file: str, title: str, measure: Callable[[bool, Callable[[str], None]],
     parser.add_argument(
         "--json", action="store_true", help="print nothing but the result; its last line are the targets"
     )
+    for flag, words in flags.items():
+        parser.add_argument(f"--{flag}", help=words)
     chosen = parser.parse_args()
     say = (lambda text: None) if chosen.json else (lambda text: print(text, file=sys.stderr, flush=True))
-    result = measure(chosen.quick, say)
-    if not chosen.quick:
+    result = measure(chosen.quick, say, **{flag: getattr(chosen, flag) for flag in flags})
+    if result.whole and not chosen.quick:
         write(_results_path(Path(file)), title, _command(file), result)
     for row in result.rows:
         print(json.dumps(row) if chosen.json else "  ".join(f"{k} {_short(v)}" for k, v in row.items()))

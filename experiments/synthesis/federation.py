@@ -1,0 +1,107 @@
+"""The real federation, in this process: site agents, three parties in processes of their own, the coordinator."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.synthesis import cohorts
+from experiments.synthesis.loop import Kind
+from fedgenome import federate
+from fedgenome.experiment import Experiment
+from fedgenome.federation.checkpoint import Progress
+from fedgenome.prepare import Prepared, prepare
+from fedgenome.query import Array
+from fedgenome.streams import Root
+
+Watch = Callable[[Path, str, Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """What one run gave.
+
+    Attributes:
+        arrays: The method's release.
+        seconds: From the first query to the last, parties started before.
+        cpu_seconds: Of the coordinator and all sites; parties have processes of their own.
+        uploaded: Bytes that all sites sent.
+        queries: Queries answered.
+    """
+
+    arrays: Mapping[str, Array]
+    seconds: float
+    cpu_seconds: float
+    uploaded: int
+    queries: int
+
+
+def study(
+    kind: Kind,
+    epsilon: float,
+    cohort: Mapping[str, Any],
+    bound: int,
+    delta: float,
+    deals: Mapping[str, Any],
+    *,
+    colluders: int = 0,
+    quorum: int | None = None,
+) -> Experiment:
+    """Return the experiment of one method under ``distributed``.
+
+    Args:
+        cohort: Fields of its :class:`~fedgenome.cohort.expression.CohortSpec`.
+        bound: Public bound on its donors in training, and the cap of every site.
+        deals: Fields of its :class:`~fedgenome.cohort.split.SplitSpec`.
+        quorum: Fewest sites whose sum is opened; None: all.
+    """
+    privacy = {"trust": "distributed", "epsilon": epsilon, "delta": delta, "colluders": colluders, "retries": 0.0}
+    caps = {"site_cap": bound, "donors_bound": bound} | ({} if quorum is None else {"quorum": quorum})
+    return Experiment.model_validate(
+        {
+            "name": "synthesis",
+            "cohort": dict(cohort),
+            "split": dict(deals),
+            "caps": caps,
+            "privacy": privacy,
+            "methods": [kind.spec.model_dump()],
+        }
+    )
+
+
+def prepared(
+    name: str, kind: Kind, epsilon: float, seed: int, delta: float, *, quorum: int | None = None, **changes: Any
+) -> Prepared:
+    """Return a public cohort's study, dealt as :func:`experiments.synthesis.cohorts.dealt` deals it."""
+    source = cohorts.SOURCES[name]
+    deals = {"controls": cohorts.TEST, **source.deals, **changes}
+    told = cohorts.spec(name).model_dump()
+    asked = study(kind, epsilon, told, source.donors_bound, delta, deals, quorum=quorum)
+    return prepare(asked, Root.simulation(seed, "split").stream("split").generator())
+
+
+def run(ready: Prepared, seed: int | None, watch: Watch = lambda _, __, ___: None) -> Run:
+    """Run a study of one method with every role.
+
+    Args:
+        seed: A simulation's, or None for real randomness.
+        watch: Told (folder of the sites, method, where it stands) after every query.
+    """
+    with tempfile.TemporaryDirectory() as folder, federate.parties(seed) as parties:
+        home = Path(folder)
+        place = federate.Place(
+            state=home / "state", ledgers=home / "sites", parties=home / "parties", run="synthesis", seed=seed
+        )
+        if parties is not None:
+            parties.keep(place.parties)
+            parties.ready()
+        clock, cpu = time.perf_counter(), time.process_time()
+        trained = federate.federate(ready, place, parties, lambda name, at: watch(place.ledgers, name, at))
+        clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
+    (arrays,) = trained.arrays.values()
+    queries = sum(trained.queries.values())
+    return Run(arrays=arrays, seconds=clock, cpu_seconds=cpu, uploaded=trained.uploaded, queries=queries)

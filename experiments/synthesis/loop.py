@@ -1,0 +1,105 @@
+"""A method of the library trained in this process: its own questions and answers, exact sums, the accountant's noise.
+
+One trusted server, in effect: what ``distributed`` gives where no party colludes, without shares, rounding and
+discreteness. With t colluders the three parties' noise has 3 / (3 − t) of the variance.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fedgenome.audit.targets import Records
+from fedgenome.cohort.shard import Shard
+from fedgenome.errors import SpecError, require
+from fedgenome.methods import registry
+from fedgenome.methods.base import Generator, Method
+from fedgenome.privacy import accounting
+from fedgenome.privacy.coins import DonorNormals, chosen
+from fedgenome.query import PARTIES, Array
+from fedgenome.streams import Root
+from fedgenome.study import MethodSpec, Plan, Schema
+from fedgenome.synthesis import synthesize
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What everybody may know of a study.
+
+    Attributes:
+        schema: Genes, labels and range.
+        donors_bound: Public bound on the donors in training.
+        delta: δ.
+        rows: Synthetic rows.
+    """
+
+    schema: Schema
+    donors_bound: int
+    delta: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of the registry with its options."""
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The method of a study."""
+        return MethodSpec(kind=self.kind, options=dict(self.options))
+
+
+def method(kind: Kind, facts: Facts, epsilon: float | None) -> Method:
+    """Return the calibrated method; without ``epsilon``, the one that adds no noise.
+
+    Raises:
+        SpecError: see :func:`fedgenome.methods.registry.build`.
+    """
+    made = registry.build(kind.spec, facts.schema, facts.donors_bound, epsilon is not None)
+    return made if epsilon is None else made.at(_level(json.dumps([kind.kind, dict(kind.options)]), facts, epsilon))
+
+
+@functools.lru_cache
+def _level(kind: str, facts: Facts, epsilon: float) -> float:
+    name, options = json.loads(kind)
+    made = registry.build(MethodSpec(kind=name, options=options), facts.schema, facts.donors_bound, True)
+
+    def plan(noise: float) -> Plan:
+        return Plan(mechanisms=made.plan(noise))
+
+    return accounting.calibrate(plan, epsilon, accounting.usable(plan(1.0), epsilon, facts.delta))
+
+
+def trained(made: Method, shard: Shard, seed: int, colluders: int = 0) -> dict[str, Array]:
+    """Return what ``made`` releases after training on all donors of ``shard``."""
+    root = Root.simulation(seed, "central")
+    noise = root.stream("noise", made.name).generator()
+    state, step = made.start(root.stream("start", made.name).generator()), 0
+    wider = math.sqrt(PARTIES / (PARTIES - colluders))
+    while (question := made.ask(state)) is not None:
+        require(question.reduce == "sum", "a method of sums", reduce=question.reduce)
+        mechanism, moment = question.mechanism, (made.name, step, 0)
+        some = mechanism is not None and mechanism.sampling < 1
+        sample = shard.take(chosen(root, moment, shard.donors, mechanism.sampling)) if mechanism and some else shard
+        total = np.asarray(made.answer(question, sample, DonorNormals(root, moment)).value, np.float64)
+        if mechanism:
+            total = total + wider * mechanism.level * question.bound * noise.standard_normal(total.shape)
+        state, step = made.learn(state, question, total), step + 1
+    return made.release(state)
+
+
+def table(made: Method, arrays: Mapping[str, Array], rows: int, seed: int) -> Records:
+    """Return rows drawn from a release, their labels from its paid label shares."""
+    if not isinstance(made, Generator):
+        raise SpecError(f"methods.{made.name}: expected a method that generates rows")
+    drawn = synthesize(made, arrays, rows, Root.simulation(seed, "table").stream(made.name).generator())
+    return Records(x=drawn.x, label=drawn.label)
