@@ -145,6 +145,7 @@ def _cost_lines(prices: Prices) -> list[str]:
         f"Each site uploads {_size(prices.site_bytes)}. The queries take about {prices.seconds:.0f} s on this "
         "machine, with every role on it; the audit comes on top."
     ]
+    lines += [f"Chosen: {line}." for line in prices.choices]
     lines += [f"Warning: {line}." for line in prices.warnings]
     if not prices.accounts:
         return [*lines, "No ledger is kept over runs (engine.ledgers): nothing adds this ε to that of other runs."]

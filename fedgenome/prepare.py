@@ -15,7 +15,7 @@ from fedgenome.cohort.shard import Cohort, Shard
 from fedgenome.cohort.split import Split, split
 from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
-from fedgenome.methods import registry
+from fedgenome.methods import auto, registry
 from fedgenome.methods.base import Method
 from fedgenome.privacy import accounting
 from fedgenome.query import PARTIES, Mechanism, Question, State
@@ -33,6 +33,7 @@ class Prepared:
         epsilon_colluding: ε if two parties collude; None under trust none.
         by_method: ε of each method's part alone.
         queries: Queries that each method will ask, retries not counted; without a plan, not known.
+        choices: What each method that asked for ``auto`` got, by its label.
     """
 
     experiment: Experiment
@@ -47,6 +48,12 @@ class Prepared:
     epsilon_colluding: float | None
     by_method: Mapping[str, float]
     queries: Mapping[str, int]
+    choices: Mapping[str, auto.Choice] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should hear before a run."""
+        return (*trust.warnings(self.study, sum(self.queries.values())), *auto.warnings(self.choices))
 
 
 def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
@@ -114,7 +121,12 @@ def _nobody(study: Study) -> tuple[Cohort, Split]:
 def _prepared(spec: Experiment, cohort: Cohort, dealt: Split, study: Study) -> Prepared:
     methods = registry.build_all(study)
     decided = _Decided(methods=methods) if spec.privacy.epsilon is None else _decide(study, methods)
-    return Prepared(experiment=spec, cohort=cohort, split=dealt, study=study, **vars(decided))
+    choices = _choices(spec, len(study.roster))
+    return Prepared(experiment=spec, cohort=cohort, split=dealt, study=study, choices=choices, **vars(decided))
+
+
+def _choices(spec: Experiment, sites: int) -> dict[str, auto.Choice]:
+    return auto.chosen(spec.methods, spec.privacy, spec.caps.donors_bound, sites)
 
 
 def _check_populations(spec: Experiment) -> None:
@@ -228,7 +240,7 @@ def _study(spec: Experiment, schema: Schema, caps: Mapping[str, int]) -> Study:
     told: dict[str, Any] = {
         "name": spec.name,
         "schema": schema.model_dump(),
-        "methods": [method.model_dump() for method in spec.methods],
+        "methods": [m.model_dump() for m in auto.resolved(spec.methods, _choices(spec, len(caps)))],
         "privacy": spec.privacy.model_dump(),
         "donors_bound": spec.caps.donors_bound,
         "quorum": spec.caps.quorum or len(caps),

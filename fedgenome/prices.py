@@ -15,7 +15,7 @@ from fedgenome import trust
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import BudgetRefused
 from fedgenome.federation import home
-from fedgenome.methods import registry
+from fedgenome.methods import auto, registry
 from fedgenome.methods.base import DonorStreams, Method
 from fedgenome.prepare import Prepared, steps, walk
 from fedgenome.privacy import accounting
@@ -95,6 +95,7 @@ class Prices:
         unit: What ε is about: donor, row or site; ``adjacency`` says it in full.
         protects: Whom from whom, in one line.
         warnings: What an operator should hear before a run.
+        choices: What methods of kind auto became, and why.
         epsilon: ε of the whole plan at δ: what the card will print, unless the run is seeded.
         reserves: (ε, δ) that every site's ledger will hold and spend: the Study's, at least ``epsilon``; None: nothing.
         by_method: ε of each method's part alone.
@@ -110,6 +111,7 @@ class Prices:
     adjacency: str
     protects: str
     warnings: tuple[str, ...]
+    choices: tuple[str, ...] = ()
     sites: int
     epsilon: float | None
     delta: float | None
@@ -147,7 +149,8 @@ def prices(prepared: Prepared) -> Prices:
         unit=trust.unit(study),
         adjacency=trust.adjacency(study),
         protects=trust.protects(study),
-        warnings=tuple(trust.warnings(study, sum(prepared.queries.values()))),
+        warnings=prepared.warnings,
+        choices=auto.told(prepared.choices),
         sites=len(study.roster),
         epsilon=prepared.epsilon,
         delta=privacy.delta,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome import federate, folders, prepare, prices, trust
+from fedgenome import federate, folders, prepare, prices
 from fedgenome.audit import gate
 from fedgenome.audit.results import Audit, merge
 from fedgenome.audit.run import audit, enough
@@ -205,7 +205,7 @@ class _Watch:
 
     def __init__(self, prepared: Prepared, reporter: Reporter, check: Callable[[], None]) -> None:
         self._totals = prepared.queries
-        for line in trust.warnings(prepared.study, sum(prepared.queries.values())):
+        for line in prepared.warnings:
             reporter.warn(line)
         self._reporter = reporter
         self._check = check

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fedgenome.errors import require
-from fedgenome.privacy.clipping import ClippedSum, sum_made
+from fedgenome.privacy.clipping import ClippedSum, Product, sum_products
 from fedgenome.query import Array
 
 Floats = npt.NDArray[np.float64]
+Rows = Array | Product  # (rows, part.length) as they are, or as outer products, row by row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,19 +64,19 @@ class Bundle:
         """Return what ``part`` is multiplied with."""
         return math.sqrt(part.share / self.share) / part.bound
 
-    def answer(self, make: Callable[[Array], Mapping[str, Array]], donor: Array) -> ClippedSum:
+    def answer(self, make: Callable[[Array], Mapping[str, Rows]], donor: Array) -> ClippedSum:
         """Return the sum over donors of the mean of their rows' parts, each part of a row clipped on its own.
 
         Args:
-            make: From indices of rows to every part of theirs, (rows, part.length) by name. Not finite: no row.
+            make: From indices of rows to every part of theirs by name. Not finite: no row.
             donor: int64 (rows,), whose row it is.
         """
 
-        def rows(at: Array) -> Floats:
+        def products(at: Array) -> list[Product]:
             made = make(at)
-            return np.hstack([clip(made[part.name], part.bound) * self.weight(part) for part in self.statistics])
+            return [_shortened(made[part.name], part.bound, self.weight(part)) for part in self.statistics]
 
-        return sum_made(rows, self.length, donor, np.ones(len(donor), np.bool_), 1.0)
+        return sum_products(products, donor, np.ones(len(donor), np.bool_), 1.0)
 
     def parts(self, total: Array) -> dict[str, Floats]:
         """Return each part's sum in its own units, (part.length,) by name."""
@@ -101,19 +102,18 @@ def clip(rows: Array, bound: float) -> Floats:
         return np.asarray(rows * (bound / np.maximum(norms, bound))[:, None])
 
 
-def symmetric(rows: Array) -> Floats:
-    """Return the upper triangles of the squares r rᵀ of ``rows`` (n, k), (n, k(k+1)/2), norms kept: ‖r‖².
-
-    What lies off the diagonal stands for two numbers, so it is multiplied with √2.
-    """
-    upper = np.triu_indices(rows.shape[1])
-    doubled = np.where(upper[0] == upper[1], 1.0, math.sqrt(2))
+def _shortened(rows: Rows, bound: float, weight: float) -> Product:
+    """Return ``rows`` clipped to ``bound``, times ``weight``, as a product."""
+    left, right = rows if isinstance(rows, tuple) else (np.ones((len(rows), 1)), rows)
     with np.errstate(all="ignore"):
-        return np.asarray(rows[:, upper[0]] * rows[:, upper[1]] * doubled)
+        norms = np.sqrt(np.einsum("ij,ij->i", left, left))
+        norms = norms * (norms if right is None else np.sqrt(np.einsum("ij,ij->i", right, right)))
+        factor = weight * bound / np.maximum(norms, bound)
+        return left * (np.sqrt(factor) if right is None else factor)[:, None], right
 
 
 def matrix(triangle: Array, k: int) -> Floats:
-    """Return the symmetric (k, k) matrix whose :func:`symmetric` form is ``triangle``."""
+    """Return the symmetric (k, k) matrix whose :func:`~fedgenome.privacy.clipping.upper` form is ``triangle``."""
     upper = np.triu_indices(k)
     full = np.zeros((k, k))
     full[upper] = triangle / np.where(upper[0] == upper[1], 1.0, math.sqrt(2))

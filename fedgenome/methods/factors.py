@@ -16,7 +16,7 @@ from pydantic import Field
 
 from fedgenome.errors import require
 from fedgenome.methods import moments
-from fedgenome.methods.bundle import Bundle, Floats, clip, matrix, symmetric
+from fedgenome.methods.bundle import Bundle, Floats, Rows, clip, matrix
 from fedgenome.methods.staged import Guesses, Staged, shares_of, towards_mean
 from fedgenome.query import Array, State
 
@@ -102,19 +102,19 @@ class Factors(Staged[Options]):
         require(shapes in expected, f"a payload of shapes {expected[0]} or {expected[1]}", shapes=shapes)
         return 2 + expected.index(shapes)
 
-    def statistics(self, payload: Mapping[str, Array], z: Floats, label: Array) -> dict[str, Array]:
+    def statistics(self, payload: Mapping[str, Array], z: Floats, label: Array) -> dict[str, Rows]:
         """Return parts of the third question or of the fourth."""
         labels, _, _, directions = self.shape
         short = clip(z, self.norm)
         if "onto" in payload:
             used = max(1, int(np.count_nonzero(np.any(payload["onto"] != 0, axis=0))))
             seen = clip(short @ payload["onto"], math.sqrt(used)) * math.sqrt(directions / used)
-            return {"cross": (short[:, :, None] * seen[:, None, :]).reshape(len(z), -1)}
+            return {"cross": (short, seen)}
         return {
-            "means": (np.eye(labels)[label][:, :, None] * short[:, None, :]).reshape(len(z), -1),
+            "means": (np.eye(labels)[label], short),
             "variances": short**2,
             "energy": moments.energies(z, self.norm),
-            "sketch": symmetric(clip(short @ payload["basis"], self.sketched)),
+            "sketch": (clip(short @ payload["basis"], self.sketched), None),
         }
 
     def untaught(self, rng: np.random.Generator) -> State:

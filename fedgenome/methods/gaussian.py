@@ -14,15 +14,17 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
+from scipy import linalg
 from scipy.special import ndtr, ndtri
 
 from fedgenome.errors import require
 from fedgenome.methods import moments
-from fedgenome.methods.bundle import Bundle, Floats, clip, matrix, symmetric
+from fedgenome.methods.bundle import Bundle, Floats, Rows, clip, matrix
 from fedgenome.methods.staged import Guesses, Staged, shares_of, towards_mean
 from fedgenome.query import Array, State
 
 _MOST_GENES = 2000  # of whose covariance is asked: two million numbers
+_MOST = 64  # directions that are kept, at most
 
 
 class Options(Guesses):
@@ -45,8 +47,8 @@ class Options(Guesses):
 class Gaussian(Staged[Options]):
     """Rows of a label are Gaussian about its mean, with one covariance for all labels.
 
-    State, beside :class:`~fedgenome.methods.staged.Staged`'s: ``means`` (labels, genes), ``loadings`` (genes, genes
-    or labels), ``own`` (genes,), and with ``zeros`` the share of them, ``zeros`` (genes,).
+    State, beside :class:`~fedgenome.methods.staged.Staged`'s: ``means`` (labels, genes), ``loadings`` (genes, at
+    most 64 + labels), ``own`` (genes,), and with ``zeros`` the share of them, ``zeros`` (genes,).
     """
 
     @property
@@ -59,6 +61,10 @@ class Gaussian(Staged[Options]):
     @property
     def _lowrank(self) -> bool:
         return self.options.covariance == "lowrank"
+
+    @property
+    def _directions(self) -> int:
+        return min(_MOST, len(self.schema.genes)) if self._lowrank else 0
 
     @property
     def norm(self) -> float:
@@ -92,23 +98,26 @@ class Gaussian(Staged[Options]):
         require(set(payload) == {"centre", "scale"}, "a payload of centre and scale", names=sorted(payload))
         return 2
 
-    def statistics(self, payload: Mapping[str, Array], z: Floats, label: Array) -> dict[str, Array]:
+    def statistics(self, payload: Mapping[str, Array], z: Floats, label: Array) -> dict[str, Rows]:
         """Return the parts of the third question."""
         short = clip(z, self.norm)
-        spread = np.eye(len(self.schema.labels))[label][:, :, None] * short[:, None, :]
-        made = {"means": spread.reshape(len(z), -1), "variances": short**2, "energy": moments.energies(z, self.norm)}
+        made: dict[str, Rows] = {
+            "means": (np.eye(len(self.schema.labels))[label], short),
+            "variances": short**2,
+            "energy": moments.energies(z, self.norm),
+        }
         if self._lowrank:
-            made["second"] = symmetric(short)
+            made["second"] = short, None
         return made
 
-    def raw_statistics(self, x: Array) -> dict[str, Array]:
+    def raw_statistics(self, x: Array) -> dict[str, Rows]:
         """Return the parts that are read off values as they are: which are at ``schema.low``."""
         return {"absent": (x <= self.schema.low).astype(np.float64)} if self.options.zeros else {}
 
     def untaught(self, rng: np.random.Generator) -> State:
         """Return genes that do not vary with the label."""
         labels, genes = len(self.schema.labels), len(self.schema.genes)
-        columns = genes + labels if self._lowrank else labels
+        columns = labels + self._directions
         return {
             "means": np.zeros((labels, genes)),
             "loadings": np.zeros((genes, columns)),
@@ -142,13 +151,14 @@ class Gaussian(Staged[Options]):
         return taught
 
     def _shared(self, bundle: Bundle, parts: Mapping[str, Floats], donors: float) -> Floats:
-        """Return L (genes, genes) from the noisy covariance: zero columns but for what lies beyond the noise's edge.
+        """Return L (genes, at most 64) from the noisy covariance: zeros but for what lies beyond the noise's edge.
 
         An eigenvalue y beyond the edge of noise with deviation s is put to λ with y = λ + genes·s²/λ.
         """
         genes = len(self.schema.genes)
         deviation = bundle.deviation("second", self.level) / donors / math.sqrt(2)  # off the diagonal
-        values, vectors = np.linalg.eigh(matrix(parts["second"], genes) / donors)
+        kept = genes - self._directions, genes - 1
+        values, vectors = linalg.eigh(matrix(parts["second"], genes) / donors, subset_by_index=kept)
         least = max(2 * math.sqrt(genes) * deviation, 1.0)  # below 1 a direction is no more than one gene's own
         right = (values + np.sqrt(np.maximum(values**2 - 4 * genes * deviation**2, 0))) / 2
         return np.asarray(vectors * np.sqrt(np.where(values > least, np.maximum(right - 1, 0), 0)))

@@ -112,6 +112,12 @@ def _gaussian(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool
     return Gaussian.build(spec, _options(spec, Options), schema, donors_bound, private)
 
 
+def _inverted(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.inverted import Inverted, Options
+
+    return Inverted.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
 KINDS: Mapping[str, _Build] = MappingProxyType(
     {
         "marginals": _marginals,
@@ -120,6 +126,7 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "linear": _linear,
         "factors": _factors,
         "gaussian": _gaussian,
+        "inverted": _inverted,
     }
 )
 

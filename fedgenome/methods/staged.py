@@ -19,7 +19,7 @@ from pydantic import Field
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
-from fedgenome.methods.bundle import Bundle, Floats, Part
+from fedgenome.methods.bundle import Bundle, Floats, Part, Rows
 from fedgenome.methods.learner import Learner
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Mechanism, Question, State
@@ -70,10 +70,10 @@ class Staged(Learner[Options], ABC):
         """Return what a site needs for question ``step`` beside centre and scale."""
 
     @abstractmethod
-    def statistics(self, payload: Mapping[str, Array], z: Floats, label: Array) -> dict[str, Array]:
+    def statistics(self, payload: Mapping[str, Array], z: Floats, label: Array) -> dict[str, Rows]:
         """Return parts of standardised rows z (n, genes) with labels (n,)."""
 
-    def raw_statistics(self, x: Array) -> dict[str, Array]:
+    def raw_statistics(self, x: Array) -> dict[str, Rows]:
         """Return parts that are read off values as they are, x (n, genes); none by default."""
         return {}
 
@@ -172,7 +172,7 @@ class Staged(Learner[Options], ABC):
         require(known, f"a payload with centre and scale of {genes} genes", **told)
         live = np.flatnonzero(sample.mask & np.isfinite(sample.x).all(1) & (sample.label < labels))
 
-        def make(at: Array) -> dict[str, Array]:
+        def make(at: Array) -> Mapping[str, Rows]:
             x, label = sample.x[live[at]].astype(np.float64), sample.label[live[at]]
             if centre is None:
                 return {"labels": np.eye(labels)[label], "centre": x - self.middle}

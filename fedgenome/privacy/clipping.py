@@ -5,7 +5,8 @@ What a method answers must be a ClippedSum, so that it cannot forget to clip.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import InitVar, dataclass
 from typing import Any, Final, Literal
 
@@ -18,10 +19,12 @@ from fedgenome.query import Question
 from fedgenome.selection import scale_of
 
 Array = npt.NDArray[Any]
+Product = tuple[Array, Array | None]  # left (rows, a) ⊗ right (rows, b); with None the square of left, upper triangle
 
 _TOKEN: Final = object()  # who holds it clips; a test keeps it within this folder
 _MARGIN = 1 - 2.0**-30  # rows are clipped this far inside the bound, for what float64 norms miss
 _CHUNK = 1 << 22  # float64 numbers held at a time (32 MiB)
+_ROWS = 2048  # rows of products held at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,15 +72,25 @@ def sum_rows(rows: Array, donor: Array, mask: Array, bound: float) -> ClippedSum
     """
     require(rows.ndim == 2, "rows of shape (slots, n)", shape=rows.shape)
     check_slots(len(rows), donor.shape, mask.shape, bound)
-    return sum_made(rows.__getitem__, rows.shape[1], donor, mask, bound)
+    require(mask.dtype == np.bool_, "a mask of bool", dtype=mask.dtype)
+    total = np.zeros(rows.shape[1])
+    for slots, starts in _donor_chunks(donor, max(1, _CHUNK // max(1, rows.shape[1]))):
+        means = _means(rows[slots], mask[slots], starts)
+        norms = np.sqrt(np.einsum("ij,ij->i", means, means))
+        total += (bound * _MARGIN / np.maximum(norms, bound * _MARGIN)) @ means
+    return ClippedSum(value=total, bound=bound, token=_TOKEN, precision="float64")
 
 
-def sum_made(make: Callable[[Array], Array], length: int, donor: Array, mask: Array, bound: float) -> ClippedSum:
-    """Return :func:`sum_rows` of rows that are made some donors at a time: long ones would not all fit in memory.
+def sum_products(make: Callable[[Array], Sequence[Product]], donor: Array, mask: Array, bound: float) -> ClippedSum:
+    """Return the sum over donors of the mean of a donor's unmasked rows, each shortened to ``bound`` in L2.
+
+    A row is outer products laid end to end. Its norm is √Σ ‖left‖²·‖right‖², and a sum of such rows is a matrix
+    product, so that no row is ever written out. Rows are shortened, not their means, which then are no longer. A row
+    whose norm is not finite counts as a row of zeros.
 
     Args:
-        make: From indices of slots, int64 (some,), to their rows (some, length). A row must depend on its slot alone.
-        length: Numbers of a row.
+        make: From indices of slots, int64 (some,), maybe none, to their products. What it gives for a slot must
+            depend on that slot alone.
         donor: (slots,) int64, whose row it is.
         mask: (slots,) bool; a False slot contributes exactly nothing, whatever ``make`` gives for it.
         bound: C, in the units of the rows.
@@ -87,12 +100,46 @@ def sum_made(make: Callable[[Array], Array], length: int, donor: Array, mask: Ar
     """
     check_slots(len(donor), donor.shape, mask.shape, bound)
     require(mask.dtype == np.bool_, "a mask of bool", dtype=mask.dtype)
-    total = np.zeros(length)
-    for slots, starts in _donor_chunks(donor, max(1, _CHUNK // max(1, length))):
-        means = _means(make(slots), mask[slots], starts)
-        norms = np.sqrt(np.einsum("ij,ij->i", means, means))
-        total += (bound * _MARGIN / np.maximum(norms, bound * _MARGIN)) @ means
-    return ClippedSum(value=total, bound=bound, token=_TOKEN, precision="float64")
+    whose = np.unique(donor, return_inverse=True)[1]
+    rows = np.maximum(np.bincount(whose, mask), 1)[whose]
+    total: npt.NDArray[np.float64] | None = None
+    for first in range(0, max(1, len(donor)), _ROWS):
+        at = np.arange(first, min(first + _ROWS, len(donor)))
+        part = _sum_of_products(make(at), mask[at], rows[at], bound * _MARGIN)
+        total = part if total is None else total + part
+    return ClippedSum(value=np.zeros(0) if total is None else total, bound=bound, token=_TOKEN, precision="float64")
+
+
+def _sum_of_products(made: Sequence[Product], mask: Array, rows: Array, bound: float) -> npt.NDArray[np.float64]:
+    with np.errstate(all="ignore"):  # a crafted payload may overflow: no row
+        squares = [_square(left) * _square(left if right is None else right) for left, right in made]
+        norms = np.sqrt(np.sum(squares, axis=0))
+    clean = mask & np.isfinite(norms)
+    weight = np.where(clean, bound / np.maximum(norms, bound), 0) / rows
+    kept = [[None if part is None else np.where(clean[:, None], part, 0) for part in pair] for pair in made]
+    return np.concatenate([_weighted(left, right, weight) for left, right in kept])
+
+
+def _square(rows: Array) -> npt.NDArray[np.float64]:
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))
+
+
+def _weighted(left: Any, right: Any, weight: Array) -> npt.NDArray[np.float64]:
+    """Return Σ weight · left ⊗ right, (a·b,); of squares the upper triangle (:func:`upper`)."""
+    if right is not None:
+        return np.asarray((left * weight[:, None]).T @ right).ravel()
+    half = left * np.sqrt(weight)[:, None]
+    return upper(half.T @ half)  # of a matrix with itself: NumPy does half the work
+
+
+def upper(square: Array) -> npt.NDArray[np.float64]:
+    """Return the upper triangle of a symmetric (k, k) matrix, row by row, (k(k+1)/2,), its norm kept.
+
+    What lies off the diagonal stands for two numbers, so it is multiplied with √2.
+    """
+    doubled = square * math.sqrt(2)
+    np.fill_diagonal(doubled, np.diagonal(square))
+    return np.asarray(doubled[np.triu(np.ones(square.shape, np.bool_))])
 
 
 def sum_scores(rows: Array, donor: Array, mask: Array, bound: float, *, monotone: bool = False) -> ClippedSum:

@@ -23,6 +23,7 @@ OPTIONS = {
     "fedsgd": SMALL,
     "linear": {"rounds": 3, "sampling": 0.5},
     "factors": {"directions": 1, "width": 1},
+    "inverted": {"rounds": 3},
 }
 PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
 VARIANTS = {

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedgenome.methods import moments
-from fedgenome.methods.bundle import Bundle, Part, matrix, symmetric
+from fedgenome.methods.bundle import Bundle, Part, matrix
 from fedgenome.methods.factors import nystrom
 from fedgenome.methods.staged import towards_mean
-from fedgenome.privacy.clipping import sum_made, sum_rows
+from fedgenome.privacy.clipping import sum_products, sum_rows, upper
 
 PARTS = (
     Part(name="a", length=3, bound=2.0, share=0.25),
@@ -36,20 +36,36 @@ def test_a_parts_noise_is_that_of_a_query_of_its_own():
         assert math.isclose(bundled, 3.0 * part.bound / math.sqrt(part.share))
 
 
-def test_rows_made_a_few_donors_at_a_time_give_the_same_sum(monkeypatch):
+def written_out(left, right):
+    """Naive oracle: every row's product, of a square the upper triangle with its norm kept."""
+    whole = left[:, :, None] * (left if right is None else right)[:, None, :]
+    if right is not None:
+        return whole.reshape(len(left), -1)
+    i, j = np.triu_indices(left.shape[1])
+    return whole[:, i, j] * np.where(i == j, 1, math.sqrt(2))
+
+
+def test_products_add_up_to_what_their_rows_written_out_do_a_few_at_a_time_too(monkeypatch):
     rng = np.random.default_rng(0)
-    rows, donor = rng.normal(0, 2, (40, 5)), rng.integers(0, 12, 40)
-    whole = sum_rows(rows, donor, np.ones(40, bool), 3.0).value
-    monkeypatch.setattr("fedgenome.privacy.clipping._CHUNK", 20)
-    made = sum_made(lambda at: rows[at], 5, donor, np.ones(40, bool), 3.0).value
-    np.testing.assert_allclose(made, whole, rtol=1e-12)
+    left, right, square = (rng.normal(0, s, (40, k)) for s, k in ((1.2, 3), (1.2, 5), (1.7, 4)))
+    left[3, 1], square[7] = np.nan, np.inf
+    donor, mask = rng.integers(0, 12, 40), rng.random(40) < 0.8
+    with np.errstate(invalid="ignore"):
+        rows = np.hstack([written_out(left, right), written_out(square, None)])
+    rows[[3, 7]] = 0
+    shortened = rows * (6 / np.maximum(np.linalg.norm(rows, axis=1), 6))[:, None]  # 25 of the 40 are
+    naive = sum_rows(shortened, donor, mask, 6.0).value
+    for together in (2048, 7):
+        monkeypatch.setattr("fedgenome.privacy.clipping._ROWS", together)
+        made = sum_products(lambda at: [(left[at], right[at]), (square[at], None)], donor, mask, 6.0)
+        np.testing.assert_allclose(made.value, naive, atol=1e-7)
 
 
 @given(hnp.arrays(float, st.tuples(st.integers(1, 4), st.integers(1, 5)), elements=st.floats(-9, 9)))
 def test_triangles_keep_the_norm_and_come_back_as_squares(rows):
-    triangles = symmetric(rows)
-    np.testing.assert_allclose(np.linalg.norm(triangles, axis=1), (rows**2).sum(1), atol=1e-9)
-    np.testing.assert_allclose(matrix(triangles.sum(0), rows.shape[1]), rows.T @ rows, atol=1e-9)
+    triangle = upper(rows.T @ rows)
+    np.testing.assert_allclose(np.linalg.norm(triangle), np.linalg.norm(rows.T @ rows), atol=1e-9)
+    np.testing.assert_allclose(matrix(triangle, rows.shape[1]), rows.T @ rows, atol=1e-9)
 
 
 def spiked(genes=60, seed=0):

@@ -1,0 +1,104 @@
+"""Which method an experiment gets that asks for ``auto``: read off public facts; its Study names the method itself.
+
+How much can be learned goes with donors · ε, as noise in a mean is about 1 / (donors · ε); where each site adds noise
+of its own, with donors · ε / √sites. Bounds are those of ``experiments/synthesis/few_queries.py`` on tuning splits of
+one cohort of 868 donors, 909 genes and five labels, at several ε; other sizes are by that rule, not by measurement.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fedgenome.errors import require
+from fedgenome.study import MethodSpec, Privacy
+
+KIND = "auto"
+NOTHING = 200.0  # donors · ε: below, what is drawn teaches little more than which label is commonest
+CLASSIFIER = 3600.0  # donors · ε: below, weights of a classifier are known better than label means
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A method, and why it and no other.
+
+    Attributes:
+        kind: Of the registry.
+        options: Its options, where they are not the defaults.
+        because: One sentence without a full stop.
+        warning: What an operator should hear before a run; empty if nothing.
+    """
+
+    kind: str
+    options: Mapping[str, object] = field(default_factory=dict)
+    because: str
+    warning: str = ""
+
+
+def choose(donors_bound: int, epsilon: float | None, apart: int = 1) -> Choice:
+    """Return the choice for a study.
+
+    Args:
+        donors_bound: Public bound on the donors of all sites.
+        epsilon: ε that the method has; None without privacy.
+        apart: How many add noise of their own: 1, or all sites under trust local.
+
+    Raises:
+        SpecError: not donors_bound >= 1 and epsilon > 0.
+    """
+    if epsilon is None:
+        return Choice(kind="factors", because="without noise a factor model keeps what genes share")
+    require(donors_bound >= 1 and epsilon > 0, "donors_bound >= 1, epsilon > 0", donors=donors_bound, epsilon=epsilon)
+    carried = donors_bound * epsilon / math.sqrt(apart)
+    seen = f"donors · ε{' / √sites' if apart > 1 else ''} = {carried:,.0f}"
+    if carried >= CLASSIFIER:
+        return Choice(
+            kind="factors", because=f"{seen}, at least {CLASSIFIER:,.0f}: label means and shared directions show"
+        )
+    warning = (
+        f"{seen}, under {NOTHING:,.0f}: too few donors for this ε; what is drawn teaches little more than which label "
+        "is commonest"
+    )
+    return Choice(
+        kind="inverted",
+        because=f"{seen}, under {CLASSIFIER:,.0f}: a classifier's weights are known better than label means; "
+        "what genes share is lost",
+        warning=warning if carried < NOTHING else "",
+    )
+
+
+def chosen(methods: Sequence[MethodSpec], privacy: Privacy, donors_bound: int, sites: int) -> dict[str, Choice]:
+    """Return what each of ``methods`` that is ``auto`` gets, by label. Of ε it has what its noise leaves it, about."""
+    total = math.fsum(spec.noise**-2 for spec in methods)
+    apart = sites if privacy.trust == "local" else 1
+
+    def own(spec: MethodSpec) -> float | None:
+        return None if privacy.epsilon is None else privacy.epsilon / (spec.noise * math.sqrt(total))
+
+    return {spec.label: choose(donors_bound, own(spec), apart) for spec in methods if spec.kind == KIND}
+
+
+def resolved(methods: Sequence[MethodSpec], choices: Mapping[str, Choice]) -> tuple[MethodSpec, ...]:
+    """Return ``methods`` with those of ``choices`` in place of ``auto``, under the same names; given options hold."""
+
+    def one(spec: MethodSpec) -> MethodSpec:
+        if spec.label not in choices:
+            return spec
+        choice = choices[spec.label]
+        options = {**choice.options, **spec.options}
+        return MethodSpec.model_validate(
+            {**spec.model_dump(), "kind": choice.kind, "name": spec.label, "options": options}
+        )
+
+    return tuple(one(spec) for spec in methods)
+
+
+def told(choices: Mapping[str, Choice]) -> tuple[str, ...]:
+    """Return what was chosen and why, a line a method."""
+    return tuple(f"methods.{label}: {choice.kind}, as {choice.because}" for label, choice in choices.items())
+
+
+def warnings(choices: Mapping[str, Choice]) -> tuple[str, ...]:
+    """Return what an operator should hear before a run."""
+    return tuple(f"methods.{label}: {choice.warning}" for label, choice in choices.items() if choice.warning)

@@ -1,0 +1,52 @@
+"""What ``auto`` becomes, from public facts alone, and when it says that too few donors are there."""
+
+import pytest
+
+from fedgenome.errors import SpecError
+from fedgenome.methods import auto, registry
+from fedgenome.study import MethodSpec, Privacy
+
+
+def private(epsilon, trust="distributed"):
+    return Privacy(epsilon=epsilon, delta=1e-5, trust=trust)
+
+
+def chosen(epsilon, donors=900, trust="distributed", sites=1, others=()):
+    methods = (MethodSpec(kind="auto"), *others)
+    return auto.chosen(methods, private(epsilon, trust), donors, sites)["auto"]
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "donors", "kind"), [(10, 900, "factors"), (1, 900, "inverted"), (1, 9000, "factors")]
+)
+def test_many_donors_at_large_epsilon_get_a_factor_model_others_an_inverted_classifier(epsilon, donors, kind):
+    assert chosen(epsilon, donors).kind == kind
+
+
+def test_too_few_donors_for_epsilon_are_warned_of_and_enough_are_not():
+    assert "teaches little more than which label is commonest" in chosen(0.1).warning
+    assert not chosen(0.5).warning and not chosen(10).warning
+
+
+def test_noise_of_every_site_and_budget_of_other_methods_count():
+    assert chosen(10, trust="local", sites=16).kind == "inverted"
+    assert chosen(10, others=[MethodSpec(kind="marginals", noise=0.3)]).kind == "inverted"
+
+
+def test_without_privacy_a_factor_model_is_chosen():
+    open_ = Privacy(trust="none")
+    assert auto.chosen([MethodSpec(kind="auto")], open_, 10, 2)["auto"].kind == "factors"
+
+
+def test_what_was_chosen_keeps_its_name_its_noise_and_given_options_and_can_be_built():
+    asked = MethodSpec(kind="auto", name="mine", noise=2.0, options={"middle": 7.5}), MethodSpec(kind="linear")
+    choices = auto.chosen(asked, private(1.0), 900, 3)
+    mine, other = auto.resolved(asked, choices)
+    assert (mine.kind, mine.label, mine.noise, mine.options["middle"]) == ("inverted", "mine", 2.0, 7.5)
+    assert other == asked[1] and mine.kind in registry.KINDS
+    assert auto.told(choices)[0].startswith("methods.mine: inverted, as donors · ε = ")
+
+
+def test_no_donors_are_refused():
+    with pytest.raises(SpecError, match="donors_bound >= 1"):
+        auto.choose(0, 1.0)
