@@ -94,6 +94,12 @@ class Project:
         """Return the engine's state of a service: Running, ExitCode, Health …"""
         return inspect("container", self.container(service))["State"]
 
+    def states(self) -> dict[str, dict]:
+        """Return the same of all services, in two questions."""
+        ids = docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={self.name}").split()
+        told = json.loads(docker("inspect", *ids))
+        return {one["Config"]["Labels"]["com.docker.compose.service"]: one["State"] for one in told}
+
     def run_in(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command inside a running service, as its user."""
         done = ["docker", "exec", self.container(service), *command]

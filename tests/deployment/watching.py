@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import subprocess
 import tarfile
@@ -70,6 +69,7 @@ heard = max(time.time(), float(sys.argv[1]))
 with sqlite3.connect("file:/state/superlink.db?mode=ro", uri=True) as told:
     print(*told.execute("select count(*) from node where online_until > ?", (heard,)).fetchone())
 """
+_CALLED = ("consortium", "coordinator")  # whose containers end when they have done their work
 _LAST_SECONDS = 5.0  # within which what was written before the command ended is seen
 _ALIVE_SECONDS = 60.0  # for which a SuperLink believes a sign of life
 
@@ -111,10 +111,6 @@ class Watch:
         self._name, self._runner = f"{project.name}-watch", f"{project.name}-conducting"
         self._known: list[str] = []
         self._conducted: Conducted
-
-    @functools.cached_property
-    def _services(self) -> list[str]:
-        return [name for name in self._project.config()["services"] if name not in ("consortium", "coordinator")]
 
     def __enter__(self) -> Watch:
         mounts = [part for name in self._volumes for part in ("-v", f"{self._project.name}_{name}:/{name}:ro")]
@@ -176,9 +172,11 @@ class Watch:
 
     def ready(self, seconds: float = 900) -> None:
         """Start every role that is not running, and wait until all listen and all relays are at the SuperLink."""
-        for service in self._services:
-            if not self._project.state(service)["Running"]:
+        for service, state in self._project.states().items():
+            if service not in _CALLED and not state["Running"]:
                 self._project.start(service)
+            if state["Paused"]:  # by a case that failed
+                self._project.resume(service)
         links = [name for name in self._volumes if name.startswith("link-")]
         given = ("python3", "-c", _READY, str(seconds), *(f"/{name}/agents.sock" for name in links))
         docker("exec", self._name, *given)
@@ -190,9 +188,8 @@ class Watch:
 
     def _online(self) -> int:
         """Return how many relays have given the SuperLink a sign of life since the last of them all was started."""
-        connected = [name for name in self._services if name.startswith(("relay-", "superlink"))]
-        started = [datetime.fromisoformat(self._project.state(one)["StartedAt"]).timestamp() for one in connected]
-        since = str(max(started) + _ALIVE_SECONDS)
+        connected = [one for name, one in self._project.states().items() if name.startswith(("relay-", "superlink"))]
+        since = str(max(datetime.fromisoformat(one["StartedAt"]).timestamp() for one in connected) + _ALIVE_SECONDS)
         told = self._project.run_in("superlink", "python3", "-c", _ONLINE, since).stdout.strip()
         return int(told or 0)
 
