@@ -34,9 +34,7 @@ def inspect(kind: str, name: str) -> dict:
     return json.loads(docker(kind, "inspect", name))[0]
 
 
-_PATIENCE = {
-    "COMPOSE_HTTP_TIMEOUT": "600"
-}  # seconds: a busy engine takes more than compose's own 60 to start one of many
+_PATIENCE = {"COMPOSE_HTTP_TIMEOUT": "600"}  # seconds: a busy engine may take more than compose's own 60 for a start
 
 
 @dataclass(frozen=True, kw_only=True)
