@@ -115,6 +115,14 @@ def project(image, library, relaying, repository, tmp_path_factory):
         one.down()
 
 
+def free_block(start):
+    """Return the second number of addresses 10.N.0.0 that no network of the engine has, searched from ``start``."""
+    every = docker("network", "ls", "-q").split()
+    told = docker("network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}}{{end}}", *every, check=False)
+    blocks = [20 + (start + n) % 200 for n in range(200)]
+    return next(block for block in blocks if f"10.{block}." not in told)
+
+
 def apart(block, document):
     """Give a project's networks addresses of its own: an engine's pools hold 31 networks for all its projects."""
     for number, one in enumerate(document["networks"].values()):

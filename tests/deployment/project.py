@@ -35,6 +35,9 @@ def inspect(kind: str, name: str) -> dict:
     return json.loads(docker(kind, "inspect", name))[0]
 
 
+_PATIENCE = {"COMPOSE_HTTP_TIMEOUT": "600"}  # seconds: a busy engine may take more than compose's own 60 for a start
+
+
 @dataclass(frozen=True, kw_only=True)
 class Project:
     """A compose project.
@@ -57,13 +60,13 @@ class Project:
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command of compose on this project; both its streams are the process's output."""
-        env = os.environ | self.environment
+        env = os.environ | _PATIENCE | self.environment
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen([*self._compose, *arguments], env=env, text=True, **streams)
 
     def compose(self, *arguments: str, check: bool = True, seconds: float = 600) -> subprocess.CompletedProcess[str]:
         """Run a command of compose on this project."""
-        env = os.environ | self.environment
+        env = os.environ | _PATIENCE | self.environment
         done = subprocess.run(
             [*self._compose, *arguments], env=env, capture_output=True, text=True, timeout=seconds, check=False
         )

@@ -26,6 +26,7 @@ from fedgenome.query import Query, choose_scale
 from fedgenome.secure import ring
 from fedgenome.study import Plan, Study
 from tests.deployment.driving import public
+from tests.deployment.intruders import relay_of
 
 WINDOW = 8  # numbers that stand together in a vector
 # A tap: TLS at both ends with the SuperLink's certificate; each way of a connection, whole, goes to /tmp/tapped.
@@ -97,8 +98,7 @@ class Seen:
 
     def tap(self):
         """Return what the tap recorded once every connection has ended: relays are stopped first."""
-        for role in compose.roles_of(2):
-            self.project.compose("stop", "-t", "1", f"relay-{role.removeprefix('site-')}")
+        self.project.compose("stop", "-t", "1", *map(relay_of, compose.roles_of(2)))
         return [files(self.project, "tap", "/tmp/tapped")]
 
     def found(self, patterns):
