@@ -1,4 +1,4 @@
-"""The published recipe: its fit is the nearest star, it costs what it says, and without noise it gives the data back."""
+"""The published recipe: its fit is the nearest star, its price is right, and without noise it gives the data back."""
 
 import math
 
