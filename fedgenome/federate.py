@@ -123,13 +123,18 @@ def parties(seed: int | None, *, secure: bool = True) -> Iterator[Parties | None
 
 
 def federate(
-    prepared: Prepared, place: Place, running: Parties | None, on_step: Callable[[str, Progress], None]
+    prepared: Prepared,
+    place: Place,
+    running: Parties | None,
+    on_step: Callable[[str, Progress], None],
+    wrap: Callable[[SiteAgent], SiteAgent] = lambda agent: agent,
 ) -> Trained:
     """Ask every query of the study, or the rest of them after an interruption.
 
     Args:
         running: The parties; None where the study says secure = off.
         on_step: Told (method, where it stands) after every query.
+        wrap: Takes every site agent; an experiment loses one on the way.
 
     Raises:
         RoleError: a party ended, or too few sites answered.
@@ -149,7 +154,7 @@ def federate(
     )
     coordinator = Coordinator(job)
     with contextlib.ExitStack() as stack:
-        agents = [stack.enter_context(_agent(prepared, study, place, site)) for site in prepared.split.sites]
+        agents = [wrap(stack.enter_context(_agent(prepared, study, place, site))) for site in prepared.split.sites]
         engines.run(prepared.experiment.engine.kind, coordinator.conduct, agents)
     return Trained(
         study=study,

@@ -1,4 +1,4 @@
-"""Everything that makes a table in these experiments, under one name each: ours, the published recipe, rivals, real rows.
+"""Everything that makes a table in these experiments, under one name each: ours, the recipe, rivals, real rows.
 
 An arm is called with training rows and public facts, a price and a seed. ``made`` says in full how it works, so that
 a cached result of another version is not taken for it.

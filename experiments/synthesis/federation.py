@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from experiments.synthesis import cohorts
 from experiments.synthesis.loop import Kind
 from fedgenome import federate
 from fedgenome.experiment import Experiment
-from fedgenome.federation.checkpoint import Progress
+from fedgenome.federation.site import SiteAgent
+from fedgenome.federation.wire import Call, refusal
 from fedgenome.prepare import Prepared, prepare
 from fedgenome.query import Array
 from fedgenome.streams import Root
-
-Watch = Callable[[Path, str, Progress], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,13 +83,31 @@ def prepared(
     return prepare(asked, Root.simulation(seed, "split").stream("split").generator())
 
 
-def run(ready: Prepared, seed: int | None, watch: Watch = lambda _, __, ___: None) -> Run:
+@dataclass(slots=True, kw_only=True)
+class _Lost:
+    """A site agent that answers some questions, then none: its hospital's machine is gone."""
+
+    agent: SiteAgent
+    left: int
+
+    def handle(self, kind: str, call: Call) -> Call:
+        self.left -= kind == "ask"
+        return refusal("internal", "lost") if self.left < 0 else self.agent.handle(kind, call)
+
+
+def run(ready: Prepared, seed: int | None, lost: str | None = None, after: int = 2) -> Run:
     """Run a study of one method with every role.
 
     Args:
+        ready: What is run.
         seed: A simulation's, or None for real randomness.
-        watch: Told (folder of the sites, method, where it stands) after every query.
+        lost: A site that answers no more; None: all stay.
+        after: The questions that it has answered before.
     """
+
+    def wrap(agent: SiteAgent) -> SiteAgent:
+        return cast(SiteAgent, _Lost(agent=agent, left=after)) if agent.name == lost else agent
+
     with tempfile.TemporaryDirectory() as folder, federate.parties(seed) as parties:
         home = Path(folder)
         place = federate.Place(
@@ -100,7 +117,7 @@ def run(ready: Prepared, seed: int | None, watch: Watch = lambda _, __, ___: Non
             parties.keep(place.parties)
             parties.ready()
         clock, cpu = time.perf_counter(), time.process_time()
-        trained = federate.federate(ready, place, parties, lambda name, at: watch(place.ledgers, name, at))
+        trained = federate.federate(ready, place, parties, lambda _, __: None, wrap)
         clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
     (arrays,) = trained.arrays.values()
     queries = sum(trained.queries.values())

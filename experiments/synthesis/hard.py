@@ -2,14 +2,13 @@
 
 The chosen method with every role (site agents, three party processes), on the same training and test patients each
 time: five hospitals alike; 40 of very different size; one class at one hospital; one class a hospital; hospitals of
-five donors; a tenth of the genes missing at one hospital; a hospital whose disk is lost after the second question,
+five donors; a tenth of the genes missing at one hospital; a hospital that is lost after its second answer,
 with a quorum that allows for it.
 Run: ``python -m experiments.synthesis.hard --cache FOLDER`` (``--quick``: two of them, one split, ε = 10).
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,6 @@ from experiments.synthesis.judge import MAIN, Figures
 from experiments.synthesis.run import COHORT
 from fedgenome.audit.targets import people
 from fedgenome.errors import FedgenomeError
-from fedgenome.federation.checkpoint import Progress
 from fedgenome.prepare import Prepared
 
 EPSILONS = (1.0, 10.0)
@@ -49,6 +47,7 @@ class Setting:
     lost: bool = False
 
 
+SENT = "megabytes sent by all"  # less where a hospital is lost
 IID = "five hospitals alike"
 SETTINGS: Mapping[str, Setting] = {
     IID: Setting(),
@@ -100,18 +99,14 @@ def _figures(kept: Cache, name: str, epsilon: float, split: str, say: Callable[[
 
 def _judged(setting: Setting, kind: loop.Kind, epsilon: float, split: int) -> Figures:
     ready = _ready(setting, kind, epsilon, split)
-    lost = list(ready.split.sites)[-1]
-
-    def watch(sites: Path, _: str, at: Progress) -> None:
-        if setting.lost and at.step == 2:  # as a disk that is gone: the agent answers no question any more
-            shutil.rmtree(sites / lost)
-
+    lost = list(ready.split.sites)[-1] if setting.lost else None
     seed = study.seed_of(str(split))
-    arrays = federation.run(ready, seed, watch).arrays
-    table = loop.table(ready.methods[kind.kind], arrays, study.ROWS, seed)
+    done = federation.run(ready, seed, lost)
+    table = loop.table(ready.methods[kind.kind], done.arrays, study.ROWS, seed)
     # The truth is what all hospitals hold, with every gene and with the one that is lost.
     whole = _ready(replace(setting, lacking=0.0), kind, epsilon, split).split if setting.lacking else ready.split
-    return judge.judged(table, people(whole.controls), people(whole.members))
+    judged = judge.judged(table, people(whole.controls), people(whole.members))
+    return judged | {SENT: done.uploaded / 1e6}
 
 
 def _ready(setting: Setting, kind: loop.Kind, epsilon: float, split: int) -> Prepared:
@@ -137,6 +132,7 @@ def _row(name: str, epsilon: float, found: Sequence[Figures], iid: Sequence[Figu
         "splits": len(found),
         "failed": len(found) - len(accuracy),
         MAIN: float(np.mean(accuracy)) if accuracy else None,
+        SENT: judge.mean(found, SENT),
         "below": float(np.mean(below)) if below else 1.0,
     }
 

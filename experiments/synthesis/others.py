@@ -1,4 +1,4 @@
-"""The chosen generators on other cohorts: CAMDA's sample, METABRIC, three breast studies, T cells, and a negative control.
+"""The chosen generators on other cohorts: CAMDA, METABRIC, three breast studies, T cells, a negative control.
 
 ε = 1, 5, 10; what is public of each cohort is in ``cohorts.py``. T cells stand twice: with donors as units (seven
 people: near chance is expected) and "rows", where a unit is a cell, not a person. The autism cohort's labels are at

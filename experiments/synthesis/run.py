@@ -116,7 +116,7 @@ def _targets(scores: Scores) -> Iterator[Target]:
 
 
 def _accuracies(scores: Scores, epsilons: Sequence[float]) -> Iterator[Target]:
-    """Yield, from ε = 1 on, the low end of chosen minus recipe; below, the means of chosen minus recipe and majority."""
+    """Yield the low end of chosen minus recipe from ε = 1 on; below, means of chosen minus recipe and majority."""
     for epsilon in epsilons:
         ours = scores[chosen.at(epsilon), epsilon]
         for other in (PAID,) if epsilon >= 1 else (PAID, MAJORITY):
