@@ -35,7 +35,7 @@ class Options(Guesses):
         default=None, gt=0, description="learning rate; default: .48·√(donors_bound / noise multiplier), at most 20"
     )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="share of the last step that is repeated")
-    between: float = Field(default=0.3, gt=0, le=100, description="variance between labels, about, over the rest")
+    between: float = Field(default=0.1, gt=0, le=100, description="variance between labels, about, over the rest")
     labels: float = Field(default=0.02, gt=0, description="budget share of label counts")
     centre: float = Field(default=0.10, gt=0, description="budget share of the centre")
     spreads: float = Field(default=0.03, gt=0, description="budget share of the genes' mean deviations")
