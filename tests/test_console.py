@@ -58,6 +58,13 @@ def test_small_uploads_are_not_shown_as_nothing():
     assert "2.38 MB" in text and "3.8 kB" in text
 
 
+def test_what_auto_became_is_told_with_its_reason_and_not_as_a_warning():
+    text = console.table(
+        replace(PRICES, choices=("methods.auto: factors, as donors show",), warnings=("too few donors",))
+    )
+    assert "Chosen: methods.auto: factors, as donors show." in text and "Warning: too few donors." in text
+
+
 def test_without_a_terminal_the_time_left_is_told_now_and_then(monkeypatch):
     now, seen = iter(range(0, 1000, 10)), io.StringIO()
     monkeypatch.setattr(console.time, "monotonic", lambda: next(now))

@@ -55,6 +55,15 @@ def test_table_says_whom_the_trust_model_protects_from_and_warns():
     assert "Holds whichever parties collude" in local and "× 2 steps" in local and "Warning" not in local
 
 
+def test_auto_becomes_a_named_method_of_the_study_and_the_plan_says_why():
+    spec = experiment.load(EXPERIMENTS / "quickstart.toml")
+    changed = {"methods": (MethodSpec(kind="auto"),), "release": spec.release.model_copy(update={"generator": "auto"})}
+    found = prepare.prepare(spec.model_copy(update=changed), np.random.default_rng(0))
+    (method,) = found.study.methods
+    assert method.label == "auto" and method.kind == found.choices["auto"].kind in ("inverted", "factors")
+    assert f"Chosen: methods.auto: {method.kind}, as donors · ε" in " ".join(table(prices(found)).split())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

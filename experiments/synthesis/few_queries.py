@@ -2,7 +2,8 @@
 
 868 of 1,085 patients train, 217 test; 870 rows are drawn. Central noise: exact sums and floating-point Gaussian
 noise, no ring. A logistic regression (C = 1, standardised) is trained on what was drawn and tested on patients; a pair
-of genes is an edge where |r| > .5, and found where the drawn rows say so with the same sign.
+of genes is an edge where |r| > .5, and found where the drawn rows say so with the same sign. KIND is any that generates
+rows of a few questions, or ``auto``, or ``real``: the training rows themselves.
 Run (options as JSON): ``python -m experiments.synthesis.few_queries KIND EPSILON FIRST LAST [OPTIONS]``.
 Splits FIRST to LAST - 1 are run.
 Splits 0 to 9 are for reports; what was tuned was tuned on splits from 1000.
@@ -22,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fedgenome.cohort.shard import Shard
-from fedgenome.methods import registry
+from fedgenome.methods import auto, registry
 from fedgenome.methods.base import Generator, Method
 from fedgenome.privacy import accounting
 from fedgenome.privacy.coins import DonorNormals
@@ -65,9 +66,10 @@ def train(method: Method, x: Array, label: Array, seed: int) -> dict[str, Array]
 def build(kind: str, epsilon: float | None, genes: tuple[str, ...], options: dict[str, object]) -> Method:
     """Return the method at its calibrated noise; ``epsilon`` None: without any."""
     schema = Schema(genes=genes, labels=LABELS, high=20.0, unit="donor")
-    method = registry.build(
-        MethodSpec.model_validate({"kind": kind, "options": options}), schema, BOUND, epsilon is not None
-    )
+    spec = MethodSpec.model_validate({"kind": kind, "options": options})
+    if kind == auto.KIND:
+        (spec,) = auto.resolved((spec,), {spec.label: auto.choose(BOUND, epsilon)})
+    method = registry.build(spec, schema, BOUND, epsilon is not None)
     if epsilon is None:
         return method
     return method.at(accounting.calibrate(lambda noise: Plan(mechanisms=method.plan(noise)), epsilon, DELTA))

@@ -23,15 +23,19 @@ from fedgenome.methods.bundle import Bundle, Floats, Part, Rows
 from fedgenome.methods.staged import Guesses, Staged, shares_of
 from fedgenome.query import Array, State
 
+_RATE, _MOST = 0.48, 20.0  # of the learning rate
+
 
 class Options(Guesses):
     """Options of ``inverted``. Shares are relative."""
 
     rounds: int = Field(default=30, ge=1, le=10_000, description="gradient queries")
     clip: float = Field(default=0.3, gt=0, le=math.sqrt(2), description="L2 bound of a row's gradient")
-    rate: float = Field(default=8.0, gt=0, description="learning rate")
+    rate: float | None = Field(
+        default=None, gt=0, description="learning rate; default: .48·√(donors_bound / noise multiplier), at most 20"
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="share of the last step that is repeated")
-    between: float = Field(default=0.3, gt=0, le=100, description="variance between labels, about, over the rest")
+    between: float = Field(default=0.1, gt=0, le=100, description="variance between labels, about, over the rest")
     labels: float = Field(default=0.02, gt=0, description="budget share of label counts")
     centre: float = Field(default=0.10, gt=0, description="budget share of the centre")
     spreads: float = Field(default=0.03, gt=0, description="budget share of the genes' mean deviations")
@@ -50,6 +54,12 @@ class Inverted(Staged[Options]):
     def shares(self) -> Mapping[str, float]:
         """Relative budget shares."""
         return {name: getattr(self.options, name) for name in ("labels", "centre", "spreads", "gradients")}
+
+    @property
+    def rate(self) -> float:
+        """Learning rate: what noise allows. Of 4, 8 and 20 the best had about this at ε = .25, 1, 3 and 10."""
+        allowed = _MOST if self.level == 0 else min(_MOST, _RATE * math.sqrt(self.donors_bound / self.level))
+        return self.options.rate or allowed
 
     @property
     def later(self) -> tuple[Bundle, ...]:
@@ -86,7 +96,7 @@ class Inverted(Staged[Options]):
         """Take one step of gradient descent with momentum."""
         gradient = parts["gradient"].reshape(state["weights"].shape) / self.donors_bound
         velocity = self.options.momentum * state["velocity"] + gradient
-        return {"velocity": velocity, "weights": state["weights"] - self.options.rate * velocity}
+        return {"velocity": velocity, "weights": state["weights"] - self.rate * velocity}
 
     def release(self, state: State) -> dict[str, Array]:
         """Return ``label_weights``, ``centre``, ``scale``, ``weights``, ``means`` and ``own``."""
