@@ -68,9 +68,11 @@ def plain_cvae(rows: Records, facts: Facts, rng: np.random.Generator) -> Records
             optimiser.step()
     label = _labels(rows, facts, rng)
     with torch.no_grad():
+        draws = torch.from_numpy(rng.standard_normal((len(x), _LATENT), np.float32))
+        left = (model(x, hot, draws)[0] - x).numpy().std(0)  # what a gene varies by beyond the latent
         z = torch.from_numpy(rng.standard_normal((len(label), _LATENT), np.float32))
         made = model.decode(z, functional.one_hot(torch.from_numpy(label), labels).float()).numpy()
-    made = made + np.sqrt(model.variance) * rng.standard_normal(made.shape)
+    made = made + left * rng.standard_normal(made.shape)
     return Records(x=np.clip(centre + scale * made, low, low + span).astype(np.float32), label=label)
 
 

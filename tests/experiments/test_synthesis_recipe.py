@@ -34,7 +34,7 @@ def test_without_noise_the_unpaid_recipe_has_the_rows_own_tables_and_bin_means()
             assert np.allclose(star.tables[:, gene, b], share, atol=1e-9)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6))
 def test_given_the_sizes_no_star_is_nearer_to_the_noisy_tables(seed):
     noisy = np.random.default_rng(seed).normal(20, 30, (2, 2, 4))
