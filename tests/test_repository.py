@@ -14,7 +14,17 @@ import pytest
 import fedgenome
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("design", "protocol", "glossary", "pitfalls", "decisions", "threat-model", "secrecy", "utility")
+PAGES = (
+    "design",
+    "protocol",
+    "glossary",
+    "pitfalls",
+    "decisions",
+    "decisions-deployment",
+    "threat-model",
+    "secrecy",
+    "utility",
+)
 PICKLES = {"cloudpickle", "cPickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 MACHINE_PATH = re.compile(r"""(?<![\w.~}])/(?:work|root|farm|home|tmp)/[\w.]""")
 REGISTRY_HOST = re.compile(r"\b(?:pypi|pythonhosted|conda|anaconda|npmjs|crates|docker|ghcr)\.(?:org|com|io)\b")

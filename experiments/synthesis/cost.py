@@ -41,11 +41,11 @@ def measure(quick: bool, say: Callable[[str], None]) -> Result:
                 if arm.kind is None or (quick and name == MANY):
                     continue
                 say(f"{name}, {sites} hospitals")
-                row = {"method": name, "hospitals": sites} | _run(path, arm.kind, sites)
-                rows.append(row)
+                found = _run(path, arm.kind, sites)
+                rows.append({"method": name, "hospitals": sites} | found)
                 if name != MANY:
                     told = f"{name}, {sites} hospitals: seconds"
-                    targets.append(Target(name=told, value=row["seconds"], target=SECONDS, sense="at most"))
+                    targets.append(Target(name=told, value=found["seconds"], target=SECONDS, sense="at most"))
     return Result(rows=rows, targets=targets)
 
 
