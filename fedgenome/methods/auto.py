@@ -15,8 +15,8 @@ from fedgenome.errors import require
 from fedgenome.study import MethodSpec, Privacy
 
 KIND = "auto"
-NOTHING = 200.0  # donors · ε: below, what is drawn teaches little more than which label is commonest
-CLASSIFIER = 3600.0  # donors · ε: below, weights of a classifier are known better than label means
+NOTHING = 90.0  # donors · ε: at half of it what is drawn taught no more than which label is commonest
+SHARED = 4500.0  # donors · ε: from here, pairs of genes drawn as related are so over five times as often as any pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +52,16 @@ def choose(donors_bound: int, epsilon: float | None, apart: int = 1) -> Choice:
     require(donors_bound >= 1 and epsilon > 0, "donors_bound >= 1, epsilon > 0", donors=donors_bound, epsilon=epsilon)
     carried = donors_bound * epsilon / math.sqrt(apart)
     seen = f"donors · ε{' / √sites' if apart > 1 else ''} = {carried:,.0f}"
-    if carried >= CLASSIFIER:
-        return Choice(
-            kind="factors", because=f"{seen}, at least {CLASSIFIER:,.0f}: label means and shared directions show"
-        )
+    if carried >= SHARED:
+        because = f"{seen}, at least {SHARED:,.0f}: what genes share shows; inverted would teach classifiers better"
+        return Choice(kind="factors", because=because)
     warning = (
         f"{seen}, under {NOTHING:,.0f}: too few donors for this ε; what is drawn teaches little more than which label "
         "is commonest"
     )
     return Choice(
         kind="inverted",
-        because=f"{seen}, under {CLASSIFIER:,.0f}: a classifier's weights are known better than label means; "
-        "what genes share is lost",
+        because=f"{seen}, under {SHARED:,.0f}: labels can be told apart, what genes share cannot be learned",
         warning=warning if carried < NOTHING else "",
     )
 

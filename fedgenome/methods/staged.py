@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -131,7 +131,10 @@ class Staged(Learner[Options], ABC):
         if not self.private:
             return ()
         levels = [noise * self.factor / math.sqrt(bundle.share) for bundle in self.bundles]
-        return tuple(Mechanism(kind="gaussian", level=level, scope=self.name) for level in levels)
+        return tuple(replace(self._mechanism(level), count=levels.count(level)) for level in dict.fromkeys(levels))
+
+    def _mechanism(self, level: float) -> Mechanism:
+        return Mechanism(kind="gaussian", level=level, scope=self.name)
 
     def start(self, rng: np.random.Generator) -> State:
         """Return public guesses."""
@@ -155,7 +158,7 @@ class Staged(Learner[Options], ABC):
             length=bundles[step].length,
             reply_length=bundles[step].length,
             bound=1.0,
-            mechanism=self.plan(self.level / self.factor)[step].form if self.level else None,
+            mechanism=self._mechanism(self.level / math.sqrt(bundles[step].share)) if self.level else None,
         )
 
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:

@@ -24,8 +24,8 @@ def test_many_donors_at_large_epsilon_get_a_factor_model_others_an_inverted_clas
 
 
 def test_too_few_donors_for_epsilon_are_warned_of_and_enough_are_not():
-    assert "teaches little more than which label is commonest" in chosen(0.1).warning
-    assert not chosen(0.5).warning and not chosen(10).warning
+    assert "teaches little more than which label is commonest" in chosen(0.05).warning
+    assert not chosen(0.25).warning and not chosen(10).warning
 
 
 def test_noise_of_every_site_and_budget_of_other_methods_count():
