@@ -41,7 +41,7 @@ def measure(quick: bool, say: Callable[[str], None]) -> Result:
                 if arm.kind is None or (quick and name == MANY):
                     continue
                 say(f"{name}, {sites} hospitals")
-                row = {"method": name, "hospitals": sites} | _run(path, arm.kind, sites)
+                row: dict[str, Any] = {"method": name, "hospitals": sites} | _run(path, arm.kind, sites)
                 rows.append(row)
                 if name != MANY:
                     told = f"{name}, {sites} hospitals: seconds"

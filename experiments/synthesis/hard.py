@@ -121,7 +121,7 @@ def _ready(setting: Setting, kind: loop.Kind, epsilon: float, split: int) -> Pre
 
 
 def _row(name: str, epsilon: float, found: Sequence[Figures], iid: Sequence[Figures]) -> dict[str, Any]:
-    accuracy = [one[MAIN] for one in found if one[MAIN] is not None]
+    accuracy = [value for one in found if (value := one[MAIN]) is not None]
     below = [
         a - b for one, other in zip(found, iid, strict=True) if (b := one[MAIN]) is not None and (a := other[MAIN])
     ]
