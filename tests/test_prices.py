@@ -16,7 +16,7 @@ EARLIER = Plan(mechanisms=(Mechanism(kind="gaussian", level=9.0),))
 
 
 def spec(**changes):
-    quickstart = experiment.load(QUICKSTART).model_dump() | {"name": "small"}
+    quickstart = experiment.load(QUICKSTART).model_dump(by_alias=True, exclude={"schema_"}) | {"name": "small"}
     quickstart["methods"] = [
         {"kind": "marginals"},
         {"kind": "cvae", "options": {"rounds": 20, "sampling": 0.2, "hidden": 4}},

@@ -41,8 +41,8 @@ def measure(quick: bool, say: Callable[[str], None]) -> Result:
                 if arm.kind is None or (quick and name == MANY):
                     continue
                 say(f"{name}, {sites} hospitals")
-                found = _run(path, arm.kind, sites)
-                rows.append({"method": name, "hospitals": sites} | found)
+                row: dict[str, Any] = {"method": name, "hospitals": sites} | _run(path, arm.kind, sites)
+                rows.append(row)
                 if name != MANY:
                     told = f"{name}, {sites} hospitals: seconds"
                     targets.append(Target(name=told, value=found["seconds"], target=SECONDS, sense="at most"))

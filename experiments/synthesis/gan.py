@@ -177,5 +177,5 @@ def row_loss(
         return told.squeeze()
 
     slope = grad(score)(between * x + (1 - between) * fake)
-    loss: Tensor = score(fake) - score(x) + penalty * (slope.norm() - 1) ** 2
-    return loss
+    total: Tensor = score(fake) - score(x) + penalty * (slope.norm() - 1) ** 2
+    return total

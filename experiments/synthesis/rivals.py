@@ -34,8 +34,7 @@ def mvn(rows: Records, facts: Facts, rng: np.random.Generator) -> Records:
     """Class-conditional Gaussian with a full covariance, shrunk as Ledoit and Wolf (2004) say."""
 
     def one(x: Array, n: int) -> Array:
-        drawn: Array = x.mean(0) + _normals(x - x.mean(0), n, rng)
-        return drawn
+        return np.asarray(x.mean(0) + _normals(x - x.mean(0), n, rng))
 
     return _by_class(rows, facts, rng, one)
 
