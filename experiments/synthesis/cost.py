@@ -45,7 +45,7 @@ def measure(quick: bool, say: Callable[[str], None]) -> Result:
                 rows.append(row)
                 if name != MANY:
                     told = f"{name}, {sites} hospitals: seconds"
-                    targets.append(Target(name=told, value=found["seconds"], target=SECONDS, sense="at most"))
+                    targets.append(Target(name=told, value=row["seconds"], target=SECONDS, sense="at most"))
     return Result(rows=rows, targets=targets)
 
 
