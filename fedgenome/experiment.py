@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedgenome.audit.gate import Policy
+from fedgenome.cohort import panel as panels
 from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.panel import panel
 from fedgenome.cohort.split import SplitSpec
@@ -63,8 +64,10 @@ class Experiment(Strict):
     @field_validator("schema_", mode="before")
     @classmethod
     def _listed(cls, told: object) -> object:
-        genes = told.get("genes") if isinstance(told, dict) else None
-        return {**told, "genes": panel(genes)} if isinstance(told, dict) and isinstance(genes, str) else told
+        if not isinstance(told, dict) or not isinstance(chosen := told.get("genes"), str | list):
+            return told
+        genes = panel(chosen) if isinstance(chosen, str) else chosen
+        return {"panel": panels.told(chosen, len(genes))} | told | {"genes": genes}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

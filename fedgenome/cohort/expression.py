@@ -14,7 +14,7 @@ import numpy as np
 from fedgenome.cohort.camda import is_camda, open_camda
 from fedgenome.cohort.datasets import DATASETS
 from fedgenome.cohort.h5ad import open_h5ad
-from fedgenome.cohort.panel import panel, panels
+from fedgenome.cohort.panel import panel, told
 from fedgenome.cohort.shard import Array, repeated
 from fedgenome.cohort.shard import Cohort as Cohort
 from fedgenome.cohort.spec import CohortSpec as CohortSpec
@@ -221,7 +221,7 @@ def _select(table: Table, spec: CohortSpec) -> tuple[list[int], tuple[str, ...],
     wanted, said = table.genes, "every gene of the file"
     if spec.panel is not None:
         wanted = panel(spec.panel) if isinstance(spec.panel, str) else spec.panel
-        said = spec.panel if spec.panel in panels() else f"a list of {len(wanted)} genes"
+        said = told(spec.panel, len(wanted))
     if spec.genes is not None:
         said = spec.genes.text(said)
         wanted = spec.genes.of(wanted)

@@ -69,6 +69,15 @@ def panels() -> tuple[str, ...]:
     return tuple(sorted(entry.name[:-4] for entry in folder.iterdir() if entry.name.endswith(".tsv")))
 
 
+def told(name_path_or_genes: object, n_genes: int) -> str:
+    """Return in words, for a Study, how genes were chosen: the packaged panel's name, or how many were listed.
+
+    >>> told("blood_markers", 765), told(("CD3D", "LYZ"), 2)
+    ('blood_markers', 'a list of 2 genes')
+    """
+    return str(name_path_or_genes) if name_path_or_genes in panels() else f"a list of {n_genes} genes"
+
+
 def panel(name_or_path: str) -> tuple[str, ...]:
     """Return the genes of a packaged panel, or of a file of one gene a line, in file order.
 

@@ -204,7 +204,7 @@ def names_the_role(play, error):
     role = play.schedule.role.split()[-1]
     silent = f"({play.timeout:g}|{START * play.timeout:g}) s"
     expected = {
-        "site": rf"RoleError: .*(missing: |not ){role}",
+        "site": rf"RoleError: .*(missing: |not ){role}( \(.*\))?",
         "party": rf"RoleError: party {role} (ended \(signal 9\)|gave no answer for {silent})",
         "coordinator": r"RoleError: .*",
     }[play.schedule.kind]
