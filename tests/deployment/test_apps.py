@@ -52,7 +52,7 @@ def hello(message, context):
 SUBMIT = """
 import json, os, pathlib, subprocess, sys, time, zipfile
 told = json.load(sys.stdin)
-home = pathlib.Path("/tmp/home")
+home = pathlib.Path("/tmp", "home")
 home.mkdir(exist_ok=True)
 (home / "config.toml").write_text(
     f'[superlink.here]\\naddress = "superlink:{told["port"]}"\\nroot-certificates = "/public/ca.crt"\\n')

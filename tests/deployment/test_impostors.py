@@ -27,15 +27,16 @@ UNREGISTERED = """
 import json, os, subprocess
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric import ec
+os.chdir("/tmp")
 key = ec.generate_private_key(ec.SECP384R1())
-with open("/tmp/node.key", "wb") as file:
+with open("node.key", "wb") as file:
     file.write(key.private_bytes(s.Encoding.PEM, s.PrivateFormat.OpenSSH, s.NoEncryption()))
 command = ["flower-supernode", "--superlink", "superlink:9092", "--root-certificates", "/public/ca.crt",
-           "--auth-supernode-private-key", "/tmp/node.key", "--trusted-entities", "/public/trusted.yaml",
+           "--auth-supernode-private-key", "node.key", "--trusted-entities", "/public/trusted.yaml",
            "--host", "127.0.0.1", "--port", "9094"]
-with open("/tmp/said", "wb") as said:  # no pipe: what it started outlives it for a while
+with open("said", "wb") as said:  # no pipe: what it started outlives it for a while
     ended = subprocess.run(command, stdout=said, stderr=said, timeout=240)
-print(json.dumps([ended.returncode, open("/tmp/said").read()]))"""
+print(json.dumps([ended.returncode, open("said").read()]))"""
 # On a party's own interfaces: keeps what callers send to its port, by their address; ends with its standard input.
 SNIFFER = """
 import base64, json, socket, struct, sys, threading

@@ -11,6 +11,7 @@ import io
 import re
 import subprocess
 import tarfile
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -29,13 +30,13 @@ from tests.deployment.driving import public
 from tests.deployment.intruders import relay_of
 
 WINDOW = 8  # numbers that stand together in a vector
-# A tap: TLS at both ends with the SuperLink's certificate; each way of a connection, whole, goes to /tmp/tapped.
+# A tap: TLS at both ends with the SuperLink's certificate; each way of a connection, whole, goes to a scratch file.
 TAP = """
-import asyncio, contextlib, ssl
+import asyncio, contextlib, os, ssl
 server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 server.load_cert_chain("/run/secrets/server.crt", "/run/secrets/server.key")
 client = ssl.create_default_context(cafile="/run/secrets/ca.crt")
-kept = open("/tmp/tapped", "ab", buffering=0)
+kept = open(os.path.join("/tmp", "tapped"), "ab", buffering=0)
 async def carry(source, sink):
     seen = bytearray()
     with contextlib.suppress(OSError):
@@ -99,7 +100,7 @@ class Seen:
     def tap(self):
         """Return what the tap recorded once every connection has ended: relays are stopped first."""
         self.project.compose("stop", "-t", "1", *map(relay_of, compose.roles_of(2)))
-        return [files(self.project, "tap", "/tmp/tapped")]
+        return [files(self.project, "tap", str(Path("/tmp", "tapped")))]
 
     def found(self, patterns):
         """Return {place: which patterns, by name, are in it}."""
