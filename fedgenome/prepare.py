@@ -121,12 +121,12 @@ def _nobody(study: Study) -> tuple[Cohort, Split]:
 def _prepared(spec: Experiment, cohort: Cohort, dealt: Split, study: Study) -> Prepared:
     methods = registry.build_all(study)
     decided = _Decided(methods=methods) if spec.privacy.epsilon is None else _decide(study, methods)
-    choices = _choices(spec, len(study.roster))
+    choices = _choices(spec, len(study.schema_.genes), len(study.roster))
     return Prepared(experiment=spec, cohort=cohort, split=dealt, study=study, choices=choices, **vars(decided))
 
 
-def _choices(spec: Experiment, sites: int) -> dict[str, auto.Choice]:
-    return auto.chosen(spec.methods, spec.privacy, spec.caps.donors_bound, sites)
+def _choices(spec: Experiment, genes: int, sites: int) -> dict[str, auto.Choice]:
+    return auto.chosen(spec.methods, spec.privacy, genes, spec.caps.donors_bound, sites)
 
 
 def _check_populations(spec: Experiment) -> None:
@@ -237,10 +237,11 @@ def _check_caps(spec: Experiment, dealt: Split) -> None:
 
 
 def _study(spec: Experiment, schema: Schema, caps: Mapping[str, int]) -> Study:
+    choices = _choices(spec, len(schema.genes), len(caps))
     told: dict[str, Any] = {
         "name": spec.name,
         "schema": schema.model_dump(),
-        "methods": [m.model_dump() for m in auto.resolved(spec.methods, _choices(spec, len(caps)))],
+        "methods": [m.model_dump() for m in auto.resolved(spec.methods, choices)],
         "privacy": spec.privacy.model_dump(),
         "donors_bound": spec.caps.donors_bound,
         "quorum": spec.caps.quorum or len(caps),

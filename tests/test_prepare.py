@@ -60,7 +60,7 @@ def test_auto_becomes_a_named_method_of_the_study_and_the_plan_says_why():
     changed = {"methods": (MethodSpec(kind="auto"),), "release": spec.release.model_copy(update={"generator": "auto"})}
     found = prepare.prepare(spec.model_copy(update=changed), np.random.default_rng(0))
     (method,) = found.study.methods
-    assert method.label == "auto" and method.kind == found.choices["auto"].kind in ("inverted", "factors")
+    assert method.label == "auto" and method.kind == found.choices["auto"].kind in ("inverted", "gaussian")
     assert f"Chosen: methods.auto: {method.kind}, as donors · ε" in " ".join(table(prices(found)).split())
 
 

@@ -2,7 +2,7 @@
 
 1,085 patients of 40 real hospitals, 909 genes, ten splits by patient (a fifth to test on), one fixed setting of
 the method ``linear``, δ = 1e-4. Arms: without noise; central DP (one trusted server adds the noise: exact sums and
-floating-point Gaussian noise, an implementation of its own); ``distributed`` with t colluding parties; ``local``;
+floating-point Gaussian noise, neither ring nor rounding); ``distributed`` with t colluding parties; ``local``;
 and each hospital of at least 20 training patients alone, averaged. Central and t = 0 run with five draws of noise
 a split, the others with one. All federated arms are replayed: the protocol's
 own integers, seeded, without its cryptography. Of every arm and ε one split runs with all roles, 40 site agents
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from experiments import harness, replay
+from experiments import central, harness, replay
 from experiments.harness import Result, Target
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError, require
@@ -29,7 +29,6 @@ from fedgenome.experiment import Experiment
 from fedgenome.methods.base import Method
 from fedgenome.methods.linear import Linear
 from fedgenome.prepare import Prepared, prepare
-from fedgenome.privacy.coins import DonorNormals
 from fedgenome.query import Array
 from fedgenome.streams import Root
 
@@ -167,14 +166,8 @@ def _bound(shard: Shard) -> int:
 
 
 def _trained(method: Method, shard: Shard, seed: int) -> dict[str, Array]:
-    """Run a method on exact sums and floating-point noise: neither ring nor rounding."""
-    rng, root = np.random.default_rng([seed, shard.n_donors]), Root.simulation(seed, "central")
-    state, step = method.start(rng), 0
-    while (question := method.ask(state)) is not None:
-        total = method.answer(question, shard, DonorNormals(root, (step,))).value
-        sigma = question.mechanism.level * question.bound if question.mechanism else 0.0
-        state, step = method.learn(state, question, total + sigma * rng.standard_normal(total.shape)), step + 1
-    return method.release(state)
+    rng = np.random.default_rng([seed, shard.n_donors])
+    return central.trained(method, shard, Root.simulation(seed, "central"), rng, rng)
 
 
 def _majority(prepared: Prepared) -> float:

@@ -1,7 +1,7 @@
 """Everything that makes a table in these experiments, under one name each: ours, the recipe, rivals, real rows.
 
-An arm is called with training rows and public facts, a price and a seed. ``made`` says in full how it works, so that
-a cached result of another version is not taken for it.
+An arm is called with training rows and public facts, a price and a seed. ``made`` says with which options, so that a
+cached result of others is not taken for it; after a change to the code itself begin an empty cache.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Arm:
     """One line of the tables.
 
     Attributes:
-        made: How it works, in full.
+        made: Its options.
         make: Returns a table.
         private: Has rows at every ε.
         ceiling: Has a row without privacy.

@@ -23,7 +23,7 @@ class Cell:
     Attributes:
         cohort: Of which cohort.
         arm: What made the table.
-        made: How, in full: another way is another cell.
+        made: With which options: others are another cell.
         epsilon: Its price; None: no privacy, or nothing is paid.
         split: Which split of the cohort.
     """

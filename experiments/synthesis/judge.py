@@ -17,13 +17,14 @@ from fedgenome.utility.metrics import CLASSIFIERS, FULL, Settings, Value
 
 _LOGISTIC = Settings(classifiers=CLASSIFIERS[:2])
 MAIN = "accuracy"
+RECALL, PRECISION, RATE = "co-expression recall", "co-expression precision", "co-expression base rate"
 NAMES: Mapping[str, str] = {  # figures of the utility suite, and what they are called in tables
     f"accuracy: {CLASSIFIERS[0]}": MAIN,
     f"accuracy: {CLASSIFIERS[1]}": "accuracy, C = .01",
     f"macro_f1: {CLASSIFIERS[0]}": "macro-F1",
-    "coexpression_recall_0.5": "co-expression recall",
-    "coexpression_precision_0.5": "co-expression precision",
-    "coexpression_rate_0.5": "co-expression base rate",
+    "coexpression_recall_0.5": RECALL,
+    "coexpression_precision_0.5": PRECISION,
+    "coexpression_rate_0.5": RATE,
     "de_tpr": "DE true positives",
     "de_fpr": "DE false positives",
     "wasserstein": "Wasserstein",

@@ -1,28 +1,21 @@
-"""A method of the library trained in this process: its own questions and answers, exact sums, the accountant's noise.
-
-One trusted server, in effect: what ``distributed`` gives where no party colludes, without shares, rounding and
-discreteness. With t colluders the three parties' noise has 3 / (3 − t) of the variance.
-"""
+"""A method of the library, from its options to rows: calibrated, trained as by one trusted server, drawn from."""
 
 from __future__ import annotations
 
 import functools
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from experiments import central
 from fedgenome.audit.targets import Records
 from fedgenome.cohort.shard import Shard
-from fedgenome.errors import SpecError, require
+from fedgenome.errors import SpecError
 from fedgenome.methods import registry
 from fedgenome.methods.base import Generator, Method
 from fedgenome.privacy import accounting
-from fedgenome.privacy.coins import DonorNormals, chosen
-from fedgenome.query import PARTIES, Array
+from fedgenome.query import Array
 from fedgenome.streams import Root
 from fedgenome.study import MethodSpec, Plan, Schema
 from fedgenome.synthesis import synthesize
@@ -82,19 +75,8 @@ def _level(kind: str, facts: Facts, epsilon: float) -> float:
 def trained(made: Method, shard: Shard, seed: int, colluders: int = 0) -> dict[str, Array]:
     """Return what ``made`` releases after training on all donors of ``shard``."""
     root = Root.simulation(seed, "central")
-    noise = root.stream("noise", made.name).generator()
-    state, step = made.start(root.stream("start", made.name).generator()), 0
-    wider = math.sqrt(PARTIES / (PARTIES - colluders))
-    while (question := made.ask(state)) is not None:
-        require(question.reduce == "sum", "a method of sums", reduce=question.reduce)
-        mechanism, moment = question.mechanism, (made.name, step, 0)
-        some = mechanism is not None and mechanism.sampling < 1
-        sample = shard.take(chosen(root, moment, shard.donors, mechanism.sampling)) if mechanism and some else shard
-        total = np.asarray(made.answer(question, sample, DonorNormals(root, moment)).value, np.float64)
-        if mechanism:
-            total = total + wider * mechanism.level * question.bound * noise.standard_normal(total.shape)
-        state, step = made.learn(state, question, total), step + 1
-    return made.release(state)
+    noise, start = (root.stream(what, made.name).generator() for what in ("noise", "start"))
+    return central.trained(made, shard, root, noise, start, colluders)
 
 
 def table(made: Method, arrays: Mapping[str, Array], rows: int, seed: int) -> Records:

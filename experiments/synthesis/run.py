@@ -3,7 +3,8 @@
 Ten patient splits (a fifth to test on; everything is fitted on the others), ε from .25 to 10, δ = 1e-4, 870
 synthetic rows: the library's methods, the published recipe as published (quartiles and bin means unpaid) and with
 everything paid, WGAN-GP with DP; beside them, without privacy, ceilings and rivals. Five folds at ε = 10 and without
-privacy, as in the CAMDA 2026 protocol. "chosen" is the method that ``chosen.py`` fixed for each ε on other splits.
+privacy, as in the CAMDA 2026 protocol. "chosen" is the method that ``chosen.py`` fixed for each ε on other splits,
+by accuracy; co-expression is promised of the one that it fixed for that.
 The library's methods run in this process on exact sums with the accountant's noise (``distributed`` with no party
 colluding; t = 1 at one ε); of each, one cell runs with all roles, 40 site agents and three party processes, must give
 the same bytes as its replay, and stands in the table.
@@ -25,7 +26,7 @@ from experiments.harness import Result, Target
 from experiments.synthesis import arms, chosen, federation, judge, loop, study
 from experiments.synthesis.arms import MAJORITY, PAID, UNPAID, Arm
 from experiments.synthesis.cells import Cache, Cell
-from experiments.synthesis.judge import MAIN, Figures
+from experiments.synthesis.judge import MAIN, PRECISION, RATE, RECALL, Figures
 from experiments.synthesis.study import DELTA, EPSILONS, FOLD, HALF, REAL, Say
 
 COHORT = "tcga_brca"
@@ -35,7 +36,6 @@ COLLUDING = 5.0  # ε at which t = 1 stands beside t = 0
 WHOLE = 10.0  # ε of the cells with all roles, and of the folds
 DRAWS = 5  # of noise, that a run with all roles is compared with
 QUICK = ("gaussian, diagonal", "factors", PAID, MAJORITY)
-RECALL, PRECISION, RATE = "co-expression recall", "co-expression precision", "co-expression base rate"
 
 Scores = dict[tuple[str, float | None], dict[str, Figures]]  # (arm, ε) → split → figures
 
@@ -102,16 +102,16 @@ def _row(name: str, epsilon: float | None, found: Sequence[Figures]) -> dict[str
 
 def _targets(scores: Scores) -> Iterator[Target]:
     yield from _accuracies(scores, EPSILONS)
-    best = scores[chosen.at(10.0), 10.0]
+    best, sharing = scores[chosen.at(10.0), 10.0], scores[chosen.SHARING, 10.0]
     differences = _differences(scores[REAL, None], best)
     name = "real data minus chosen, epsilon 10: mean paired difference of accuracy"
     yield Target(name=name, value=float(np.mean(differences)), target=0.03, sense="at most")
     for figure, least in ((RECALL, 0.25), (PRECISION, 0.5)):
-        value = judge.mean(best.values(), figure) or 0.0
-        yield Target(name=f"chosen, epsilon 10: {figure}", value=value, target=least, sense="at least")
-    five = scores[chosen.at(5.0), 5.0].values()
+        value = judge.mean(sharing.values(), figure) or 0.0
+        yield Target(name=f"{chosen.SHARING}, epsilon 10: {figure}", value=value, target=least, sense="at least")
+    five = scores[chosen.SHARING, 5.0].values()
     ratio = (judge.mean(five, PRECISION) or 0.0) / (judge.mean(five, RATE) or 1.0)
-    name = "chosen, epsilon 5: co-expression precision over the base rate"
+    name = f"{chosen.SHARING}, epsilon 5: co-expression precision over the base rate"
     yield Target(name=name, value=ratio, target=5.0, sense="at least")
 
 

@@ -125,8 +125,3 @@ def real(cache: Cache, name: str, split: str) -> tuple[Figures, Figures]:
     cells = (Cell(cohort=name, arm=arm, made="1", epsilon=None, split=split) for arm in (REAL, HALF))
     one, two = (cache.get(cell, run) for cell, run in zip(cells, (whole, half), strict=True))
     return one, two
-
-
-def tuned_on(cache: Cache, label: str, epsilon: float, split: str, say: Say) -> Figures:
-    """Return the figures of a method of the library on a tuning split of TCGA-BRCA."""
-    return figures(cache, "tcga_brca", label, arms.methods(arms.LOG)[label], epsilon, split, say)

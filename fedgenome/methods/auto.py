@@ -1,8 +1,8 @@
 """Which method an experiment gets that asks for ``auto``: read off public facts; its Study names the method itself.
 
 How much can be learned goes with donors · ε, as noise in a mean is about 1 / (donors · ε); where each site adds noise
-of its own, with donors · ε / √sites. Bounds are those of ``experiments/synthesis/few_queries.py`` on tuning splits of
-one cohort of 868 donors, 909 genes and five labels, at several ε; other sizes are by that rule, not by measurement.
+of its own, with donors · ε / √sites. Bounds are read off what ``experiments/synthesis/chosen.py`` prints: tuning splits
+of one cohort of 868 donors, 909 genes and five labels, at several ε; other sizes are by that rule, not by measurement.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fedgenome.errors import require
+from fedgenome.methods.gaussian import MOST_GENES
 from fedgenome.study import MethodSpec, Privacy
 
 KIND = "auto"
@@ -36,10 +37,11 @@ class Choice:
     warning: str = ""
 
 
-def choose(donors_bound: int, epsilon: float | None, apart: int = 1) -> Choice:
+def choose(genes: int, donors_bound: int, epsilon: float | None, apart: int = 1) -> Choice:
     """Return the choice for a study.
 
     Args:
+        genes: In the panel: the covariance of many is genes²/2 numbers, which ``factors`` do not ask for.
         donors_bound: Public bound on the donors of all sites.
         epsilon: ε that the method has; None without privacy.
         apart: How many add noise of their own: 1, or all sites under trust local.
@@ -47,14 +49,15 @@ def choose(donors_bound: int, epsilon: float | None, apart: int = 1) -> Choice:
     Raises:
         SpecError: not donors_bound >= 1 and epsilon > 0.
     """
+    sharing = "gaussian" if genes <= MOST_GENES else "factors"
     if epsilon is None:
-        return Choice(kind="factors", because="without noise a factor model keeps what genes share")
+        return Choice(kind=sharing, because="without noise it keeps what genes share")
     require(donors_bound >= 1 and epsilon > 0, "donors_bound >= 1, epsilon > 0", donors=donors_bound, epsilon=epsilon)
     carried = donors_bound * epsilon / math.sqrt(apart)
     seen = f"donors · ε{' / √sites' if apart > 1 else ''} = {carried:,.0f}"
     if carried >= SHARED:
         because = f"{seen}, at least {SHARED:,.0f}: what genes share shows; inverted would teach classifiers better"
-        return Choice(kind="factors", because=because)
+        return Choice(kind=sharing, because=because)
     warning = (
         f"{seen}, under {NOTHING:,.0f}: too few donors for this ε; what is drawn teaches little more than which label "
         "is commonest"
@@ -66,7 +69,9 @@ def choose(donors_bound: int, epsilon: float | None, apart: int = 1) -> Choice:
     )
 
 
-def chosen(methods: Sequence[MethodSpec], privacy: Privacy, donors_bound: int, sites: int) -> dict[str, Choice]:
+def chosen(
+    methods: Sequence[MethodSpec], privacy: Privacy, genes: int, donors_bound: int, sites: int
+) -> dict[str, Choice]:
     """Return what each of ``methods`` that is ``auto`` gets, by label. Of ε it has what its noise leaves it, about."""
     total = math.fsum(spec.noise**-2 for spec in methods)
     apart = sites if privacy.trust == "local" else 1
@@ -74,7 +79,7 @@ def chosen(methods: Sequence[MethodSpec], privacy: Privacy, donors_bound: int, s
     def own(spec: MethodSpec) -> float | None:
         return None if privacy.epsilon is None else privacy.epsilon / (spec.noise * math.sqrt(total))
 
-    return {spec.label: choose(donors_bound, own(spec), apart) for spec in methods if spec.kind == KIND}
+    return {spec.label: choose(genes, donors_bound, own(spec), apart) for spec in methods if spec.kind == KIND}
 
 
 def resolved(methods: Sequence[MethodSpec], choices: Mapping[str, Choice]) -> tuple[MethodSpec, ...]:

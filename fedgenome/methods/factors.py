@@ -17,7 +17,7 @@ from pydantic import Field
 from fedgenome.errors import require
 from fedgenome.methods import moments
 from fedgenome.methods.bundle import Bundle, Floats, Rows, clip, matrix
-from fedgenome.methods.staged import Guesses, Staged, shares_of, towards_mean
+from fedgenome.methods.staged import Staged, StagedOptions, shares_of, towards_mean
 from fedgenome.query import Array, State
 
 _REACH = 1.2  # C in √genes: between half of the donors' rows and a quarter are longer
@@ -28,20 +28,16 @@ _CORE = 0.05  # least of W's own second moments that is inverted
 _OWN = 0.1  # share of a gene's variance that no direction explains, at least
 
 
-class Options(Guesses):
+class Options(StagedOptions):
     """Options of ``factors``. Shares are relative."""
 
     directions: int = Field(default=12, ge=1, description="shared directions, at most")
     width: int = Field(default=60, ge=1, description="width of the sketch, at most")
-    labels: float = Field(default=0.01, gt=0, description="budget share of label counts")
-    centre: float = Field(default=0.10, gt=0, description="budget share of the centre")
-    spreads: float = Field(default=0.03, gt=0, description="budget share of the genes' mean deviations")
     means: float = Field(default=0.22, gt=0, description="budget share of label means")
     variances: float = Field(default=0.07, gt=0, description="budget share of variances of standardised genes")
     energy: float = Field(default=0.01, gt=0, description="budget share of two sums that undo the clip")
     sketch: float = Field(default=0.15, gt=0, description="budget share of the sketch")
     cross: float = Field(default=0.38, gt=0, description="budget share of cross moments")
-    mirrored: bool = Field(default=True, description="draw rows in mirrored pairs about their label's mean")
 
 
 @dataclass(frozen=True, kw_only=True)

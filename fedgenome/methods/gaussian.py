@@ -20,27 +20,23 @@ from scipy.special import ndtr, ndtri
 from fedgenome.errors import require
 from fedgenome.methods import moments
 from fedgenome.methods.bundle import Bundle, Floats, Rows, clip, matrix
-from fedgenome.methods.staged import Guesses, Staged, shares_of, towards_mean
+from fedgenome.methods.staged import Staged, StagedOptions, shares_of, towards_mean
 from fedgenome.query import Array, State
 
-_MOST_GENES = 2000  # of whose covariance is asked: two million numbers
+MOST_GENES = 2000  # of whose covariance is asked: two million numbers
 _MOST = 64  # directions that are kept, at most
 
 
-class Options(Guesses):
+class Options(StagedOptions):
     """Options of ``gaussian``. Shares are relative; what is not asked for has none."""
 
     covariance: Literal["diagonal", "lowrank"] = Field(default="lowrank", description="what genes share")
     zeros: bool = Field(default=False, description="ask for each gene's share of values at schema.low, for counts")
-    labels: float = Field(default=0.01, gt=0, description="budget share of label counts")
-    centre: float = Field(default=0.10, gt=0, description="budget share of the centre")
-    spreads: float = Field(default=0.03, gt=0, description="budget share of the genes' mean deviations")
     means: float = Field(default=0.35, gt=0, description="budget share of label means")
     variances: float = Field(default=0.08, gt=0, description="budget share of variances of standardised genes")
     energy: float = Field(default=0.01, gt=0, description="budget share of two sums that undo the clip")
     second: float = Field(default=0.42, gt=0, description="budget share of the covariance")
     absent: float = Field(default=0.05, gt=0, description="budget share of zeros")
-    mirrored: bool = Field(default=True, description="draw rows in mirrored pairs about their label's mean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +71,8 @@ class Gaussian(Staged[Options]):
     def later(self) -> tuple[Bundle, ...]:
         """Means and variances, the covariance's upper triangle, zeros: one question."""
         labels, genes = len(self.schema.labels), len(self.schema.genes)
-        too_many = self._lowrank and genes > _MOST_GENES
-        rule = f"methods.{self.name}.options.covariance: diagonal beyond {_MOST_GENES} genes, or the kind factors"
+        too_many = self._lowrank and genes > MOST_GENES
+        rule = f"methods.{self.name}.options.covariance: diagonal beyond {MOST_GENES} genes, or the kind factors"
         require(not too_many, rule, genes=genes)
         parts = [
             self.part("means", labels * genes, self.norm),

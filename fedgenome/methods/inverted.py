@@ -20,13 +20,13 @@ from scipy.special import softmax
 from fedgenome.errors import require
 from fedgenome.methods import moments
 from fedgenome.methods.bundle import Bundle, Floats, Part, Rows
-from fedgenome.methods.staged import Guesses, Staged, shares_of
+from fedgenome.methods.staged import Staged, StagedOptions, shares_of
 from fedgenome.query import Array, State
 
 _RATE, _MOST = 0.48, 20.0  # of the learning rate
 
 
-class Options(Guesses):
+class Options(StagedOptions):
     """Options of ``inverted``. Shares are relative."""
 
     rounds: int = Field(default=30, ge=1, le=10_000, description="gradient queries")
@@ -35,12 +35,9 @@ class Options(Guesses):
         default=None, gt=0, description="learning rate; default: .48·√(donors_bound / noise multiplier), at most 20"
     )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="share of the last step that is repeated")
-    between: float = Field(default=0.1, gt=0, le=100, description="variance between labels, about, over the rest")
+    between: float = Field(default=0.03, gt=0, le=100, description="variance between labels, about, over the rest")
     labels: float = Field(default=0.02, gt=0, description="budget share of label counts")
-    centre: float = Field(default=0.10, gt=0, description="budget share of the centre")
-    spreads: float = Field(default=0.03, gt=0, description="budget share of the genes' mean deviations")
     gradients: float = Field(default=0.85, gt=0, description="budget share of all gradient queries")
-    mirrored: bool = Field(default=True, description="draw rows in mirrored pairs about their label's mean")
 
 
 @dataclass(frozen=True, kw_only=True)

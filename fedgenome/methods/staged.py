@@ -30,8 +30,8 @@ _NORMAL = math.sqrt(math.pi / 2)  # a normal value's standard deviation over its
 _LEAST = 1 / 5  # of that: no gene is taken to vary less, as its noise would be blown up
 
 
-class Guesses(Strict):
-    """Public guesses that clip norms rest on, in the data's units."""
+class StagedOptions(Strict):
+    """Public guesses that clip norms rest on, in the data's units, and relative budget shares of what all ask."""
 
     middle: float | None = Field(default=None, description="public guess at a gene's mean; default: mid-range")
     radius: float | None = Field(
@@ -40,9 +40,13 @@ class Guesses(Strict):
     spread: float | None = Field(
         default=None, gt=0, description="public guess at a gene's standard deviation; default: range / 16"
     )
+    labels: float = Field(default=0.01, gt=0, description="budget share of label counts")
+    centre: float = Field(default=0.10, gt=0, description="budget share of the centre")
+    spreads: float = Field(default=0.03, gt=0, description="budget share of the genes' mean deviations")
+    mirrored: bool = Field(default=True, description="draw rows in mirrored pairs about their label's mean")
 
 
-Options = TypeVar("Options", bound=Guesses)
+Options = TypeVar("Options", bound=StagedOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,16 +11,21 @@ def private(epsilon, trust="distributed"):
     return Privacy(epsilon=epsilon, delta=1e-5, trust=trust)
 
 
-def chosen(epsilon, donors=900, trust="distributed", sites=1, others=()):
+def chosen(epsilon, donors=900, trust="distributed", sites=1, others=(), genes=900):
     methods = (MethodSpec(kind="auto"), *others)
-    return auto.chosen(methods, private(epsilon, trust), donors, sites)["auto"]
+    return auto.chosen(methods, private(epsilon, trust), genes, donors, sites)["auto"]
 
 
 @pytest.mark.parametrize(
-    ("epsilon", "donors", "kind"), [(10, 900, "factors"), (1, 900, "inverted"), (1, 9000, "factors")]
+    ("epsilon", "donors", "kind"), [(10, 900, "gaussian"), (1, 900, "inverted"), (1, 9000, "gaussian")]
 )
-def test_many_donors_at_large_epsilon_get_a_factor_model_others_an_inverted_classifier(epsilon, donors, kind):
+def test_many_donors_at_large_epsilon_get_a_covariance_others_an_inverted_classifier(epsilon, donors, kind):
     assert chosen(epsilon, donors).kind == kind
+
+
+@pytest.mark.parametrize("epsilon", [10, None])
+def test_many_genes_get_factors_in_place_of_a_covariance(epsilon):
+    assert (auto.choose(2000, 900, epsilon).kind, auto.choose(2001, 900, epsilon).kind) == ("gaussian", "factors")
 
 
 def test_too_few_donors_for_epsilon_are_warned_of_and_enough_are_not():
@@ -33,14 +38,14 @@ def test_noise_of_every_site_and_budget_of_other_methods_count():
     assert chosen(10, others=[MethodSpec(kind="marginals", noise=0.3)]).kind == "inverted"
 
 
-def test_without_privacy_a_factor_model_is_chosen():
+def test_without_privacy_a_covariance_is_chosen():
     open_ = Privacy(trust="none")
-    assert auto.chosen([MethodSpec(kind="auto")], open_, 10, 2)["auto"].kind == "factors"
+    assert auto.chosen([MethodSpec(kind="auto")], open_, 5, 10, 2)["auto"].kind == "gaussian"
 
 
 def test_what_was_chosen_keeps_its_name_its_noise_and_given_options_and_can_be_built():
     asked = MethodSpec(kind="auto", name="mine", noise=2.0, options={"middle": 7.5}), MethodSpec(kind="linear")
-    choices = auto.chosen(asked, private(1.0), 900, 3)
+    choices = auto.chosen(asked, private(1.0), 900, 900, 3)
     mine, other = auto.resolved(asked, choices)
     assert (mine.kind, mine.label, mine.noise, mine.options["middle"]) == ("inverted", "mine", 2.0, 7.5)
     assert other == asked[1] and mine.kind in registry.KINDS
@@ -49,4 +54,4 @@ def test_what_was_chosen_keeps_its_name_its_noise_and_given_options_and_can_be_b
 
 def test_no_donors_are_refused():
     with pytest.raises(SpecError, match="donors_bound >= 1"):
-        auto.choose(0, 1.0)
+        auto.choose(5, 0, 1.0)
