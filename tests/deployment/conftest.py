@@ -143,6 +143,32 @@ def idle(project):
     return asleep
 
 
+UNJUDGED = """
+[audit]  # two in a hundred releases without a leak are withheld: what is shown here must not hang on that
+auc = { most = 1.0, reason = "not what is shown here" }
+hits = { most = 1.0, reason = "not what is shown here" }
+require_controls = false
+"""
+
+
+@pytest.fixture(scope="session")
+def one_query(repository, tmp_path_factory):
+    """Factory of experiment files: one query of the quickstart's cells, texts changed, released."""
+    text = (repository / "experiments" / "quickstart_one_query.toml").read_text()
+    folder, number = tmp_path_factory.mktemp("one-query"), itertools.count()
+
+    def make(sites, changes=()):
+        made = text + UNJUDGED
+        for old, new in {"sites = 5": f"sites = {sites}", **dict(changes)}.items():
+            assert made.count(old) == 1, old
+            made = made.replace(old, new)
+        path = folder / f"{next(number)}.toml"
+        path.write_text(made)
+        return path
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def experiment(repository, tmp_path_factory):
     """Factory of experiment files: the quickstart's cells, dealt to ``sites`` hospitals, ``rounds`` of ``cvae``."""

@@ -128,12 +128,9 @@ def test_a_hundred_queries_leave_no_memory_and_no_handles_behind(grown, measured
 
 
 @pytest.fixture(scope="module")
-def forty(project, repository, tmp_path_factory, measured):
+def forty(project, one_query, measured):
     """Forty hospitals' federation after its one query, started ten by ten; and how the run ended."""
-    file = tmp_path_factory.mktemp("forty") / "forty.toml"
-    one_query = repository / "experiments" / "quickstart_one_query.toml"
-    file.write_text(one_query.read_text().replace("sites = 5", f"sites = {HOSPITALS}"))
-    up = project(sites=HOSPITALS, experiment=file, change=rarely_checked)
+    up = project(sites=HOSPITALS, experiment=one_query(HOSPITALS), change=rarely_checked)
     services = [name for name in compose.document(HOSPITALS)["services"] if name != "coordinator"]
     began = time.monotonic()
     groups = {name: int(name.split("-")[1]) // 10 for name in services if name.split("-")[-1] in map(str, range(3, 41))}

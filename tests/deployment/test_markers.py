@@ -71,15 +71,13 @@ def tapped(document):
 
 
 @pytest.fixture(scope="module")
-def exact(repository, tmp_path_factory):
+def exact(one_query):
     """Factory of experiment files: one query, exact sums of two hospitals, secure or not."""
-    text = (repository / "experiments" / "quickstart_one_query.toml").read_text()
-    text = text.replace("sites = 5", "sites = 2").replace("site_cap = 400", "site_cap = 525")
-    text = re.sub(r"\[privacy\].*?(?=\n\[\[)", '[privacy]\ntrust = "none"\n', text, flags=re.DOTALL)
-    text = re.sub(r"^why_epsilon.*$", "", text, flags=re.MULTILINE)
 
     def make(secure):
-        path = tmp_path_factory.mktemp("markers") / f"{secure}.toml"
+        path = one_query(2, {"site_cap = 400": "site_cap = 525"})
+        text = re.sub(r"\[privacy\].*?(?=\n\[\[)", '[privacy]\ntrust = "none"\n', path.read_text(), flags=re.DOTALL)
+        text = re.sub(r"^why_epsilon.*$", "", text, flags=re.MULTILINE)
         path.write_text(f'{text}\n[engine]\nsecure = "{secure}"\n')
         return path
 

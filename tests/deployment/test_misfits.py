@@ -40,12 +40,9 @@ def limited(document):
 
 
 @pytest.fixture(scope="module")
-def worn(project, repository, tmp_path_factory):
+def worn(project, one_query):
     """Two hospitals' federation on small disks, up and registered."""
-    file = tmp_path_factory.mktemp("worn") / "experiment.toml"
-    quickstart = repository / "experiments" / "quickstart_one_query.toml"
-    file.write_text(quickstart.read_text().replace("sites = 5", "sites = 2"))
-    up = project(sites=2, experiment=file, change=limited)
+    up = project(sites=2, experiment=one_query(2), change=limited)
     up.up("keeper")
     up.up()
     up.wait_healthy(SERVING, 1500)

@@ -54,8 +54,8 @@ def test_a_hundred_rounds_end_within_hours(paced, measured):
     assert hours.ok
 
 
-def test_one_query_over_five_hospitals_ends_within_minutes(project, repository, measured):
-    up = project(sites=5, experiment=repository / "experiments" / "quickstart_one_query.toml")
+def test_one_query_over_five_hospitals_ends_within_minutes(project, one_query, measured):
+    up = project(sites=5, experiment=one_query(5))
     started, began = ready(up, 5), time.monotonic()
     done = up.conduct()
     assert done.returncode == 0, done.stdout + done.stderr
