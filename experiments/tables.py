@@ -33,10 +33,16 @@ def main() -> None:
 
 
 def filled(readme: str) -> str:
-    """Return the README with today's targets between its marks."""
+    """Return the README with how many promises each measurement met, and those missed, between its marks."""
     before, rest = readme.split(BEGIN)
-    sections = ["\n".join([f"**{_title(r)}** `{r['command']}`\n", *_targets(r)]) for _, r in _records() if r["targets"]]
-    return before + BEGIN + "\n\n".join(sections) + "\n" + END + rest.split(END)[1]
+    sections = [_summary(r) for _, r in _records() if r["targets"]]
+    return before + BEGIN + "\n".join(sections) + "\n" + END + rest.split(END)[1]
+
+
+def _summary(record: Mapping[str, Any]) -> str:
+    met = sum(target["ok"] for target in record["targets"])
+    head = f"- **{_title(record)}** `{record['command']}`: {met} of {len(record['targets'])} met"
+    return "\n".join([head, *(f"  {_target(target)}" for target in record["targets"] if not target["ok"])])
 
 
 def page() -> str:

@@ -22,12 +22,12 @@ from experiments.synthesis import arms, chosen, cohorts, judge, study
 from experiments.synthesis.arms import MAJORITY, PAID, Arm
 from experiments.synthesis.cells import Cache
 from experiments.synthesis.judge import MAIN, Figures
+from fedgenome.methods.gaussian import MOST_GENES
 
 EPSILONS = (1.0, 5.0, 10.0)
 SPLITS = tuple(str(seed) for seed in range(10))
 FEW = ("tcells", "tcells_rows")  # large files: two splits
 CONTROL = "autism"
-_WIDE = 2000  # genes beyond which no covariance is asked for
 
 GUESSES: Mapping[str, Mapping[str, float]] = {  # public: how laboratories write such data
     "camda_sample": arms.LOG,
@@ -41,7 +41,7 @@ GUESSES: Mapping[str, Mapping[str, float]] = {  # public: how laboratories write
 
 
 def measure(quick: bool, say: Callable[[str], None], cache: str | None = None, names: str | None = None) -> Result:
-    """Run the chosen method, the paid recipe and the majority on every cohort that is there."""
+    """Run the chosen methods, the paid recipe and the majority on every cohort that is there."""
     kept = Cache.load(Path(cache) if cache else None)
     wanted = names.split(",") if names else ["breast_sites", CONTROL] if quick else list(GUESSES)
     rows: list[dict[str, Any]] = []
@@ -64,7 +64,7 @@ def _scores(
         (MAJORITY, None): [_run(kept, name, MAJORITY, None, split, say) for split in splits],
     }
     for epsilon in epsilons:
-        for label in (_method(name, epsilon), PAID, MAJORITY):
+        for label in (*_methods(name, epsilon), PAID, MAJORITY):
             scores[label, epsilon] = [_run(kept, name, label, epsilon, split, say) for split in splits]
     return scores
 
@@ -74,11 +74,11 @@ def _run(kept: Cache, name: str, label: str, epsilon: float | None, split: str, 
     return study.figures(kept, name, label, arm, epsilon, split, say)
 
 
-def _method(name: str, epsilon: float) -> str:
-    """Return the chosen method, or the factor model where there are too many genes for a covariance."""
-    label = chosen.at(epsilon)
-    wide = len(study.facts_of(name).schema.genes) > _WIDE
-    return "factors" if wide and label == "gaussian, low rank" else label
+def _methods(name: str, epsilon: float) -> tuple[str, ...]:
+    """Return the chosen method and the one for co-expression; factors where genes are too many for it."""
+    wide = len(study.facts_of(name).schema.genes) > MOST_GENES
+    wanted = dict.fromkeys((chosen.at(epsilon), chosen.SHARING))
+    return tuple("factors" if wide and label == "gaussian, low rank" else label for label in wanted)
 
 
 def _row(name: str, arm: str, epsilon: float | None, found: Sequence[Figures]) -> dict[str, Any]:
