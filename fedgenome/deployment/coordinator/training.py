@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 JOB = "job"  # beside a run's checkpoints, were there any: the path of its job's folder
 _FLOWER_RUN = "flower-run"  # in the job's folder: Flower's id of the run that works on it
 _GLANCE_SECONDS = 0.5  # between looks at the folder
-_LOOK_SECONDS = 10.0  # between questions to the SuperLink, which cost a second of a core each
+_LOOK_SECONDS = 10.0  # without a step, before the SuperLink is asked: a question costs a second of a core
 _PATIENCE_SECONDS = 60.0  # for a SuperLink that is away
 _T = TypeVar("_T")
 
@@ -240,7 +240,8 @@ def _watched(
     told: dict[str, int] = {}
     looked, warned = time.monotonic(), folder.warned()[1]
     while (result := folder.result()) is None:
-        _tell(folder, told, on_step)
+        if _tell(folder, told, on_step):
+            looked = time.monotonic()
         warned = _warn(folder, warned)
         if time.monotonic() - looked > _LOOK_SECONDS:
             standing = _patiently(lambda: flower.standing(run))
@@ -262,13 +263,14 @@ def _warn(folder: JobFolder, since: int) -> int:
     return end
 
 
-def _tell(folder: JobFolder, told: dict[str, int], on_step: Callable[[str, checkpoint.Progress], None]) -> None:
-    """Tell of every method that went on since it was last told of."""
-    progress = folder.progress()
+def _tell(folder: JobFolder, told: dict[str, int], on_step: Callable[[str, checkpoint.Progress], None]) -> bool:
+    """Tell of every method that went on since it was last told of; return whether any did."""
+    progress, before = folder.progress(), dict(told)
     for label, done in (progress.done if progress else {}).items():
         if told.get(label) != done and (stand := checkpoint.stand(folder.state, label)) is not None:
             told[label] = done
             on_step(label, stand)
+    return told != before
 
 
 def _patiently(ask: Callable[[], _T]) -> _T:
