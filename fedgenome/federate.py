@@ -17,7 +17,7 @@ from fedgenome.federation import engines
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.federation.coordinator import Coordinator, Job
 from fedgenome.federation.site import SiteAgent, pinned
-from fedgenome.prepare import Prepared, prepare
+from fedgenome.prepare import Prepared, cohort_of, prepare
 from fedgenome.privacy import accounts
 from fedgenome.privacy.ledger import Budget, Ledger
 from fedgenome.query import PARTIES, Array
@@ -88,9 +88,14 @@ class Roles(Protocol):
 
 
 class Simulated(Closing):
-    """Every role on this machine. Parties start when it is made: their imports take seconds."""
+    """Every role on this machine. Parties start when it is made: their imports take seconds.
+
+    Raises:
+        SpecError: the experiment has no cohort to simulate with.
+    """
 
     def __init__(self, spec: Experiment) -> None:
+        cohort_of(spec)
         self.engine: Literal["local", "ray", "deployment"] = spec.engine.kind
         self._stack = contextlib.ExitStack()
         self._parties = self._stack.enter_context(parties(spec.seed, secure=spec.engine.secure == "on"))

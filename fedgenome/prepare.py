@@ -11,6 +11,7 @@ import pydantic
 
 from fedgenome import trust
 from fedgenome.cohort import expression
+from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.shard import Cohort, Shard
 from fedgenome.cohort.split import Split, split
 from fedgenome.errors import SpecError
@@ -65,17 +66,27 @@ def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
     Raises:
         SpecError: the file, the cohort or the numbers do not fit; names which and what would be right.
     """
+    named = cohort_of(spec)
+    _check_populations(spec)
+    cohort = expression.read(named)
+    dealt = split(cohort, spec.split, rng)
+    _check_caps(spec, dealt)
+    caps = dict.fromkeys(dealt.sites, spec.caps.site_cap)
+    return _prepared(spec, cohort, dealt, _study(spec, expression.schema_of(cohort, named), caps))
+
+
+def cohort_of(spec: Experiment) -> CohortSpec:
+    """Return the cohort that an experiment names.
+
+    Raises:
+        SpecError: it has a ``[schema]`` in its place: nobody's data are at hand.
+    """
     if spec.cohort is None:
         raise SpecError(
             "cohort: expected a [cohort], got a [schema] alone, which tells of hospitals' data: make its Study with "
             "`fedgenome study make --nodes`, run it with --on"
         )
-    _check_populations(spec)
-    cohort = expression.read(spec.cohort)
-    dealt = split(cohort, spec.split, rng)
-    _check_caps(spec, dealt)
-    caps = dict.fromkeys(dealt.sites, spec.caps.site_cap)
-    return _prepared(spec, cohort, dealt, _study(spec, expression.schema_of(cohort, spec.cohort), caps))
+    return spec.cohort
 
 
 def without_cohort(spec: Experiment, caps: Mapping[str, int]) -> Prepared:

@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedgenome.federate import Place, _with_identities
+from fedgenome.errors import SpecError
+from fedgenome.experiment import Experiment
+from fedgenome.federate import Place, Simulated, _with_identities
 from fedgenome.query import PARTIES, Mechanism
 from fedgenome.secure.identity import Identity
 from fedgenome.secure.parties import DEALER, Parties
@@ -27,3 +29,14 @@ def test_dealer_is_started_and_named_only_if_the_plan_selects(tmp_path, plan, ro
     if roles > PARTIES:
         assert named.dealer == Identity.load(tmp_path / "kept" / DEALER / IDENTITY).public
     assert bool(named.dealer) == (roles > PARTIES)
+
+
+def test_schema_without_a_cohort_is_refused_before_a_party_starts(monkeypatch):
+    monkeypatch.setattr(Parties, "start", None)  # a call of it would be another error
+    schema = {"genes": ["g"], "labels": ["a", "b"], "high": 10.0, "unit": "donor"}
+    spec = Experiment.model_validate(
+        {"name": "s", "schema": schema, "caps": {"site_cap": 5, "donors_bound": 10}, "privacy": {"trust": "none"},
+         "methods": [{"kind": "marginals"}]}
+    )  # fmt: skip
+    with pytest.raises(SpecError, match=r"expected a \[cohort\], got a \[schema\] alone.*study make --nodes"):
+        Simulated(spec)
