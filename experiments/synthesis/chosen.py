@@ -29,9 +29,9 @@ CHOSEN: Mapping[float, str] = MappingProxyType(
     {
         0.25: "inverted",
         0.5: "inverted",
-        1.0: "inverted",
-        2.0: "inverted",
-        5.0: "inverted",
+        1.0: "gaussian, diagonal",
+        2.0: "gaussian, diagonal",
+        5.0: "gaussian, low rank",
         7.0: "inverted",
         10.0: "inverted",
     }

@@ -17,6 +17,7 @@ from fedgenome.study import MethodSpec, Privacy
 
 KIND = "auto"
 NOTHING = 90.0  # donors · ε: at half of it what is drawn taught no more than which label is commonest
+MEANS = 900.0  # donors · ε: from here, noisy label means teach classifiers more than a noisy classifier does
 SHARED = 4500.0  # donors · ε: from here, pairs of genes drawn as related are so over five times as often as any pair
 
 
@@ -56,15 +57,17 @@ def choose(genes: int, donors_bound: int, epsilon: float | None, apart: int = 1)
     carried = donors_bound * epsilon / math.sqrt(apart)
     seen = f"donors · ε{' / √sites' if apart > 1 else ''} = {carried:,.0f}"
     if carried >= SHARED:
-        because = f"{seen}, at least {SHARED:,.0f}: what genes share shows; inverted would teach classifiers better"
-        return Choice(kind=sharing, because=because)
+        return Choice(kind=sharing, because=f"{seen}, at least {SHARED:,.0f}: what genes share shows")
+    if carried >= MEANS:
+        because = f"{seen}, under {SHARED:,.0f}: label means can be learned, what genes share cannot"
+        return Choice(kind="gaussian", options={"covariance": "diagonal"}, because=because)
     warning = (
         f"{seen}, under {NOTHING:,.0f}: too few donors for this ε; what is drawn teaches little more than which label "
         "is commonest"
     )
     return Choice(
         kind="inverted",
-        because=f"{seen}, under {SHARED:,.0f}: labels can be told apart, what genes share cannot be learned",
+        because=f"{seen}, under {MEANS:,.0f}: labels can be told apart, their means cannot be learned",
         warning=warning if carried < NOTHING else "",
     )
 

@@ -17,10 +17,17 @@ def chosen(epsilon, donors=900, trust="distributed", sites=1, others=(), genes=9
 
 
 @pytest.mark.parametrize(
-    ("epsilon", "donors", "kind"), [(10, 900, "gaussian"), (1, 900, "inverted"), (1, 9000, "gaussian")]
+    ("epsilon", "donors", "kind", "options"),
+    [
+        (10, 900, "gaussian", {}),
+        (1, 9000, "gaussian", {}),
+        (1, 900, "gaussian", {"covariance": "diagonal"}),
+        (0.5, 900, "inverted", {}),
+    ],
 )
-def test_many_donors_at_large_epsilon_get_a_covariance_others_an_inverted_classifier(epsilon, donors, kind):
-    assert chosen(epsilon, donors).kind == kind
+def test_donors_and_epsilon_buy_a_covariance_then_label_means_then_a_classifier(epsilon, donors, kind, options):
+    found = chosen(epsilon, donors)
+    assert (found.kind, found.options) == (kind, options)
 
 
 @pytest.mark.parametrize("epsilon", [10, None])
@@ -34,8 +41,8 @@ def test_too_few_donors_for_epsilon_are_warned_of_and_enough_are_not():
 
 
 def test_noise_of_every_site_and_budget_of_other_methods_count():
-    assert chosen(10, trust="local", sites=16).kind == "inverted"
-    assert chosen(10, others=[MethodSpec(kind="marginals", noise=0.3)]).kind == "inverted"
+    assert chosen(10, trust="local", sites=16).options == {"covariance": "diagonal"}
+    assert chosen(10, others=[MethodSpec(kind="marginals", noise=0.05)]).kind == "inverted"
 
 
 def test_without_privacy_a_covariance_is_chosen():
@@ -45,7 +52,7 @@ def test_without_privacy_a_covariance_is_chosen():
 
 def test_what_was_chosen_keeps_its_name_its_noise_and_given_options_and_can_be_built():
     asked = MethodSpec(kind="auto", name="mine", noise=2.0, options={"middle": 7.5}), MethodSpec(kind="linear")
-    choices = auto.chosen(asked, private(1.0), 900, 900, 3)
+    choices = auto.chosen(asked, private(0.5), 900, 900, 3)
     mine, other = auto.resolved(asked, choices)
     assert (mine.kind, mine.label, mine.noise, mine.options["middle"]) == ("inverted", "mine", 2.0, 7.5)
     assert other == asked[1] and mine.kind in registry.KINDS
