@@ -59,7 +59,7 @@ test-ray: $(VENV)/.test ## the same apps under Flower's Ray engine: same seed, s
 	$(BIN)/python -m pytest -m ray $(RAY_LEAVES)
 
 test-faults: $(VENV)/.test ## kill and stop sites, parties and coordinator by 200 schedules drawn from a seed
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -m faults tests
 
 test-superlink: $(VENV)/.test ## Flower's SuperLink and SuperNodes on loopback: signed bundles, runs interrupted and resumed
 	$(BIN)/python -m pytest -m deployment tests/deployment_roles

@@ -17,6 +17,7 @@ from fedgenome import run as run_module
 from fedgenome.card import NOISED_AT_HOME
 from fedgenome.cli.main import app
 from fedgenome.errors import SpecError
+from fedgenome.utility.metrics import RUN, Settings
 from tests.test_prepare import prepared
 
 QUICKSTART = (Path(__file__).parents[1] / "experiments" / "quickstart.toml").read_text()
@@ -45,9 +46,14 @@ def fedgenome(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
+# What a table is good for is measured elsewhere (tests/utility), and would take most of a small run's time here.
+COARSE = Settings(repeats=1, classifiers=RUN.classifiers[:1], trees=4, rows=50, folds=2)
+
+
 @pytest.fixture
 def here(monkeypatch):
     """Run a command in this process, which has loaded everything already."""
+    monkeypatch.setattr(run_module, "RUN", COARSE)
 
     def run(*arguments, cwd):
         monkeypatch.chdir(cwd)
@@ -73,10 +79,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished seeded run, small."""
+    """A finished seeded run, small, in this process."""
     folder = tmp_path_factory.mktemp("run")
-    ended = fedgenome("run", write(folder, *SMALL), "--json", cwd=folder)
-    assert ended.returncode == 0, ended.stderr + ended.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "RUN", COARSE)
+        patch.chdir(folder)
+        ended = CliRunner().invoke(app, ["run", str(write(folder, *SMALL)), "--json"])
+    assert ended.exit_code == 0, ended.stderr + ended.stdout
     return folder, json.loads(ended.stdout)
 
 
@@ -120,10 +129,10 @@ def test_site_ledgers_hold_every_query_and_verify(finished):
         assert told.entries[0].status == "closed" and told.unsigned == 0
 
 
-def test_plan_prices_what_the_card_prints(tmp_path):
+def test_plan_prices_what_the_card_prints(tmp_path, here):
     path = write(tmp_path, *SMALL[:1])
-    prices = json.loads(fedgenome("plan", path, "--json", cwd=tmp_path).stdout)
-    outcome = json.loads(fedgenome("run", path, "--json", cwd=tmp_path).stdout)
+    prices = json.loads(here("plan", path, "--json", cwd=tmp_path).stdout)
+    outcome = json.loads(here("run", path, "--json", cwd=tmp_path).stdout)
     card = json.loads((tmp_path / outcome["path"] / "card.json").read_text())
     assert prices["epsilon"] == card["guarantee"]["epsilon"] <= 10
     assert prices["epsilon_colluding"] == card["guarantee"]["epsilon_two_colluders"] > prices["epsilon"]
@@ -143,21 +152,21 @@ def agrees_with_its_ledger(prices, told) -> None:
     assert [form.charged for form in entry.forms] == [part["asked"] for part in prices["parts"]]
 
 
-def test_a_withheld_run_exits_3_and_leaves_no_release(tmp_path):
+def test_a_withheld_run_exits_3_and_leaves_no_release(tmp_path, here):
     limit = '[audit.auc]\nmost = 0.01\nreason = "nothing passes this"\n\n[release]'
-    ended = fedgenome("run", write(tmp_path, *SMALL, *PLAIN, ("[release]", limit)), "--quiet", cwd=tmp_path)
-    assert ended.returncode == 3 and ended.stdout.startswith("withheld: "), ended.stderr
+    ended = here("run", write(tmp_path, *SMALL, *PLAIN, ("[release]", limit)), "--quiet", cwd=tmp_path)
+    assert ended.exit_code == 3 and ended.stdout.startswith("withheld: "), ended.stderr
     assert not list(tmp_path.glob("runs/*/release")) and list(tmp_path.glob("runs/*/internal/candidate/card.json"))
 
 
-def test_trust_none_with_plain_sums_runs_and_says_that_nobody_is_protected(tmp_path):
+def test_trust_none_with_plain_sums_runs_and_says_that_nobody_is_protected(tmp_path, here):
     private = (
         'trust = "distributed"                 # noise is added inside the secure sum; nobody sees a site\'s vector\n'
     )
     rest = QUICKSTART[QUICKSTART.index(private) :]
     block = rest[: rest.index("\n\n")]
     path = write(tmp_path, *SMALL, (block, 'trust = "none"\n[engine]\nsecure = "off"'))
-    outcome = json.loads(fedgenome("run", path, "--json", cwd=tmp_path).stdout)
+    outcome = json.loads(here("run", path, "--json", cwd=tmp_path).stdout)
     card = json.loads((tmp_path / outcome["path"] / "card.json").read_text())
     assert any("no privacy" in alert for alert in card["alerts"])
     assert any("secure aggregation off" in alert for alert in card["alerts"])
@@ -177,9 +186,9 @@ def test_a_run_under_site_warns_of_few_sites_before_anything_is_asked():
     assert len(told.lines) == 1 and "trust 'site' with 5 sites and 51 queries" in told.lines[0]
 
 
-def test_local_with_plain_sums_claims_epsilon_and_its_ledgers_count_local_steps(tmp_path):
+def test_local_with_plain_sums_claims_epsilon_and_its_ledgers_count_local_steps(tmp_path, here):
     path = write(tmp_path, SMALL[0], ("sampling = 0.2", "sampling = 0.2, local_steps = 2"), *PLAIN)
-    outcome = json.loads(fedgenome("run", path, "--json", cwd=tmp_path).stdout)
+    outcome = json.loads(here("run", path, "--json", cwd=tmp_path).stdout)
     card = json.loads((tmp_path / outcome["path"] / "card.json").read_text())
     assert card["guarantee"]["epsilon"] <= 10 and "whichever parties collude" in outcome["statement"]
     assert NOISED_AT_HOME in card["alerts"] and {m["where"] for m in card["mechanisms"]} == {"home"}
@@ -242,7 +251,7 @@ KEPT = (  # a budget over runs needs hospitals whose donors stay theirs
 
 def test_a_budget_kept_over_runs_refuses_the_second_run(tmp_path, here):
     path = write(tmp_path, ("rounds = 100", "rounds = 3"), *KEPT)
-    assert fedgenome("run", path, "--quiet", cwd=tmp_path).returncode in (0, 3)
+    assert here("run", path, "--quiet", cwd=tmp_path).exit_code in (0, 3)
     ended = here("run", path, "--quiet", cwd=tmp_path)
     assert ended.exit_code == 5 and "budget 10" in ended.stderr and "epsilon" in ended.stderr
     priced = here("plan", path, "--json", cwd=tmp_path)
@@ -251,10 +260,10 @@ def test_a_budget_kept_over_runs_refuses_the_second_run(tmp_path, here):
     assert [account["after"][0] for account in told["accounts"].values()] == [0.0] * 3
 
 
-def test_a_tiny_site_and_a_class_at_one_site_work(tmp_path):
+def test_a_tiny_site_and_a_class_at_one_site_work(tmp_path, here):
     changes = (("alpha = 1.0", "alpha = 0.02"), ("sites = 5", "sites = 12"), ("site_cap = 400", "site_cap = 700"))
-    ended = fedgenome("run", write(tmp_path, *SMALL, *PLAIN, *changes), "--json", cwd=tmp_path)
-    assert ended.returncode == 0, ended.stderr
+    ended = here("run", write(tmp_path, *SMALL, *PLAIN, *changes), "--json", cwd=tmp_path)
+    assert ended.exit_code == 0, ended.stderr
 
 
 LONG = (("rounds = 100", "rounds = 5000"), SMALL[1])
@@ -283,6 +292,7 @@ def nothing_half_written(folder: Path) -> bool:
     return not (folder / "release").exists() and not (folder / "internal" / "outcome.json").exists()
 
 
+@pytest.mark.faults
 def test_a_killed_party_ends_the_run_within_3_seconds_by_name(tmp_path):
     run, folder, parties = started_long(tmp_path)
     parties[2].kill()  # each of them: tests/secure/test_parties_ended.py
@@ -327,6 +337,7 @@ def test_an_interrupt_that_a_finalizer_swallows_ends_the_run_at_the_next_query()
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.faults
 def test_a_killed_driver_leaves_no_party(tmp_path):
     run, folder, parties = started_long(tmp_path)
     run.kill()
@@ -334,6 +345,7 @@ def test_a_killed_driver_leaves_no_party(tmp_path):
     assert none_left(parties) and nothing_half_written(folder)
 
 
+@pytest.mark.faults
 def test_a_resumed_run_ends_in_a_release(tmp_path):
     path = write(tmp_path, *SMALL, ("colluders = 1 ", "retries = 1.0\ncolluders = 1 "))
     run = start("run", path, cwd=tmp_path)
@@ -353,8 +365,6 @@ def test_resuming_without_an_unfinished_run_is_refused(tmp_path, here):
 
 
 def test_resuming_with_a_changed_file_is_refused(tmp_path):
-    from fedgenome.errors import SpecError
-
     folders.create(tmp_path, "quickstart", {"rounds": 1}, "run", "00" * 32)
     with pytest.raises(SpecError, match="another version of the experiment file"):
         folders.unfinished(tmp_path, "quickstart", {"rounds": 2})

@@ -145,6 +145,7 @@ def struck_in_mid_selection(four, query, victim, how):
     return str(caught.value), time.monotonic() - struck[0]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("victim", "how", "timeout", "error"),
     [
@@ -176,6 +177,7 @@ def on_disk(kept, width):
     return total, keys
 
 
+@pytest.mark.faults
 def test_selection_that_a_dead_dealer_cut_short_gives_the_same_winners_later(tmp_path):
     kept = tmp_path / "kept"
     with quartet(tmp_path, kept) as four:
