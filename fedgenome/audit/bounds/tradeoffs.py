@@ -106,11 +106,11 @@ def _mass(law: tuple[float, float], edges: tuple[float, ...], inside: bool) -> f
 
 
 def group_delta(epsilon: float, delta: float, copies: int) -> float:
-    """Return the δ of ``copies`` records together under (``epsilon``, ``delta``)-DP: δ (e^{rε} − 1)/(e^ε − 1).
+    """Return the δ of ``copies`` records together under (``epsilon``, ``delta``)-DP: δ(1 + e^ε + … + e^{(r−1)ε}).
 
-    Source: Vadhan 2017, Lemma 2.2; the geometric series is summed here.
+    Source: Vadhan 2017, Lemma 2.2.
     """
-    return delta * copies if epsilon == 0 else delta * math.expm1(copies * epsilon) / math.expm1(epsilon)
+    return delta * math.fsum(math.exp(min(i * epsilon, 700.0)) for i in range(copies))
 
 
 def epsilon_between(present: float, absent: float, delta: float = 0.0, copies: int = 1) -> float:
