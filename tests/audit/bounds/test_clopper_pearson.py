@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -17,6 +17,7 @@ def counts(draw):
     return Counts(hits=hits, members=m, false_alarms=alarms, controls=n)
 
 
+@settings(max_examples=25)
 @given(counts(), st.sampled_from([0.0, 1e-3, 0.1]), st.floats(0.001, 0.3))
 def test_epsilon_is_the_larger_log_ratio_of_exact_intervals(seen, delta, significance):
     level = 1 - significance
@@ -44,6 +45,7 @@ def test_equal_rates_refute_nothing(n, above):
     assert clopper_pearson.epsilon(seen, 0.05) == clopper_pearson.mu(seen, 0.05) == 0
 
 
+@settings(max_examples=25)
 @given(counts())
 def test_gaussian_route_is_mu_between_the_exact_ends(seen):
     rule = clopper_pearson.gaussian_rule(1e-5)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -21,6 +21,7 @@ def counts(draw):
     return Counts(hits=hits, members=m, false_alarms=alarms, controls=n)
 
 
+@settings(max_examples=50)
 @given(counts(), st.sampled_from([effects.advantage, effects.residual]))
 def test_effects_of_rates_lie_between_their_ends_and_fisher_says_how_likely(seen, kind):
     effect = kind("v", seen, TAILS)
@@ -37,6 +38,7 @@ def test_residual_is_one_where_all_is_recited_and_takes_off_what_can_be_guessed(
     assert half.estimate == pytest.approx((0.7 - 0.4) / 0.6)
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 100), st.data())
 def test_guessing_is_the_accuracy_above_chance_and_ends_at_what_is_refuted(made, data):
     seen = Guesses(canaries=200, made=made, right=data.draw(st.integers(0, made)))

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
@@ -13,6 +13,7 @@ from fedgenome.errors import SpecError
 SCORES = hnp.arrays(np.float64, st.integers(1, 30), elements=st.integers(0, 9).map(float))
 
 
+@settings(max_examples=40)
 @given(SCORES, st.data())
 def test_exact_exposure_is_brute_force_rank(space, data):
     canary = data.draw(st.sampled_from(list(space)))
@@ -20,6 +21,7 @@ def test_exact_exposure_is_brute_force_rank(space, data):
     assert exposure.exact(np.array([canary]), space)[0] == pytest.approx(math.log2(len(space)) - math.log2(rank))
 
 
+@settings(max_examples=40)
 @given(SCORES, st.integers(-1, 10).map(float))
 def test_sampled_exposure_ranks_the_references_first(references, canary):
     rank = 1 + sum(other <= canary for other in references)

@@ -46,6 +46,7 @@ def test_p_value_is_the_optimum_of_the_linear_programme(seen, epsilon, delta, ca
     assert mine == pytest.approx(_programme(seen, epsilon, delta, candidates), rel=1e-4, abs=1e-9)
 
 
+@settings(max_examples=40)
 @given(guesses(), st.floats(0, 3), st.integers(2, 4))
 def test_p_value_falls_with_right_guesses_and_grows_with_mu(seen, mu, candidates):
     here = f_dp.p_value(seen, gaussian(mu), candidates)
@@ -69,10 +70,13 @@ def test_pure_dp_is_refuted_about_as_by_the_binomial_tail(seen):
     assert f_dp.p_value(seen, approximate(1.0, 0.0)) >= tail * (1 - 1e-5)
 
 
-@pytest.mark.parametrize(("m", "r", "v", "delta"), [(1000, 100, 75, 1e-4), (100_000, 1510, 1439, 1e-5)])
-def test_gaussian_bound_is_tighter_than_one_runs_at_its_pins(m, r, v, delta):
+@pytest.mark.parametrize(
+    ("m", "r", "v", "delta", "pin"), [(1000, 100, 75, 1e-4, 0.84172), (100_000, 1510, 1439, 1e-5, 3.30908)]
+)
+def test_gaussian_bound_is_tighter_than_one_runs_at_its_pins(m, r, v, delta, pin):
     seen = Guesses(canaries=m, made=r, right=v)
     found = f_dp.gaussian_epsilon(seen, delta)
+    assert found.epsilon == pytest.approx(pin, abs=1e-5)
     assert found.epsilon > 1.2 * one_run.epsilon(seen, delta).epsilon
     assert found.epsilon == epsilon_of(found.mu, delta)
     assert f_dp.approximate_epsilon(seen, delta).epsilon > one_run.epsilon(seen, delta).epsilon
