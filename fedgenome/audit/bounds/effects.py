@@ -1,7 +1,8 @@
 """Effects on one scale: 0 where a vector finds no more than at its own negative control, 1 where all is recited.
 
 Each takes counts, scores or bits of what was planted and of what was not, so that what chance alone gives is taken
-off. Ends are one-sided bounds; ``tails_for`` says at which chances.
+off. Ends are one-sided bounds; ``tails_for`` says at which chances. They take units for independent, which donors or
+canaries that share a release are only given that release; the lower end of ``guessing`` alone does not.
 """
 
 from __future__ import annotations

@@ -113,6 +113,25 @@ def best(tries: Iterable[Guesses], delta: float, level: float = LEVEL) -> Epsilo
     return _bound(found, delta, level, f"Bonferroni over {len(every)} numbers of guesses")
 
 
+def detectable(canaries: int, made: int, delta: float, power: float = 0.8, level: float = LEVEL) -> float:
+    """Return the share of right guesses at which some ε > 0 is refuted with probability ``power``.
+
+    What the audit could have found, for the sentence "not refuted at this power". 1.0 also where even ``made`` right
+    guesses refute nothing: then there are too few.
+    """
+    tail = require_level(level)
+    least, most = 0, made + 1  # fewest right guesses that refute ε = 0, by halving: p falls with them
+    while least < most:
+        middle = (least + most) // 2
+        refutes = middle > made or _at_zero(canaries, made, middle, delta) < tail
+        least, most = (least, middle) if refutes else (middle + 1, most)
+    return float(special.betaincinv(least, made - least + 1, power)) if least <= made else 1.0
+
+
+def _at_zero(canaries: int, made: int, right: int, delta: float) -> float:
+    return p_value(Guesses(canaries=canaries, made=made, right=right), 0.0, delta)
+
+
 def _bound(found: float, delta: float, level: float, how: str) -> EpsilonBound:
     method = f"one run (Steinke et al. 2023), {how}"
     return EpsilonBound(epsilon=found, delta=delta, level=level, method=method, assumes=ASSUMES)

@@ -131,3 +131,17 @@ def test_impossible_guesses_are_refused():
         guess(np.zeros(3), np.zeros(3, bool), 3, 1)
     with pytest.raises(SpecError, match="at least one number of guesses"):
         one_run.best([], 0.0)
+
+
+def test_detectable_share_is_detected_in_eight_of_ten_audits_and_one_guess_fewer_would_not_be():
+    """Exactly: the binomial tail from the fewest right guesses that refute ε = 0."""
+    share = one_run.detectable(1000, 100, 1e-5)
+    refuting = [v for v in range(101) if p_value(Guesses(canaries=1000, made=100, right=v), 0.0, 1e-5) < 1 - 0.95]
+    assert stats.binom.sf(refuting[0] - 1, 100, share) == pytest.approx(0.8)
+    assert 0.5 < share < 0.75
+
+
+def test_too_few_guesses_detect_nothing():
+    assert one_run.detectable(1000, 4, 0.0) == 1
+    assert one_run.detectable(1000, 0, 0.0) == 1
+    assert one_run.detectable(1000, 5, 0.0) < 1
