@@ -27,12 +27,22 @@ def test_interval_of_the_noise_multiplier_holds_the_truth_and_not_its_half_or_do
     assert z / 2 < seen.low and seen.high < 2 * z
 
 
-def test_interval_of_mu_misses_as_seldom_as_it_says():
-    """300 audits at 80 %, two-sided: at most 20 % + 3 standard errors miss; at a tenth of the error it holds more."""
+def test_interval_of_mu_misses_as_seldom_as_it_says_and_excludes_half_of_the_noise():
+    """300 audits at 80 %: at most 20 % + 3 standard errors miss μ = 1; nearly all exclude the μ of half the noise."""
     rng = np.random.default_rng(2)
     seen = [white_box.noise_found(*_runs(1.0, rng, 400), threshold=CLIP / 2, level=0.8).mu for _ in range(300)]
-    missed = np.mean([not each.low <= 1 <= each.high for each in seen])
-    assert 0 < missed <= 0.2 + 3 * (0.2 * 0.8 / 300) ** 0.5
+    assert np.mean([not each.low <= 1 <= each.high for each in seen]) <= 0.2 + 3 * (0.2 * 0.8 / 300) ** 0.5
+    assert np.mean([each.low <= 2 <= each.high for each in seen]) < 0.05
+
+
+def test_ends_of_mu_are_those_of_both_rates_at_a_quarter_of_the_error():
+    found = _found(1.0)
+    rates = [
+        stats.binomtest(above, 4000).proportion_ci(0.975, "exact")
+        for above in (found.counts.hits, found.counts.false_alarms)
+    ]
+    assert found.mu.low == pytest.approx(stats.norm.ppf(rates[0].low) - stats.norm.ppf(rates[1].high))
+    assert found.mu.high == pytest.approx(stats.norm.ppf(rates[0].high) - stats.norm.ppf(rates[1].low))
 
 
 def test_half_of_the_noise_is_refuted_and_all_of_it_is_not():
