@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fedgenome.audit.bounds import auc_interval
+from fedgenome.audit.bounds.ranking import auc_interval
 from fedgenome.audit.distance import per_donor
 from fedgenome.audit.results import Check, Interval
 from fedgenome.audit.targets import Records, Target, independent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import numpy as np
 STATEMENT = "reads real members and controls; stays internal"
 FALSE_ALARMS = 0.1  # the false-alarm rate at which hits are counted
 GRID = (0.0, *np.geomspace(1e-3, 1.0, 61).tolist())  # false-alarm rates at which curves are kept
+LEVEL = 0.95  # confidence of intervals and bounds, unless the caller says otherwise
 _RULE_OF_THREE = 3.0  # 0 of n seen: the rate is below 3/n with 95 % confidence
 
 
@@ -29,9 +31,41 @@ class Interval:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpsilonBound:
+    """An empirical lower bound on ε: what was refuted, how surely, and what that rests on.
+
+    It is never a guarantee: 0 means "nothing refuted", not "private".
+
+    Attributes:
+        epsilon: (ε', δ)-DP is refuted for every ε' below it; 0 if for none.
+        delta: δ of the guarantee that was tested.
+        level: Confidence, one-sided, every look at the data paid for.
+        method: The bound, and how its thresholds were chosen.
+        assumes: What must hold beyond the guarantee itself for the level to be true.
+        mu: The μ of Gaussian DP behind it, where the bound goes by way of one.
+    """
+
+    epsilon: float
+    delta: float
+    level: float
+    method: str
+    assumes: str
+    mu: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
 def smallest_false_alarms(controls: int) -> float:
     """Return 3/n: below this false-alarm rate n controls support no claim (DESIGN §7.8)."""
     return min(1.0, _RULE_OF_THREE / controls)
+
+
+def controls_needed(rate: float) -> int:
+    """Return the fewest controls that support a claim at false-alarm rate ``rate``: 3/n must not exceed it."""
+    return math.ceil(_RULE_OF_THREE / rate - 1e-9)  # 3/.1 may come out a bit above 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

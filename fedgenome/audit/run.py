@@ -17,7 +17,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fedgenome.audit import bounds, checks
+from fedgenome.audit import checks
+from fedgenome.audit.bounds import ranking, rates
 from fedgenome.audit.checks import Score
 from fedgenome.audit.distance import closest_record, per_donor
 from fedgenome.audit.gan_leaks import reconstruction
@@ -87,7 +88,7 @@ def audit(
         rows=len(table),
         samples=len(target.samples),
         unit=unit,
-        detectable_auc=bounds.detectable_auc(len(people.units), len(others.units), len(results)),
+        detectable_auc=ranking.detectable_auc(len(people.units), len(others.units), len(results)),
     )
 
 
@@ -99,10 +100,10 @@ def attack(name: str, members: Records, controls: Records, target: Target, base:
     return Attack(
         name=name,
         threat=THREATS[name],
-        auc=bounds.auc_interval(inside, outside),
-        hits=bounds.hit_rate(inside, outside),
-        p_value=bounds.chance_p_value(inside, outside),
-        roc=bounds.curve(inside, outside),
+        auc=ranking.auc_interval(inside, outside),
+        hits=rates.hit_rate(inside, outside),
+        p_value=ranking.chance_p_value(inside, outside),
+        roc=rates.curve(inside, outside),
     )
 
 

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from fedgenome.audit import bounds
+from fedgenome.audit.bounds import ranking
 from fedgenome.audit.run import ATTACKS, attack, audit, enough, split_base
 from fedgenome.audit.targets import Records, Target, scaled
 from fedgenome.errors import SpecError
@@ -36,8 +36,8 @@ def test_auc_interval_covers_chance_under_permuted_membership(draw, name, monkey
         return np.mean([auc.low <= 0.5 <= auc.high for auc in seen])
 
     assert covered() >= least
-    sound = bounds.auc_interval
-    monkeypatch.setattr(bounds, "auc_interval", lambda m, c: sound(m, c, 0.8))
+    sound = ranking.auc_interval
+    monkeypatch.setattr(ranking, "auc_interval", lambda m, c: sound(m, c, 0.8))
     assert covered(100) < least
 
 

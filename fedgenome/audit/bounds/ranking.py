@@ -1,4 +1,4 @@
-"""Intervals for what an attack achieves: AUC, and the hit rate at a fixed false-alarm rate.
+"""How well scores rank members above controls: AUC with its interval, p-value and power.
 
 Scores are higher for those an attacker takes for members. Units are donors: one score each.
 """
@@ -11,11 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import optimize, stats
 
-from fedgenome.audit.results import FALSE_ALARMS, GRID, Interval, smallest_false_alarms
+from fedgenome.audit.results import LEVEL, Interval
 from fedgenome.errors import require
 from fedgenome.query import Array
-
-LEVEL = 0.95
 
 
 def auc(members: Array, controls: Array) -> float:
@@ -77,52 +75,6 @@ def chance_p_value(members: Array, controls: Array) -> float:
     if np.ptp(np.concatenate([members, controls])) == 0:
         return 1.0  # a constant score says nothing, and has no variance to divide by
     return float(stats.mannwhitneyu(members, controls, alternative="greater", method="asymptotic").pvalue)
-
-
-def clopper_pearson(hits: int, n: int, tail: float) -> tuple[float, float]:
-    """Return exact bounds on a rate, each missed with probability at most ``tail``."""
-    low = float(stats.beta.ppf(tail, hits, n - hits + 1)) if hits > 0 else 0.0
-    high = float(stats.beta.isf(tail, hits + 1, n - hits)) if hits < n else 1.0
-    return low, high
-
-
-def hit_rate(members: Array, controls: Array, rate: float = FALSE_ALARMS, level: float = LEVEL) -> Interval | None:
-    """Return the true-positive rate at false-alarm rate ``rate``; None where 3/n exceeds it.
-
-    The thresholds are order statistics of the controls and are judged on members only, so nothing is
-    reported on the data it was chosen on, and no half of the controls is given up. Their false-alarm
-    rate is random (a beta variable whatever the scores' law), so the interval takes Clopper–Pearson
-    at two other thresholds: one whose rate is above ``rate`` but for a chance of a quarter of
-    1 − level, one whose rate is below. With a quarter for each Clopper–Pearson end the four chances
-    add up to 1 − level: the interval holds at least at its level, for any n and with ties.
-    """
-    m, n = len(members), len(controls)
-    if n == 0 or smallest_false_alarms(n) > rate:
-        return None
-    tail = (1 - level) / 4
-    descending = np.sort(controls)[::-1]
-    expected = math.floor(rate * (n + 1))  # P(control > its k-th highest) is k/(n+1) on average
-    strict = int(stats.binom.ppf(tail, n, rate))
-    loose = int(stats.binom.isf(tail, n, rate)) + 1
-    sure = int((members > descending[strict - 1]).sum()) if strict >= 1 else 0
-    at_most = int((members >= descending[loose - 1]).sum()) if loose <= n else m
-    return Interval(
-        estimate=float((members > descending[expected - 1]).mean()),
-        low=clopper_pearson(sure, m, tail)[0],
-        high=clopper_pearson(at_most, m, tail)[1],
-        level=level,
-        method="Clopper–Pearson at order statistics of the controls",
-    )
-
-
-def curve(members: Array, controls: Array) -> tuple[float, ...]:
-    """Return the highest true-positive rate at each false-alarm rate of ``GRID`` (empirical ROC)."""
-    n = len(controls)
-    descending = np.append(np.sort(controls)[::-1], -np.inf)
-    allowed = np.floor(np.asarray(GRID) * n + 1e-9).astype(int)
-    ascending = np.sort(members)
-    above = len(members) - np.searchsorted(ascending, descending[allowed], side="right")
-    return tuple(float(x) for x in above / len(members))
 
 
 def detectable_auc(members: int, controls: int, tests: int, power: float = 0.8, level: float = LEVEL) -> float:
