@@ -1,9 +1,8 @@
 """Compose projects that tests share. All here needs Docker and the images: `make test-deployment`."""
 
 import itertools
+import json
 import os
-import shlex
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from experiments import harness
+from experiments.harness import Target
 from fedgenome import __version__
 from fedgenome.deployment import compose
 from tests.deployment.project import Project, docker
@@ -21,7 +21,7 @@ _NUMBER = itertools.count()
 
 def pytest_addoption(parser):
     """``--record``: what tests measure replaces the committed results; ``--mounted``: try code without new images."""
-    parser.addoption("--record", action="store_true", help="replace experiments/deployment/*.results.json")
+    parser.addoption("--record", action="store_true", help="keep it in experiments/deployment/*.results.json")
     parser.addoption("--mounted", action="store_true", help="mount this checkout's library over the images' own")
 
 
@@ -38,7 +38,7 @@ def measured(request, repository):
     """Note a row of a table of results, with the targets it is held to; ``--record`` writes the tables at the end.
 
     ``table``: "faults", "intruders", "load" …, the name of the results file. ``targets``: of ``experiments.harness``.
-    Asserting is the test's business.
+    Asserting is the test's business. A table's rows and targets that were measured anew take the old ones' places.
     """
     rows, promised = defaultdict(list), defaultdict(list)
 
@@ -48,12 +48,30 @@ def measured(request, repository):
 
     yield note
     if request.config.getoption("--record"):
-        command = shlex.join(["pytest", *sys.argv[1:]])
         for table, told in rows.items():
             path = repository / "experiments" / "deployment" / f"{table}.results.json"
             path.parent.mkdir(exist_ok=True)
-            title = f"A deployment in containers: {table}"
-            harness.write(path, title, command, harness.Result(rows=told, targets=promised[table]))
+            old = json.loads(path.read_text()) if path.exists() else {"rows": [], "targets": []}
+            targets = [Target(**{name: one[name] for name in one if name != "ok"}) for one in old["targets"]]
+            result = harness.Result(
+                rows=anew(old["rows"], told, name_of), targets=anew(targets, promised[table], lambda one: one.name)
+            )
+            harness.write(path, f"A deployment in containers: {table}", RECORDED, result)
+
+
+RECORDED = "make test-deployment RECORD=--record"
+
+
+def name_of(row):
+    """What a row is of, apart from what was found."""
+    names = ("who", "where", "case", "phase", "role", "what", "hospitals")
+    return tuple(row.get(name) for name in names)
+
+
+def anew(old, new, of):
+    """Return ``old`` with what ``new`` has of the same name in its place, and the rest of ``new`` at the end."""
+    found = {of(one): one for one in new}
+    return [found.pop(of(one), one) for one in old] + list(found.values())
 
 
 @pytest.fixture(scope="session")

@@ -126,10 +126,17 @@ def test_the_hub_gives_no_other_app_or_version(submit, measured):
         assert not began, said
 
 
-@pytest.mark.parametrize("config", ["", 'job="{job}" token="{guess}"', 'job="../../state" token=""'])
-def test_the_signed_app_works_on_no_job_without_its_token(federation, submit, measured, config):
+JOBS = {
+    "no job": "",
+    "a job without its token": 'job="{job}" token="{guess}"',
+    "a folder that is no job": 'job="../../state" token=""',
+}
+
+
+@pytest.mark.parametrize("named", JOBS)
+def test_the_signed_app_works_on_no_job_without_its_token(federation, submit, measured, named):
     listed = inside(federation, "superlink").run("import json, os; print(json.dumps(os.listdir('/jobs')))")
-    config = config.format(job=(listed or ["0" * 32])[0], guess="0" * 64)
+    config = JOBS[named].format(job=(listed or ["0" * 32])[0], guess="0" * 64)
     began, said = submit("@fedgenome/fedgenome==0.1.0", config, wait=True)
-    noted(measured, "the signed app without a job's token", "SuperLink", 1, "finished:failed" not in said)
+    noted(measured, f"the signed app, given {named}", "SuperLink", 1, "finished:failed" not in said)
     assert began and "finished:failed" in said and "expected" in said
