@@ -229,10 +229,10 @@ def test_the_coordinator_s_traffic_database_and_jobs_hold_no_plaintext(seen, mea
     found = secure.found(patterns)
     sizes = {place: len(blob) for place, blob in secure.places.items()}
     for place, names in found.items():
-        where = f"{place}, {sizes[place]} bytes"
         target = Target(name=f"kinds of markers in the {place}", value=len(names), target=0, sense="at most")
-        measured("intruders", target, who="the coordinator", where=where, outcome=", ".join(names) or "no marker",
-                 messages=len(patterns))  # fmt: skip
+        outcome = f"{', '.join(names) or 'no marker'} in {sizes[place]} bytes"
+        measured("intruders", target, who="the coordinator, who searches for markers", where=place,
+                 messages=len(patterns), outcome=outcome)  # fmt: skip
     secure.project.down()
     assert len(patterns) > 1000 and min(sizes.values()) > 1000 and b"query.ask" in secure.places["traffic"]
     assert found == {"traffic": [], "database": [], "job folder": []}
