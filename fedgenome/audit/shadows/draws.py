@@ -19,10 +19,10 @@ from fedgenome.query import Array
 _MOST = 5  # models of a group
 
 
-def share(members: int, people: int) -> Fraction:
-    """Return the share of people that a shadow is trained on: the target's, to the nearest fifth or simpler.
+def nearest_part(members: int, people: int) -> Fraction:
+    """Return the part of people that a shadow is trained on: the target's, as a fraction of fifths or simpler.
 
-    >>> [str(share(*sizes)) for sizes in ((400, 800), (560, 700), (1, 100))]
+    >>> [str(nearest_part(*sizes)) for sizes in ((400, 800), (560, 700), (1, 100))]
     ['1/2', '4/5', '1/5']
     """
     require(0 < members < people, "0 < members < people", members=members, people=people)
@@ -39,7 +39,7 @@ def inside(people: int, shadows: int, part: Fraction, rng: np.random.Generator) 
     Args:
         people: How many there are.
         shadows: How many models at least.
-        part: h/g, the share that each model holds.
+        part: h/g, what each model holds.
         rng: Draws the parts.
     """
     held, size = part.numerator, part.denominator

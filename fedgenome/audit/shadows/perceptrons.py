@@ -7,6 +7,7 @@ layers of input a and output gradient g, so that clipping costs no more than pla
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,12 +88,13 @@ class Perceptrons:
 
 
 def _square(rows: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(rows, dim=2).square()
+    squared: Tensor = torch.linalg.vector_norm(rows, dim=2).square()
+    return squared
 
 
 def start(widths: Sequence[int], activation: Activation, rngs: Sequence[np.random.Generator]) -> Perceptrons:
     """Return models with random weights, uniform within ±√(3 / inputs), and no bias; one generator a model."""
-    shapes = [(outputs, inputs) for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)]
+    shapes = [(outputs, inputs) for inputs, outputs in itertools.pairwise(widths)]
     drawn = [[_uniform(shape, rng) for shape in shapes] for rng in rngs]
     return Perceptrons(
         weights=tuple(torch.from_numpy(np.stack(layer)) for layer in zip(*drawn, strict=True)),

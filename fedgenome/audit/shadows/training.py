@@ -23,7 +23,8 @@ from fedgenome.errors import require
 from fedgenome.query import Array
 
 CHUNK = 16  # models at once: more share no more of the cost of a step, and leave the cache
-_ROWS = 1024  # rows of a chunk answered at a time
+_ROWS = 1024  # rows held at a time, of a chunk's answers or in float64
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,7 +45,7 @@ class Ensemble:
         """Return what every model says of every row, float32 (K, rows, classes)."""
         rows = torch.from_numpy(np.ascontiguousarray(x, np.float32))
         with torch.no_grad():
-            parts = [self._logits(part) for part in rows.split(_ROWS)]
+            parts = [self._logits(part) for part in torch.split(rows, _ROWS)]
         return np.asarray(torch.cat(parts, 1).numpy())
 
     def _logits(self, rows: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ def _train(
     x: Tensor, label: Tensor, inside: Array, recipe: Recipe, rngs: Sequence[np.random.Generator], classes: int
 ) -> Ensemble:
     rows = [np.flatnonzero(own) for own in inside]
-    centre, spread = _scalers(x, rows, recipe)
+    centre, spread = _scalers(x, inside, recipe)
     models = start((x.shape[1], *recipe.hidden, classes), recipe.activation, rngs)
     noise = [torch.Generator().manual_seed(int(rng.integers(2**63))) for rng in rngs]
     optimiser, gain = _optimiser(recipe, models.parameters), 1 / spread
@@ -100,25 +101,32 @@ def _train(
             if recipe.scale == "own":
                 here.sub_(centre).mul_(gain)
             # A shuffled batch is full, so that its mean is a sum over ``batch`` too.
-            share = torch.from_numpy(weight / np.float32(recipe.batch))
-            found = models.gradients(here, label[at], share, recipe.clip)
+            of_mean = torch.from_numpy(weight / np.float32(recipe.batch))
+            found = models.gradients(here, label[at], of_mean, recipe.clip)
             for parameter, gradient in zip(models.parameters, found, strict=True):
                 parameter.grad = _noised(gradient, recipe, noise)
             optimiser.step()
     return Ensemble(models=models, centre=centre, spread=spread)
 
 
-def _scalers(x: Tensor, rows: Sequence[Array], recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Return each model's centre and spread, of its own rows; a value that never varies is divided by 1."""
+def _scalers(x: Tensor, inside: Array, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Return each model's centre and spread, (K, 1, inputs), of its own rows; what never varies is divided by 1.
+
+    Sums for all models are matrix products, in float64 about the middle of all rows, which keeps their digits and
+    falls out again. A variance below 1e-12 of the squares it is made of is rounding.
+    """
     if recipe.scale == "none":
-        return torch.zeros(len(rows), 1, x.shape[1]), torch.ones(len(rows), 1, x.shape[1])
-    centres, spreads = [], []
-    for own in rows:
-        mine = x[torch.from_numpy(own)].double()
-        spread = mine.std(0, correction=0)
-        centres.append(mine.mean(0, keepdim=True).float())
-        spreads.append(torch.where(mine.min(0).values == mine.max(0).values, 1.0, spread)[None].float())
-    return torch.stack(centres), torch.stack(spreads)
+        return torch.zeros(len(inside), 1, x.shape[1]), torch.ones(len(inside), 1, x.shape[1])
+    middle = x.mean(0, dtype=torch.float64)
+    averaging = torch.from_numpy(inside / inside.sum(1, keepdims=True))
+    mean, square = torch.zeros(len(inside), x.shape[1], dtype=torch.float64), middle.new_zeros(1)
+    for rows, part in zip(torch.split(x, _ROWS), torch.split(averaging, _ROWS, 1), strict=True):
+        about = rows - middle
+        mean += part @ about
+        square = square + part @ about.square_()
+    variance = square - mean.square()
+    spread = torch.where(variance > _ROUNDING * square, variance, 1.0).sqrt()
+    return (mean + middle)[:, None].float(), spread[:, None].float()
 
 
 def _optimiser(recipe: Recipe, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:

@@ -54,7 +54,10 @@ def test_a_models_scaler_and_weights_read_no_row_but_its_own(cohort):
 def test_clipped_sums_are_those_of_the_librarys_engine():
     rng = np.random.default_rng(2)
     models = start((9, 6, 4), "relu", rng.spawn(3))
-    x, label = torch.tensor(rng.normal(0, 3, (3, 20, 9)), dtype=torch.float32), torch.tensor(rng.integers(0, 4, (3, 20)))
+    x, label = (
+        torch.tensor(rng.normal(0, 3, (3, 20, 9)), dtype=torch.float32),
+        torch.tensor(rng.integers(0, 4, (3, 20))),
+    )
     found = models.gradients(x, label, torch.ones(3, 20), 0.5)
     who = torch.arange(20), torch.ones(20, dtype=torch.bool)
     for k in range(3):
