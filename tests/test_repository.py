@@ -24,6 +24,7 @@ PAGES = (
     "threat-model",
     "secrecy",
     "utility",
+    "attacks",
 )
 PICKLES = {"cloudpickle", "cPickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 MACHINE_PATH = re.compile(r"""(?<![\w.~}])/(?:work|root|farm|home|tmp)/[\w.]""")
