@@ -55,28 +55,19 @@ class Perceptrons:
             seen.append(torch.baddbmm(bias, here, weight.transpose(1, 2)))
         return seen
 
-    def gradients(self, x: Tensor, label: Tensor, weight: Tensor, clip: float | None) -> list[Tensor]:
+    def gradients(self, batch: tuple[Tensor, ...], weight: Tensor, clip: float | None) -> list[Tensor]:
         """Return each model's weighted sum of its rows' cross-entropy gradients, as ``parameters`` are laid out.
 
         Args:
-            x: (K, rows, inputs).
-            label: (K, rows) int64.
+            batch: Rows (K, rows, inputs) and their labels (K, rows) int64.
             weight: (K, rows), 0 for a row that fills up a short batch.
             clip: L2 bound of a row's gradient before it is weighted; None: as it is.
         """
+        x, label = batch
         *inputs, logits = self.layers(x)
         top = torch.softmax(logits, 2)
         top.scatter_add_(2, label[..., None], top.new_full((*label.shape, 1), -1.0))
-        outputs = self._backward(inputs, top)
-        if clip is not None:
-            squared = [_square(g) * (_square(a) + 1) for a, g in zip(inputs, outputs, strict=True)]
-            norm = torch.stack(squared).sum(0).sqrt()
-            weight = weight * (clip / norm.clamp(min=clip))
-        scaled = [g * weight[..., None] for g in outputs]
-        return [
-            *(torch.bmm(g.transpose(1, 2), a) for a, g in zip(inputs, scaled, strict=True)),
-            *(g.sum(1, keepdim=True) for g in scaled),
-        ]
+        return sums(inputs, self._backward(inputs, top), weight, clip)
 
     def _backward(self, inputs: Sequence[Tensor], top: Tensor) -> list[Tensor]:
         """Return the gradients at every layer's output, first layer first."""
@@ -85,6 +76,25 @@ class Perceptrons:
         for depth in range(len(inputs) - 1, 0, -1):
             found.append(torch.bmm(found[-1], self.weights[depth]) * slope(inputs[depth]))
         return found[::-1]
+
+
+def sums(inputs: Sequence[Tensor], outputs: Sequence[Tensor], weight: Tensor, clip: float | None) -> list[Tensor]:
+    """Return weighted sums of rows' gradients, of all layers' weights and then of their biases.
+
+    Args:
+        inputs: What went into each layer, (K, rows, inputs).
+        outputs: Gradients of each row's loss at what came out, (K, rows, outputs).
+        weight: (K, rows).
+        clip: L2 bound of a row's gradient before it is weighted; None: as it is.
+    """
+    if clip is not None:
+        squared = [_square(g) * (_square(a) + 1) for a, g in zip(inputs, outputs, strict=True)]
+        weight = weight * (clip / torch.stack(squared).sum(0).sqrt().clamp(min=clip))
+    scaled = [g * weight[..., None] for g in outputs]
+    return [
+        *(torch.bmm(g.transpose(1, 2), a) for a, g in zip(inputs, scaled, strict=True)),
+        *(g.sum(1, keepdim=True) for g in scaled),
+    ]
 
 
 def _square(rows: Tensor) -> Tensor:

@@ -3,8 +3,7 @@
 Models train in chunks, one batched product for all of a chunk. What a model becomes depends on its rows and its own
 generator, not on who shares its chunk, up to rounding.
 
-No more threads are used than the process has (:mod:`fedgenome.threads`). Noise is floating-point noise: an audit's
-shadows imitate a mechanism and are never released, so they claim no ε.
+No more threads are used than the process has (:mod:`fedgenome.threads`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedgenome.audit.shadows.batches import batches
+from fedgenome.audit.shadows.descent import descend
 from fedgenome.audit.shadows.perceptrons import Perceptrons, start
 from fedgenome.audit.shadows.recipe import Recipe
 from fedgenome.errors import require
@@ -92,20 +91,15 @@ def _train(
     rows = [np.flatnonzero(own) for own in inside]
     centre, spread = _scalers(x, inside, recipe)
     models = start((x.shape[1], *recipe.hidden, classes), recipe.activation, rngs)
-    noise = [torch.Generator().manual_seed(int(rng.integers(2**63))) for rng in rngs]
-    optimiser, gain = _optimiser(recipe, models.parameters), 1 / spread
-    with torch.no_grad():
-        for index, weight in batches(rows, recipe, rngs):
-            at = torch.from_numpy(index)
-            here = x[at]
-            if recipe.scale == "own":
-                here.sub_(centre).mul_(gain)
-            # A shuffled batch is full, so that its mean is a sum over ``batch`` too.
-            of_mean = torch.from_numpy(weight / np.float32(recipe.batch))
-            found = models.gradients(here, label[at], of_mean, recipe.clip)
-            for parameter, gradient in zip(models.parameters, found, strict=True):
-                parameter.grad = _noised(gradient, recipe, noise)
-            optimiser.step()
+    gain = 1 / spread
+
+    def take(at: Tensor, _weight: Array) -> tuple[Tensor, ...]:
+        here = x[at]
+        if recipe.scale == "own":
+            here.sub_(centre).mul_(gain)
+        return here, label[at]
+
+    descend(models, take, rows, recipe, rngs)
     return Ensemble(models=models, centre=centre, spread=spread)
 
 
@@ -127,20 +121,3 @@ def _scalers(x: Tensor, inside: Array, recipe: Recipe) -> tuple[Tensor, Tensor]:
     variance = square - mean.square()
     spread = torch.where(variance > _ROUNDING * square, variance, 1.0).sqrt()
     return (mean + middle)[:, None].float(), spread[:, None].float()
-
-
-def _optimiser(recipe: Recipe, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-    """Return one optimiser for all models: its steps are element by element, so that models do not mix."""
-    trained = list(parameters)
-    if recipe.optimiser == "adam":
-        return torch.optim.Adam(trained, lr=recipe.rate, weight_decay=recipe.decay, fused=True)
-    return torch.optim.SGD(trained, lr=recipe.rate, momentum=recipe.momentum, weight_decay=recipe.decay, fused=True)
-
-
-def _noised(gradient: Tensor, recipe: Recipe, noise: Sequence[torch.Generator]) -> Tensor:
-    if recipe.clip is None or recipe.noise == 0:
-        return gradient
-    deviation = recipe.noise * recipe.clip / recipe.batch
-    for own, generator in zip(gradient, noise, strict=True):
-        own.add_(torch.empty_like(own).normal_(0, deviation, generator=generator))
-    return gradient

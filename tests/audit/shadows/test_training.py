@@ -58,7 +58,7 @@ def test_clipped_sums_are_those_of_the_librarys_engine():
         torch.tensor(rng.normal(0, 3, (3, 20, 9)), dtype=torch.float32),
         torch.tensor(rng.integers(0, 4, (3, 20))),
     )
-    found = models.gradients(x, label, torch.ones(3, 20), 0.5)
+    found = models.gradients((x, label), torch.ones(3, 20), 0.5)
     who = torch.arange(20), torch.ones(20, dtype=torch.bool)
     for k in range(3):
         right = sum_gradients(as_module(models, k), _loss, (x[k], label[k]), *who, 0.5).value
