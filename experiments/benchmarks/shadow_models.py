@@ -1,15 +1,15 @@
 """Shadow models trained together, against the same models trained one after another.
 
-A classifier of 200 genes, 64 hidden units and 5 classes on half of 800 people, Adam, one thread; every model has its
-own people, scaler, weights and batches. A candidate is timed from people to trained models. Candidates take turns;
-ratios are of medians of the clock.
+On half of 800 people of 5 classes each, with Adam and one thread: classifiers of 64 hidden units, and CVAEs of 64 and
+a latent of 8. Every model has its own people, weights and batches, classifiers their own scalers. A candidate is
+timed from people to what its models say of everybody. Candidates take turns; ratios are of medians of the clock.
 
 - ``together``: :mod:`fedgenome.audit.shadows`, 16 models at once.
-- ``one by one``: torch's layers and tape, ``torch.optim.Adam(fused=True)``, a model at a time, from the same weights
-  and batches: its logits must be the same.
+- ``one by one``: torch's layers and tape, ``torch.optim.Adam(fused=True)``, a model at a time.
 - Under DP-SGD: ``Opacus hooks`` and ``Opacus ghost``, a model at a time, with noise of multiplier 1, as ours.
 
-A row of 958 genes is there for comparison and has no target: where products are large, little else can be saved.
+Without noise all must say the same. The row of 958 genes has no target: where products are large, little else can be
+saved.
 Run: ``python -m experiments.benchmarks.shadow_models`` (``--quick``: 16 models of fewer steps).
 """
 
@@ -19,36 +19,27 @@ import functools
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
 from experiments import harness
+from experiments.benchmarks import _shadow_rivals as rivals
+from experiments.benchmarks._shadow_rivals import CLASSES, LATENT
 from experiments.harness import Result, Target
-from fedgenome.audit.shadows import draws, training
-from fedgenome.audit.shadows.batches import batches
-from fedgenome.audit.shadows.perceptrons import start
+from fedgenome.audit.shadows import autoencoders, draws, training
 from fedgenome.audit.shadows.recipe import Recipe
 from fedgenome.query import Array
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Opacus warns when imported
-    from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
-    from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
-
-PEOPLE, CLASSES = 800, 5
+PEOPLE = 800
 TOGETHER, ALONE = "together", "one by one"
 AGREE = 1e-4
 
-Trained = list[nn.Module]
-Step = Callable[[Tensor, Tensor], object]
-Make = Callable[[nn.Module, Recipe, int], Step]  # of the model, its recipe and a seed for noise
+Train = Callable[[Array, Array, Recipe, Array], Array]  # (x, label, recipe, inside) -> what models say of everybody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,8 +52,9 @@ class Case:
         x: (people, genes).
         label: (people,).
         inside: bool (models, people).
-        rivals: Who trains the same one by one.
-        least: How many times as fast as the fastest rival together must be; None: no target.
+        together: All at once.
+        rivals: One by one.
+        least: How many times as long as ours the fastest rival must take; None: no target.
     """
 
     name: str
@@ -70,101 +62,32 @@ class Case:
     x: Array
     label: Array
     inside: Array
-    rivals: dict[str, Make]
+    together: Train
+    rivals: Mapping[str, Train]
     least: float | None
 
+    def run(self, train: Train) -> Array:
+        """Return what models trained by a candidate say of everybody."""
+        return train(self.x, self.label, self.recipe, self.inside)
 
-def together(case: Case) -> list[training.Ensemble]:
-    """Train all models as the library does."""
-    rng = np.random.default_rng(1)
-    return training.train(case.x, case.label, case.inside, case.recipe, rng, classes=CLASSES)
-
-
-def one_by_one(make: Make, case: Case) -> Array:
-    """Train all models one after another; return their logits of everybody, (models, people, classes)."""
-    x, label = torch.from_numpy(case.x), torch.from_numpy(case.label)
-    rngs = np.random.default_rng(1).spawn(len(case.inside))
-    return np.stack([_alone(make, case.recipe, x, label, own, rng) for own, rng in zip(case.inside, rngs, strict=True)])
+    def apart(self) -> float:
+        """Return by how much answers differ without noise, in units of their own deviation where that is above 1."""
+        quiet = replace(self, recipe=replace(self.recipe, noise=0.0), inside=self.inside[:4])
+        ours = quiet.run(self.together)
+        furthest = max(np.abs(quiet.run(rival) - ours).max() for rival in self.rivals.values())
+        return float(furthest / max(1.0, ours.std()))
 
 
-def _alone(make: Make, recipe: Recipe, x: Tensor, label: Tensor, own: Array, rng: np.random.Generator) -> Array:
-    rows = np.flatnonzero(own)
-    mine = x[torch.from_numpy(rows)]
-    scaled = (x - mine.mean(0)) / mine.std(0, correction=0)
-    model = _module(x.shape[1], recipe, rng)
-    step = make(model, recipe, int(rng.integers(2**63)))
-    for index, weight in batches([rows], recipe, [rng]):
-        at = torch.from_numpy(index[0][weight[0] > 0])
-        step(scaled[at], label[at])
-    with torch.no_grad():
-        said: Array = model(scaled).numpy()
-    return said
+def _classifiers(x: Array, label: Array, recipe: Recipe, inside: Array) -> Array:
+    trained = training.train(x, label, inside, recipe, np.random.default_rng(1), classes=CLASSES)
+    return training.logits(trained, x)
 
 
-def _module(genes: int, recipe: Recipe, rng: np.random.Generator) -> nn.Module:
-    drawn = start((genes, *recipe.hidden, CLASSES), recipe.activation, [rng])
-    layers = [nn.Linear(w.shape[2], w.shape[1], device="meta") for w in drawn.weights]  # on meta nothing is drawn
-    for layer, weight, bias in zip(layers, drawn.weights, drawn.biases, strict=True):
-        layer.weight, layer.bias = nn.Parameter(weight[0]), nn.Parameter(bias[0, 0])
-    return nn.Sequential(*[part for layer in layers for part in (layer, nn.ReLU())][:-1])
-
-
-def _adam(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    return torch.optim.Adam(model.parameters(), lr=recipe.rate, fused=True)
-
-
-def plain(model: nn.Module, recipe: Recipe, _seed: int) -> Step:
-    """Return a step of torch's tape."""
-    optimiser = _adam(model, recipe)
-
-    def step(x: Tensor, label: Tensor) -> None:
-        optimiser.zero_grad()
-        functional.cross_entropy(model(x), label).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-
-    return step
-
-
-def _private(kind: type[Any], model: nn.Module, recipe: Recipe, seed: int) -> Any:
-    return kind(
-        _adam(model, recipe),
-        noise_multiplier=recipe.noise,
-        max_grad_norm=recipe.clip,
-        expected_batch_size=recipe.batch,
-        generator=torch.Generator().manual_seed(seed),
-    )
-
-
-def hooks(model: nn.Module, recipe: Recipe, seed: int) -> Step:
-    """Return a step of Opacus' gradients a row."""
-    wrapped = GradSampleModule(model)
-    optimiser = _private(DPOptimizer, model, recipe, seed)
-
-    def step(x: Tensor, label: Tensor) -> None:
-        optimiser.zero_grad()
-        functional.cross_entropy(wrapped(x), label).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-
-    return step
-
-
-def ghost(model: nn.Module, recipe: Recipe, seed: int) -> Step:
-    """Return a step of Opacus' ghost clipping: norms in a first backward, the weighted sum in a second."""
-    wrapped = GradSampleModuleFastGradientClipping(model, max_grad_norm=recipe.clip)
-    optimiser = _private(DPOptimizerFastGradientClipping, model, recipe, seed)
-
-    def step(x: Tensor, label: Tensor) -> None:
-        optimiser.zero_grad()
-        losses = functional.cross_entropy(wrapped(x), label, reduction="none")
-        losses.mean().backward(retain_graph=True)  # type: ignore[no-untyped-call]
-        optimiser.zero_grad()
-        weights = wrapped.get_clipping_coef()
-        wrapped.disable_hooks()
-        (weights * losses).sum().backward()
-        wrapped.enable_hooks()
-        optimiser.step()
-
-    return step
+def _autoencoders(x: Array, label: Array, recipe: Recipe, inside: Array) -> Array:
+    onehot = np.eye(CLASSES, dtype=np.float32)[label]
+    make = functools.partial(rivals.new_autoencoder, x.shape[1])
+    trained = autoencoders.train(x, onehot, inside, make, recipe, np.random.default_rng(1))
+    return np.concatenate([models.losses(x, onehot, np.zeros((len(x), LATENT))) for models in trained])
 
 
 def cases(models: int, steps: int) -> Iterator[Case]:
@@ -172,32 +95,38 @@ def cases(models: int, steps: int) -> Iterator[Case]:
     rng = np.random.default_rng(1)
     inside, _ = draws.inside(PEOPLE, models, Fraction(1, 2), rng)
     label = rng.integers(0, CLASSES, PEOPLE)
-    adam = Recipe(steps=steps, batch=64)
-    private = replace(adam, clip=1.0, noise=1.0)
-    tape: dict[str, Make] = {ALONE: plain}
-    opacus: dict[str, Make] = {"Opacus hooks": hooks, "Opacus ghost": ghost}
-    for genes, recipe, rivals, least in (
-        (200, adam, tape, 2.0),
-        (200, replace(adam, batch=16), tape, 5.0),
-        (200, private, opacus, 5.0),
-        (958, adam, tape, None),
-    ):
+
+    def case(
+        kind: str, genes: int, recipe: Recipe, train: Train, others: dict[str, Train], least: float | None
+    ) -> Case:
         x = rng.normal(label[:, None] / 2, 1, (PEOPLE, genes)).astype(np.float32)
-        kind = "DP-SGD" if recipe.clip else "classifier"
+        if recipe.scale == "none":
+            x = (x - x.min()) / np.ptp(x)
+        who: dict[str, Any] = {"x": x, "label": label, "inside": inside}
         name = f"{kind}, {genes} genes, B = {recipe.batch}"
-        yield Case(name=name, recipe=recipe, x=x, label=label, inside=inside, rivals=rivals, least=least)
+        return Case(name=name, recipe=recipe, together=train, rivals=others, least=least, **who)
+
+    def of(make: rivals.Make) -> Train:
+        return functools.partial(rivals.classifiers, make)
+
+    adam = Recipe(steps=steps, batch=64)
+    tape, opacus = {ALONE: of(rivals.plain)}, {"Opacus hooks": of(rivals.hooks), "Opacus ghost": of(rivals.ghost)}
+    yield case("classifier", 200, adam, _classifiers, tape, 2.0)
+    yield case("classifier", 200, replace(adam, batch=16), _classifiers, tape, 5.0)
+    yield case("DP-SGD", 200, replace(adam, clip=1.0, noise=1.0), _classifiers, opacus, 5.0)
+    yield case("CVAE", 200, replace(adam, scale="none"), _autoencoders, {ALONE: rivals.autoencoders}, 1.4)
+    yield case("classifier", 958, adam, _classifiers, tape, None)
 
 
 def _times(case: Case, repeats: int) -> dict[str, tuple[list[float], list[float]]]:
     """Return seconds of the clock and of the processor of every candidate, after a short turn of each."""
     brief = replace(case, recipe=replace(case.recipe, steps=2), inside=case.inside[:2])
-    candidates: dict[str, Callable[[Case], object]] = {TOGETHER: together}
-    candidates |= {name: functools.partial(one_by_one, make) for name, make in case.rivals.items()}
+    candidates = {TOGETHER: case.together, **case.rivals}
     found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in candidates}
     for turn in range(repeats + 1):
-        for name, run in candidates.items():
+        for name, train in candidates.items():
             wall, cpu = time.perf_counter(), time.process_time()
-            run(case if turn else brief)
+            (case if turn else brief).run(train)
             if turn:
                 found[name][0].append(time.perf_counter() - wall)
                 found[name][1].append(time.process_time() - cpu)
@@ -223,10 +152,7 @@ def _targets(case: Case, rows: Sequence[dict[str, Any]]) -> Iterator[Target]:
         fastest = min(row["over together"] for row in rows if row["candidate"] != TOGETHER)
         name = f"{case.name}: one after another over together"
         yield Target(name=name, value=fastest, target=case.least, sense="at least")
-    if ALONE in case.rivals:
-        few = replace(case, inside=case.inside[:4])
-        apart = np.abs(training.logits(together(few), case.x) - one_by_one(plain, few)).max()
-        yield Target(name=f"{case.name}: logits differ by", value=float(apart), target=AGREE, sense="at most")
+    yield Target(name=f"{case.name}: answers differ by", value=case.apart(), target=AGREE, sense="at most")
 
 
 def measure(quick: bool, say: Callable[[str], None]) -> Result:
