@@ -26,8 +26,8 @@ class Recipe:
         rate: Learning rate.
         momentum: Of SGD.
         decay: L2 penalty, added to the gradient (halved square of all weights, biases too).
-        scale: ``own``: every model centres and scales by the rows it is trained on, and no others. ``none``:
-            rows are scaled already, by public numbers.
+        scale: ``own``: every model centres and scales by the rows it is trained on, and no others (which no
+            ε of the target's covers). ``none``: rows are scaled already, by public numbers.
         clip: L2 bound of one row's gradient; None: DP-SGD is off.
         noise: Noise multiplier: standard deviation on the sum, in units of ``clip``.
     """

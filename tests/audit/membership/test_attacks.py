@@ -12,7 +12,7 @@ from fedgenome.audit.membership.evidence import Population
 from fedgenome.errors import SpecError
 
 ONE_EACH = np.arange(120)
-REPETITIONS = 200
+REPETITIONS = 120
 HIGHEST = 0.05 + 2 * (0.05 * 0.95 / REPETITIONS) ** 0.5  # a sound attack is above it with a chance of 2.3 %
 
 
@@ -46,7 +46,7 @@ def test_thresholds_chosen_on_the_target_raise_false_alarms(evidence):
         self_taught = replace(seen, shadows=seen.target[None], inside=member[None], group=np.zeros(1, int))
         return (thresholds.confidence(self_taught) >= 0).astype(float)
 
-    assert false_alarms(evidence, on_target, seed=2) > HIGHEST
+    assert false_alarms(evidence, on_target, seed=2) > 2 * HIGHEST
 
 
 def test_a_shadow_in_the_targets_place_is_left_out_with_its_group(evidence):
