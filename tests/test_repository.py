@@ -25,6 +25,7 @@ PAGES = (
     "secrecy",
     "utility",
     "auditing",
+    "attacks",
 )
 PICKLES = {"cloudpickle", "cPickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 MACHINE_PATH = re.compile(r"""(?<![\w.~}])/(?:work|root|farm|home|tmp)/[\w.]""")

@@ -17,8 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fedgenome.audit import checks
-from fedgenome.audit.bounds import ranking, rates
+from fedgenome.audit import checks, measure
 from fedgenome.audit.checks import Score
 from fedgenome.audit.distance import closest_record, per_donor
 from fedgenome.audit.gan_leaks import reconstruction
@@ -97,14 +96,7 @@ def attack(name: str, members: Records, controls: Records, target: Target, base:
     score = ATTACKS[name]
     inside = per_donor(score(members, target, base), members.owner)
     outside = per_donor(score(controls, target, base), controls.owner)
-    return Attack(
-        name=name,
-        threat=THREATS[name],
-        auc=ranking.auc_interval(inside, outside),
-        hits=rates.hit_rate(inside, outside),
-        p_value=ranking.chance_p_value(inside, outside),
-        roc=rates.curve(inside, outside),
-    )
+    return measure.of_scores(name, THREATS[name], inside, outside)
 
 
 def split_base(controls: Records, rng: np.random.Generator) -> tuple[Records, Records]:

@@ -55,13 +55,13 @@ class CVAE(nn.Module):
 
     def encode(self, x: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the latent, (rows, latent) each."""
-        hidden = functional.silu(self.encode_hidden(torch.cat([x, onehot], dim=1)))
-        mean, raw = self.encode_latent(hidden).chunk(2, dim=1)
+        hidden = functional.silu(self.encode_hidden(torch.cat([x, onehot], dim=-1)))
+        mean, raw = self.encode_latent(hidden).chunk(2, dim=-1)
         return mean, _LOG_VARIANCE * torch.tanh(raw / _LOG_VARIANCE)
 
     def decode(self, z: Tensor, onehot: Tensor) -> Tensor:
         """Return the mean of x, (rows, genes), for latents (rows, latent); not confined to [0, 1]."""
-        hidden = functional.silu(self.decode_hidden(torch.cat([z, onehot], dim=1)))
+        hidden = functional.silu(self.decode_hidden(torch.cat([z, onehot], dim=-1)))
         genes: Tensor = self.decode_genes(hidden)
         return genes
 
@@ -88,8 +88,8 @@ def loss(model: CVAE, inputs: tuple[Tensor, ...]) -> Tensor:
     """
     x, onehot, draws = inputs
     rebuilt, mean, log_variance = model(x, onehot, draws)
-    squares = (rebuilt - x).square().sum(1) / (2 * model.variance)
-    divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
+    squares = (rebuilt - x).square().sum(-1) / (2 * model.variance)
+    divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1) / 2
     total: Tensor = squares + model.beta * divergence
     return total
 
