@@ -18,6 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fedgenome.audit import checks, measure
+from fedgenome.audit.bounds import ranking
 from fedgenome.audit.checks import Score
 from fedgenome.audit.distance import closest_record, per_donor
 from fedgenome.audit.gan_leaks import reconstruction
