@@ -29,6 +29,7 @@ PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
 VARIANTS = {
     "preludes": ("cvae", PRELUDES),
     "one scale": ("cvae", SMALL | {"normalise": "global"}),
+    "histograms": ("gaussian", {"margins": "histograms"}),
     "zeros": ("gaussian", {"covariance": "diagonal", "zeros": True}),
 }
 KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
