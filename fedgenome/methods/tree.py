@@ -13,7 +13,7 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from pydantic import Field
 from scipy.sparse import coo_array, csgraph
 
 from fedgenome.cohort.shard import Shard
-from fedgenome.errors import require
+from fedgenome.errors import SpecError, require
 from fedgenome.methods import gaussian
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.bundle import Bundle, Floats, Part
@@ -29,6 +29,7 @@ from fedgenome.methods.learner import Learner
 from fedgenome.methods.staged import StagedOptions
 from fedgenome.privacy.clipping import ClippedSum, sum_scores
 from fedgenome.query import Array, Mechanism, Question, State
+from fedgenome.study import TrustModel
 
 MOST_GENES = 200  # of whose pairs the best are selected: 39,800 scores
 _MODEL = ("centre", "scale", "means")  # what tells a site who agrees
@@ -37,8 +38,8 @@ _MODEL = ("centre", "scale", "means")  # what tells a site who agrees
 class Options(StagedOptions):
     """Options of ``tree``. Shares are relative to the budget of all sums."""
 
-    pairs: int = Field(default=24, ge=1, description="pairs that are asked for; fewer genes have one less than genes")
-    rounds: int = Field(default=6, ge=1, description="selections that ask for them, at most")
+    pairs: int = Field(default=16, ge=1, description="pairs that are asked for; fewer genes have one less than genes")
+    rounds: int = Field(default=4, ge=1, description="selections that ask for them, at most")
     choice: float = Field(default=1.0, gt=0, description="ε of all selections together at noise multiplier 1")
     agreement: float = Field(default=0.15, gt=0, lt=1, description="budget share of how often chosen pairs agree")
     margins: Literal["normal", "histograms"] = Field(default="histograms", description="shape of a gene within a label")
@@ -55,6 +56,17 @@ class Tree(Learner[Options]):
     def __post_init__(self) -> None:
         genes = len(self.schema.genes)
         require(2 <= genes <= MOST_GENES, f"methods.{self.name}: a panel of 2 to {MOST_GENES} genes", genes=genes)
+
+    def under(self, trust: TrustModel, sites: int) -> Self:
+        """Return this method: noise of selections is the parties'.
+
+        Raises:
+            SpecError: trust is ``local`` or ``site``.
+        """
+        if trust in ("local", "site"):
+            rule = "expected trust 'distributed', or kind gaussian"
+            raise SpecError(f"methods.{self.name}: trust {trust!r} has no form for selections; {rule}")
+        return self
 
     @functools.cached_property
     def base(self) -> gaussian.Gaussian:
@@ -181,7 +193,7 @@ class Tree(Learner[Options]):
         at = self._round(state)
         if at < 0:
             return state | self.base.learn(state, question, total)
-        after = state | {"step": state["step"] + np.array(1, np.int64)}
+        after = state | {"step": np.array(int(state["step"]) + 1, np.int64)}
         if at < len(self.winners):
             return after | {"pairs": self._joined(state["pairs"], total)}
         return after | {"ties": self._correlations(state, total)}
@@ -193,8 +205,9 @@ class Tree(Learner[Options]):
         for winner in np.asarray(winners).astype(np.int64) % len(left):
             component = _components(pairs, genes)
             i, j = int(left[winner]), int(right[winner])
-            if component[i] != component[j]:
-                pairs[int((pairs[:, 0] >= 0).sum())] = i, j
+            room = np.flatnonzero(pairs[:, 0] < 0)
+            if component[i] != component[j] and room.size:
+                pairs[room[0]] = i, j
         return pairs
 
     def _correlations(self, state: State, total: Array) -> Floats:
