@@ -17,6 +17,7 @@ from experiments import harness
 from experiments.harness import Result
 from experiments.synthesis import arms, chosen, cohorts, judge, others, study
 from experiments.synthesis.arms import Arm
+from experiments.synthesis.loop import Kind
 from experiments.synthesis.study import Dealt
 from fedgenome.audit.targets import people
 from fedgenome.cohort import expression
@@ -47,7 +48,7 @@ def _dealt(name: str, genes: int | None, seed: str) -> Dealt:
     """Return a split of the whole cohort, or of ``genes`` of its genes."""
     if genes is None:
         return study.dealt(name, seed)
-    panel = {"genes": {"random": genes, "seed": _SEED}}
+    panel: Mapping[str, Any] = {"genes": {"random": genes, "seed": _SEED}}
     cohort = cohorts.read(name, **panel)
     deal, facts = cohorts.dealt(cohort, name, int(seed)), study.facts_of(name)
     facts = replace(facts, schema=expression.schema_of(cohort, cohorts.spec(name, **panel)))
@@ -57,7 +58,8 @@ def _dealt(name: str, genes: int | None, seed: str) -> Dealt:
 def _arms(name: str, dealt: Dealt) -> Mapping[str, Arm]:
     guesses = dict(others.GUESSES.get(name, arms.LOG))
     part = len(dealt.facts.schema.genes) / len(study.facts_of(name).schema.genes)
-    return arms.methods(guesses | {"radius": guesses["radius"] * float(np.sqrt(part))})
+    guesses |= {"radius": guesses["radius"] * float(np.sqrt(part))}
+    return arms.methods(guesses) | {"tree": arms.ours(Kind(kind="tree", options=guesses))}
 
 
 def _rows(
