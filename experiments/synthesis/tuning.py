@@ -26,6 +26,7 @@ ARMS = ("gaussian, diagonal", "gaussian, low rank", "copula", "tree")
 EPSILONS = (1.0, 5.0, 10.0)
 FIGURES = (judge.MAIN, "macro-F1", "Wasserstein", judge.RECALL, judge.PRECISION)
 _SEED = 1  # of the panel
+_SHAPED = {"covariance": "diagonal", "margins": "histograms"}
 
 
 def measure(
@@ -59,7 +60,12 @@ def _arms(name: str, dealt: Dealt) -> Mapping[str, Arm]:
     guesses = dict(others.GUESSES.get(name, arms.LOG))
     part = len(dealt.facts.schema.genes) / len(study.facts_of(name).schema.genes)
     guesses |= {"radius": guesses["radius"] * float(np.sqrt(part))}
-    return arms.methods(guesses) | {"tree": arms.ours(Kind(kind="tree", options=guesses))}
+    more = {
+        "tree": Kind(kind="tree", options=guesses),
+        "star": Kind(kind="marginals", options={"bins": "standard", **guesses}),
+        "diagonal, histograms": Kind(kind="gaussian", options={**_SHAPED, **guesses}),
+    }
+    return arms.methods(guesses) | {label: arms.ours(kind) for label, kind in more.items()}
 
 
 def _rows(
