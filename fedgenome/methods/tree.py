@@ -5,6 +5,11 @@ Two genes of a donor *agree* if both are above their label's mean or both below.
 agree most often, or disagree; pairs of genes that are joined already score nothing, so that every round adds to the
 forest what Kruskal's algorithm for a tree of greatest dependence (Chow and Liu 1968) would, a few pairs at a time.
 A last sum tells how often the chosen pairs agree; of normal genes that is their correlation, whatever their scale.
+
+It is for panels of up to some forty genes: too few for directions that stand out of noise, so that ``gaussian`` and
+``factors`` find next to none of their related pairs. Of larger panels they find more, as a forest has fewer pairs than
+genes and relates all others by paths alone; ``python -m experiments.synthesis.tuning --cohort metabric --genes 40``
+shows it, and so do other sizes. Each winner costs ε, and each comparison time of the parties: hence the limits.
 """
 
 from __future__ import annotations
@@ -16,13 +21,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
-from scipy.sparse import coo_array, csgraph
 
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError, require
-from fedgenome.methods import gaussian
+from fedgenome.methods import forest, gaussian
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.bundle import Bundle, Floats, Part
 from fedgenome.methods.learner import Learner
@@ -138,7 +141,7 @@ class Tree(Learner[Options]):
             return Question(payload=payload, length=self.pairs, reply_length=self.pairs, bound=1.0, mechanism=mechanism)
         return Question(
             payload=payload,
-            length=2 * len(_upper(len(self.schema.genes))[0]),
+            length=2 * len(forest.upper(len(self.schema.genes))[0]),
             reply_length=self.winners[at],
             bound=1.0,
             mechanism=self._selection(noise, self.winners[at]) if noise is not None else None,
@@ -170,8 +173,8 @@ class Tree(Learner[Options]):
         return self._agreed(above, sample.donor[live], pairs)
 
     def _scores(self, question: Question, above: Array, donor: Array, pairs: Array) -> ClippedSum:
-        left, right = _upper(above.shape[1])
-        component = _components(pairs, above.shape[1])
+        left, right = forest.upper(above.shape[1])
+        component = forest.components(pairs, above.shape[1])
         apart = component[left] != component[right]
         same = above[:, left] == above[:, right]
         rows = np.concatenate([same & apart, ~same & apart], axis=1)
@@ -195,20 +198,8 @@ class Tree(Learner[Options]):
             return state | self.base.learn(state, question, total)
         after = state | {"step": np.array(int(state["step"]) + 1, np.int64)}
         if at < len(self.winners):
-            return after | {"pairs": self._joined(state["pairs"], total)}
+            return after | {"pairs": forest.joined(state["pairs"], total, len(self.schema.genes))}
         return after | {"ties": self._correlations(state, total)}
-
-    def _joined(self, pairs: Array, winners: Array) -> Array:
-        """Return ``pairs`` and those of ``winners``, largest score first, whose genes are not joined yet."""
-        genes, pairs = len(self.schema.genes), pairs.copy()
-        left, right = _upper(genes)
-        for winner in np.asarray(winners).astype(np.int64) % len(left):
-            component = _components(pairs, genes)
-            i, j = int(left[winner]), int(right[winner])
-            room = np.flatnonzero(pairs[:, 0] < 0)
-            if component[i] != component[j] and room.size:
-                pairs[room[0]] = i, j
-        return pairs
 
     def _correlations(self, state: State, total: Array) -> Floats:
         """Return sin(π/2 · m) of mean agreement m, what it is for two normal genes, shrunk as far as noise blurs it."""
@@ -234,44 +225,7 @@ class Tree(Learner[Options]):
     def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
         """Draw one row for each label code down the forest, float32 (n, genes), within the public range."""
         own = np.asarray(arrays["own"], np.float64)
-        loadings = np.sqrt(own)[:, None] * down(np.asarray(arrays["pairs"]), np.asarray(arrays["ties"]), len(own))
+        loadings = np.sqrt(own)[:, None] * forest.down(
+            np.asarray(arrays["pairs"]), np.asarray(arrays["ties"]), len(own)
+        )
         return self.base.sample({**arrays, "loadings": loadings, "own": np.zeros_like(own)}, labels, rng)
-
-
-def down(pairs: Array, ties: Array, genes: int) -> Floats:
-    """Return B (genes, genes): rows e Bᵀ of standard normals e have variance 1 and the forest's correlations.
-
-    A gene is its tie times the gene above it, and the rest its own; genes apart share nothing.
-
-    Args:
-        pairs: (k, 2) a forest; −1 for no pair.
-        ties: (k,) correlations of pairs, within ±1.
-    """
-    seen = pairs[:, 0] >= 0
-    tie = {frozenset(pair): float(one) for pair, one in zip(pairs[seen].tolist(), ties[seen], strict=True)}
-    graph, component = _graph(pairs, genes), _components(pairs, genes)
-    made = np.eye(genes)
-    for root in np.unique(component, return_index=True)[1]:
-        order, above = csgraph.breadth_first_order(graph, root, directed=False)
-        for gene in order[1:]:
-            one = tie[frozenset((int(gene), int(above[gene])))]
-            made[gene] = one * made[above[gene]]
-            made[gene, gene] = math.sqrt(max(1 - one**2, 0.0))
-    return made
-
-
-def _graph(pairs: Array, genes: int) -> coo_array:
-    seen = pairs[(pairs >= 0).all(1)]
-    return coo_array((np.ones(len(seen)), (seen[:, 0], seen[:, 1])), shape=(genes, genes))
-
-
-def _components(pairs: Array, genes: int) -> Array:
-    """Return which tree each gene is in, (genes,)."""
-    return np.asarray(csgraph.connected_components(_graph(pairs, genes), directed=False)[1])
-
-
-@functools.lru_cache(maxsize=4)
-def _upper(genes: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return both genes of each pair i < j, in order."""
-    left, right = np.triu_indices(genes, 1)
-    return left, right

@@ -8,7 +8,7 @@ import pytest
 from experiments import central
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
-from fedgenome.methods import registry, tree
+from fedgenome.methods import forest, registry
 from fedgenome.privacy.coins import DonorNormals
 from fedgenome.streams import Root
 from fedgenome.study import MethodSpec, Schema
@@ -70,16 +70,15 @@ def test_noise_finds_the_chain_too_and_costs_what_the_plan_says():
 
 
 def test_winners_that_close_a_circle_or_find_no_room_are_left_out():
-    made = method(pairs=3, rounds=1)
     empty = np.full((3, 2), -1)
     at = {pair: index for index, pair in enumerate(zip(*np.triu_indices(5, 1), strict=True))}
     winners = np.array([at[0, 1], at[1, 2], at[0, 2] + len(at), at[3, 4], at[2, 3]])
-    assert made._joined(empty, winners).tolist() == [[0, 1], [1, 2], [3, 4]]
+    assert forest.joined(empty, winners, 5).tolist() == [[0, 1], [1, 2], [3, 4]]
     assert (empty == -1).all()
 
 
 def test_forest_s_rows_have_variance_one_and_correlations_along_paths():
-    made = tree.down(np.array([[1, 3], [0, 1], [-1, -1]]), np.array([0.5, -0.6, 0.0]), 4)
+    made = forest.down(np.array([[1, 3], [0, 1], [-1, -1]]), np.array([0.5, -0.6, 0.0]), 4)
     expected = np.eye(4)
     expected[0, 1], expected[1, 3], expected[0, 3] = -0.6, 0.5, -0.3
     np.testing.assert_allclose(made @ made.T, expected + expected.T - np.eye(4), atol=1e-12)
