@@ -62,7 +62,6 @@ def _arms(name: str, dealt: Dealt) -> Mapping[str, Arm]:
     guesses |= {"radius": guesses["radius"] * float(np.sqrt(part))}
     more = {
         "tree": Kind(kind="tree", options=guesses),
-        "star": Kind(kind="marginals", options={"bins": "standard", **guesses}),
         "diagonal, histograms": Kind(kind="gaussian", options={**_SHAPED, **guesses}),
     }
     return arms.methods(guesses) | {label: arms.ours(kind) for label, kind in more.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +30,8 @@ _CHUNK = 1 << 21  # uniforms drawn at a time when sampling
 
 
 class Options(Strict):
-    """Options of ``marginals`` with public bins."""
+    """Options of ``marginals``."""
 
-    bins: Literal["public", "standard"] = Field(
-        default="public", description="where bins are: by edges, or of standardised genes (methods/star.py)"
-    )
     edges: tuple[float, ...] | None = Field(
         default=None, min_length=1, description="public bin edges from schema.low upwards, below schema.high"
     )

@@ -129,13 +129,8 @@ def draw(model: Model, labels: Array, rng: np.random.Generator, *, mirrored: boo
     e = rng.standard_normal((n, model.loadings.shape[1])) @ model.loadings.T
     e += rng.standard_normal(e.shape) * np.sqrt(model.own)
     if mirrored:
-        mirror(e, labels)
+        for label in np.unique(labels):
+            at = np.flatnonzero(labels == label)
+            half = len(at) // 2
+            e[at[half : 2 * half]] = -e[at[:half]]
     return np.asarray(model.means[labels] + e)
-
-
-def mirror(e: Floats, labels: Array) -> None:
-    """Make rows ``e`` (n, genes) of each label pairs of e and −e, in place."""
-    for label in np.unique(labels):
-        at = np.flatnonzero(labels == label)
-        half = len(at) // 2
-        e[at[half : 2 * half]] = -e[at[:half]]

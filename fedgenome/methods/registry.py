@@ -65,12 +65,9 @@ def build(
     return method
 
 
-def _marginals(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
-    from fedgenome.methods import star
+def _marginals(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.marginals import Marginals, Options
 
-    if spec.options.get("bins") == "standard":
-        return star.Star.build(spec, _options(spec, star.Options), schema, donors_bound, private)
     return Marginals.build(spec, _options(spec, Options), schema, private)
 
 
