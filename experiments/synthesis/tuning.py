@@ -7,7 +7,7 @@ Run: ``python -m experiments.synthesis.tuning --cohort metabric --genes 40``; it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from experiments.synthesis.loop import Kind
 from experiments.synthesis.study import Dealt
 from fedgenome.audit.targets import people
 from fedgenome.cohort import expression
+from fedgenome.methods.tree import MOST_GENES
 
 ARMS = ("gaussian, diagonal", "gaussian, low rank", "copula", "tree")
 EPSILONS = (1.0, 5.0, 10.0)
@@ -39,8 +40,9 @@ def measure(
 ) -> Result:
     """Run the arms at every ε; ``methods`` are names with ``|`` between, ``splits`` how many of the tuning splits."""
     seeds = chosen.TUNING[: int(splits) if splits else 1 if quick else None]
-    names = tuple(methods.split("|")) if methods else ARMS
     dealt = [_dealt(cohort or "tcga_brca", int(genes) if genes else None, seed) for seed in seeds]
+    small = len(dealt[0].facts.schema.genes) <= MOST_GENES
+    names = methods.split("|") if methods else [name for name in ARMS if small or name != "tree"]
     rows = list(_rows(dealt, seeds, _arms(cohort or "tcga_brca", dealt[0]), names, (5.0,) if quick else EPSILONS, say))
     return Result(rows=rows, targets=(), whole=False)
 
@@ -71,7 +73,7 @@ def _rows(
     dealt: list[Dealt],
     seeds: tuple[str, ...],
     there: Mapping[str, Arm],
-    names: tuple[str, ...],
+    names: Sequence[str],
     epsilons: tuple[float, ...],
     say: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
