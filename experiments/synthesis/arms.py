@@ -69,7 +69,7 @@ def methods(guesses: Mapping[str, float]) -> dict[str, Arm]:
         "gaussian, low rank": Kind(kind="gaussian", options={"covariance": "lowrank", **guesses}),
         "factors": Kind(kind="factors", options=dict(guesses)),
         "inverted": Kind(kind="inverted", options={n: v for n, v in guesses.items() if n != "spread"}),
-        "copula": Kind(kind="copula", options=dict(guesses)),
+        "copula": Kind(kind="gaussian", options={"margins": "histograms", **guesses}),
         "DP-CVAE": Kind(kind="cvae", options={"hidden": 64, "latent": 8, "rounds": 200, "normalise": "gene"}),
     }
     return {name: ours(kind) for name, kind in wide.items() if kind.kind in registry.KINDS}

@@ -2,7 +2,8 @@
 
 Three questions. ``diagonal`` asks for label means and variances of standardised genes; ``lowrank`` for their
 whole covariance too, of which only what stands out of the noise's spectral edge is kept: genes²/2 numbers, where
-``factors`` asks for some 20 a gene. For counts, ``zeros`` adds each gene's share of zeros.
+``factors`` asks for some 20 a gene. For counts, ``zeros`` adds each gene's share of zeros. With ``margins =
+"histograms"`` it is a copula: genes share what the covariance shows, and each has the shape of its own histogram.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scipy import linalg
 from scipy.special import ndtr, ndtri
 
 from fedgenome.errors import require
-from fedgenome.methods import moments
+from fedgenome.methods import margins, moments
 from fedgenome.methods.bundle import Bundle, Floats, Rows, clip, matrix
 from fedgenome.methods.staged import Staged, StagedOptions, shares_of, towards_mean
 from fedgenome.query import Array, State
@@ -36,6 +37,8 @@ class Options(StagedOptions):
     variances: float = Field(default=0.08, gt=0, description="budget share of variances of standardised genes")
     energy: float = Field(default=0.01, gt=0, description="budget share of two sums that undo the clip")
     second: float = Field(default=0.42, gt=0, description="budget share of the covariance")
+    margins: Literal["normal", "histograms"] = Field(default="normal", description="shape of a gene within a label")
+    shapes: float = Field(default=0.06, gt=0, description="budget share of genes' histograms")
     absent: float = Field(default=0.05, gt=0, description="budget share of zeros")
 
 
@@ -44,19 +47,24 @@ class Gaussian(Staged[Options]):
     """Rows of a label are Gaussian about its mean, with one covariance for all labels.
 
     State, beside :class:`~fedgenome.methods.staged.Staged`'s: ``means`` (labels, genes), ``loadings`` (genes, at
-    most 64 + labels), ``own`` (genes,), and with ``zeros`` the share of them, ``zeros`` (genes,).
+    most 64 + labels), ``own`` (genes,), and if asked for, ``zeros`` (genes,), the share of them, and ``histograms``
+    (genes, :data:`~fedgenome.methods.margins.BINS`), shares of bins.
     """
 
     @property
     def shares(self) -> Mapping[str, float]:
         """Relative budget shares of what is asked."""
         names = ["labels", "centre", "spreads", "means", "variances", "energy"]
-        names += ["second"] * self._lowrank + ["absent"] * self.options.zeros
+        names += ["second"] * self._lowrank + ["absent"] * self.options.zeros + ["shapes"] * self._shaped
         return {name: getattr(self.options, name) for name in names}
 
     @property
     def _lowrank(self) -> bool:
         return self.options.covariance == "lowrank"
+
+    @property
+    def _shaped(self) -> bool:
+        return self.options.margins == "histograms"
 
     @property
     def _directions(self) -> int:
@@ -74,6 +82,8 @@ class Gaussian(Staged[Options]):
         too_many = self._lowrank and genes > MOST_GENES
         rule = f"methods.{self.name}.options.covariance: diagonal beyond {MOST_GENES} genes, or the kind factors"
         require(not too_many, rule, genes=genes)
+        both = self.options.zeros and self._shaped
+        require(not both, f"methods.{self.name}.options: zeros or margins = 'histograms', not both")
         parts = [
             self.part("means", labels * genes, self.norm),
             self.part("variances", genes, 1.45 * self.norm),
@@ -83,6 +93,8 @@ class Gaussian(Staged[Options]):
             parts.append(self.part("second", genes * (genes + 1) // 2, self.norm**2))
         if self.options.zeros:
             parts.append(self.part("absent", genes, self.norm))
+        if self._shaped:
+            parts.append(self.part("shapes", genes * margins.BINS, self.norm))
         return (Bundle(statistics=tuple(parts)),)
 
     def payload(self, state: State, step: int) -> dict[str, Array]:
@@ -104,6 +116,8 @@ class Gaussian(Staged[Options]):
         }
         if self._lowrank:
             made["second"] = short, None
+        if self._shaped:
+            made["shapes"] = margins.indicators(z)
         return made
 
     def raw_statistics(self, x: Array) -> dict[str, Rows]:
@@ -114,11 +128,14 @@ class Gaussian(Staged[Options]):
         """Return genes that do not vary with the label."""
         labels, genes = len(self.schema.labels), len(self.schema.genes)
         columns = labels + self._directions
+        more = {"zeros": np.zeros(genes)} if self.options.zeros else {}
+        if self._shaped:
+            more["histograms"] = np.full((genes, margins.BINS), 1 / margins.BINS)
         return {
             "means": np.zeros((labels, genes)),
             "loadings": np.zeros((genes, columns)),
             "own": np.ones(genes),
-        } | ({"zeros": np.zeros(genes)} if self.options.zeros else {})
+        } | more
 
     def taught(self, state: State, bundle: Bundle, parts: Mapping[str, Floats]) -> State:
         """Return the model."""
@@ -144,7 +161,17 @@ class Gaussian(Staged[Options]):
         if self.options.zeros:
             blur = bundle.deviation("absent", self.level) / donors
             taught["zeros"] = np.clip(towards_mean(parts["absent"] / donors, blur), 0, 1)
+        if self._shaped:
+            taught |= self._histograms(state, taught, parts["shapes"], bundle.deviation("shapes", self.level))
         return taught
+
+    def _histograms(self, state: State, taught: State, counted: Floats, deviation: float) -> State:
+        """Return shares of bins, and label means about the centre that the bins are about."""
+        means = taught["means"] + (taught["centre"] - state["centre"]) / state["scale"]
+        own = margins.expected(means, _deviations(taught), shares_of(state["counts"]))
+        donors = self.donors(state)
+        told = margins.learned(counted.reshape(own.shape) / donors, own, deviation / donors)
+        return {"centre": state["centre"], "means": means, "histograms": told}
 
     def _shared(self, bundle: Bundle, parts: Mapping[str, Floats], donors: float) -> Floats:
         """Return L (genes, at most 64) from the noisy covariance: zeros but for what lies beyond the noise's edge.
@@ -160,19 +187,22 @@ class Gaussian(Staged[Options]):
         return np.asarray(vectors * np.sqrt(np.where(values > least, np.maximum(right - 1, 0), 0)))
 
     def release(self, state: State) -> dict[str, Array]:
-        """Return ``label_weights``, ``centre``, ``scale``, ``means``, ``loadings``, ``own``, and ``zeros`` if asked."""
+        """Return ``label_weights``, ``centre``, ``scale``, ``means``, ``loadings``, ``own``; what else was asked."""
         require(int(state["step"]) == len(self.bundles), f"methods.{self.name}: a finished run")
-        names = ["centre", "scale", "means", "loadings", "own"] + ["zeros"] * self.options.zeros
+        names = ["centre", "scale", "means", "loadings", "own"]
+        names += ["zeros"] * self.options.zeros + ["histograms"] * self._shaped
         return {"label_weights": shares_of(state["counts"])} | {n: state[n].astype(np.float32) for n in names}
 
     def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
         """Draw one row for each label code, float32 (n, genes), within the public range."""
         z = moments.drawn(arrays, labels, rng, mirrored=self.options.mirrored)
         told = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+        if self._shaped:
+            z = margins.shaped(z, told["histograms"], told["means"], _deviations(told), told["label_weights"])
         x = told["centre"] + told["scale"] * z
         if self.options.zeros:
             between = told["label_weights"] @ told["means"] ** 2
-            spread = np.sqrt(told["own"] + (told["loadings"] ** 2).sum(1) + between)
+            spread = np.sqrt(_deviations(told) ** 2 + between)
             x = self._with_zeros(z / spread, told["zeros"], told["centre"], told["scale"] * spread)
         return np.clip(x, self.schema.low, self.schema.high).astype(np.float32)
 
@@ -189,3 +219,8 @@ class Gaussian(Staged[Options]):
         variance = np.maximum(deviation**2 / seen - zeros * mean**2, (0.1 * deviation) ** 2)
         rank = np.clip((ndtr(z) - zeros) / seen, 1e-6, 1 - 1e-6)
         return np.where(ndtr(z) < zeros, self.schema.low, self.schema.low + mean + np.sqrt(variance) * ndtri(rank))
+
+
+def _deviations(told: Mapping[str, Array]) -> Floats:
+    """Return each gene's standard deviation within a label (genes,)."""
+    return np.asarray(np.sqrt(told["own"] + (told["loadings"] ** 2).sum(1)))

@@ -118,6 +118,12 @@ def _inverted(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool
     return Inverted.build(spec, _options(spec, Options), schema, donors_bound, private)
 
 
+def _tree(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.tree import Options, Tree
+
+    return Tree.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
 KINDS: Mapping[str, _Build] = MappingProxyType(
     {
         "marginals": _marginals,
@@ -127,6 +133,7 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "factors": _factors,
         "gaussian": _gaussian,
         "inverted": _inverted,
+        "tree": _tree,
     }
 )
 

@@ -24,11 +24,13 @@ OPTIONS = {
     "linear": {"rounds": 3, "sampling": 0.5},
     "factors": {"directions": 1, "width": 1},
     "inverted": {"rounds": 3},
+    "tree": {"pairs": 2},
 }
 PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
 VARIANTS = {
     "preludes": ("cvae", PRELUDES),
     "one scale": ("cvae", SMALL | {"normalise": "global"}),
+    "histograms": ("gaussian", {"margins": "histograms"}),
     "zeros": ("gaussian", {"covariance": "diagonal", "zeros": True}),
 }
 KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
@@ -114,9 +116,14 @@ def walk(method, s: Shard) -> Iterator[tuple[int, State, Question | None]]:
     state, step = method.start(np.random.default_rng(1)), 0
     while (question := method.ask(state)) is not None:
         yield step, state, question
-        state = method.learn(state, question, method.answer(question, s, draws(step)).value)
+        state = method.learn(state, question, opened(question, method.answer(question, s, draws(step)).value))
         step += 1
     yield step, state, None
+
+
+def opened(question: Question, total: Array) -> Array:
+    """Return what a method learns of a sum: the sum itself, or its winners."""
+    return np.argsort(-total, kind="stable")[: question.reply_length] if question.reduce == "select" else total
 
 
 def integers(method, query: Query, s: Shard) -> Array:
@@ -136,8 +143,8 @@ NEIGHBOURS: dict[str, Callable[[Shard, int], Shard]] = {"masked": masked, "absen
 
 def farthest(method, query: Query, s: Shard, without: Callable[[Shard, int], Shard]) -> float:
     """Return how far removing one donor moves the integer answer, at most, in units of the sensitivity."""
-    answer = integers(method, query, s)
-    moves = [np.linalg.norm(answer - integers(method, query, without(s, d))) for d in range(s.n_donors)]
+    answer, norm = integers(method, query, s), np.inf if query.question.reduce == "select" else None
+    moves = [np.linalg.norm(answer - integers(method, query, without(s, d)), norm) for d in range(s.n_donors)]
     return max(moves, default=0.0) / query.sensitivity
 
 

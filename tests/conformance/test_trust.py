@@ -27,6 +27,7 @@ from tests.conformance.cases import (
     absent,
     draws,
     masked,
+    opened,
     query_of,
 )
 
@@ -74,7 +75,7 @@ def walk(method, model, shard=SHARD):
         question = trust.asked(asked, model)
         answer = method.answer(question, *site(query_of(question, shard, step), shard))
         yield step, state, question, answer
-        state, step = method.learn(state, question, answer.value), step + 1
+        state, step = method.learn(state, question, opened(question, answer.value)), step + 1
 
 
 @every_case
@@ -102,7 +103,7 @@ def test_answers_are_finite_and_within_bound_and_release_ends_the_run(kind, opti
         assert np.isfinite(answer.value).all()
         if question.unit == "site":
             assert np.linalg.norm(answer.value) <= question.bound
-        last = method.learn(state, question, answer.value)
+        last = method.learn(state, question, opened(question, answer.value))
     assert all(np.isfinite(array).all() for array in method.release(last).values())
 
 
@@ -120,11 +121,14 @@ def test_what_a_method_cannot_do_is_refused_with_a_remedy(kind, options, model):
         build(kind, options, model)
 
 
-def test_every_method_does_some_private_model_and_local_is_never_refused():
+def test_every_method_does_some_private_model_and_local_is_refused_to_selections_alone():
     assert {(kind, str(options)) for kind, options, model in CASES if model == "local"} == {
-        (kind, str(options)) for kind, options in METHODS
+        (kind, str(options)) for kind, options in METHODS if kind != "tree"
     }
-    assert {model for _, _, model in REFUSED} == {"site", "distributed"}
+    assert {(kind, model) for kind, _, model in REFUSED if model != "site"} == {
+        ("tree", "local"),
+        *((kind, "distributed") for kind, _ in AVERAGED),
+    }
 
 
 # ---- A whole site's vector ---------------------------------------------------------------------------------

@@ -67,6 +67,28 @@ def test_selection_through_every_role_finds_the_true_winners_in_order(agent, mak
     assert [one._ledger.spent() for one in agents] == [(0, 0)] * 2  # a simulation claims nothing
 
 
+def test_tree_through_every_role_joins_the_pairs_that_agree_most_under_the_model_it_released(
+    agent, make_job, tmp_path_factory
+):
+    # ε = 12 for each of two pairs: noise moves a score by one with a chance of 1e-4 in all.
+    folder, options = tmp_path_factory.mktemp("tree"), {"choice": 24 * NOISE, "pairs": 2}
+    with Parties.start(folder, SEED) as started:
+        keys = started.keep(folder / "kept", dealer=True)
+        study = a_study(keys, methods=[{"kind": "tree", "options": options}], epsilon=30.0)
+        released = conduct(make_job(study, started, seed=SEED), both(agent, study, seed=SEED)).releases["tree"]
+    assert released["pairs"].tolist() == forest(released)
+    assert (np.abs(released["ties"]) <= 1).all() and released["ties"].dtype == np.float32
+
+
+def forest(released):
+    """Naive oracle: the two pairs of three genes that agree, or disagree, most often among both sites' donors."""
+    shards = [make_shard(20, first=first) for first in (0, 100)]
+    x, label = (np.concatenate([getattr(one, name) for one in shards]) for name in ("x", "label"))
+    above = (x - released["centre"]) / released["scale"] > released["means"][label]
+    agreed = {(i, j): int((above[:, i] == above[:, j]).sum()) for i, j in ((0, 1), (0, 2), (1, 2))}
+    return [list(pair) for pair in sorted(agreed, key=lambda pair: -max(agreed[pair], len(x) - agreed[pair]))[:2]]
+
+
 # ── what a site agrees to ────────────────────────────────────────────────────────────────────────
 
 DEALER = Identity.generate().public
