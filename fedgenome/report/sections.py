@@ -162,16 +162,45 @@ def attacks(audit: Mapping[str, Any]) -> Html:
         tag("p", told),
         figures.roc("attack-curves", audit["attacks"]).to_html(),
         table(f"Membership attacks; hits at {rate:.0%} false alarms", head, rows, numbers=(2, 3, 4, 5, 6)),
+        _near_copies(audit["near_copies"]),
         _checks(audit["checks"]),
         tag("p", audit["statement"], class_="quiet"),
     )
 
 
+def _near_copies(found: Sequence[Mapping[str, Any]]) -> Html:
+    head = (
+        "attack",
+        "closest rows",
+        "people nearest",
+        "members",
+        "share",
+        "95 % interval",
+        "by chance",
+        "p",
+        "least p",
+    )
+    rows = [
+        (
+            *(each[name] if name == "name" else f"{each[name]:,}" for name in ("name", "rows", "people", "members")),
+            *estimate(each["share"]),
+            f"{each['chance']:.3f}",
+            *(f"{each[name]:.2g}" for name in ("p_value", "best_p_value")),
+        )
+        for each in found
+    ]
+    caption = "Near-copies: who is nearest to the rows that lie closest to one person; least p, if all were members"
+    return table(caption, head, rows, numbers=(1, 2, 3, 4, 5, 6, 7, 8), stack=True)
+
+
 def _checks(checks: Sequence[Mapping[str, Any]]) -> Html:
-    head = ("control", "attack", "came out", "AUC", "interval", "counts only if it")
+    head = ("control", "attack", "came out", "seen", "interval", "of", "counts only if it")
     failed = tag("strong", "FAILED", class_="bad")
     rows = [
-        (c["kind"], c["attack"], "as it must" if c["passed"] else failed, *estimate(c["auc"]), c["rule"])
+        (
+            *(c["kind"], c["attack"], "as it must" if c["passed"] else failed),
+            *(*estimate(c["seen"]), c["measure"], c["rule"]),
+        )
         for c in checks
     ]
     caption = "Controls of the attacks: without them the numbers above mean nothing"
