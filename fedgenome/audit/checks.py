@@ -75,10 +75,10 @@ def of_attacks(
         found = auc_interval(*_both(score, members, controls, leaking, base))
         chance = auc_interval(*_both(score, members, controls, clean, base), level)
         checks += [_positive(name, found), _at_chance("negative", name, chance)]
-    tail, chance = (near_copies(members, controls, each, at) for each, at in ((leaking, LEVEL), (clean, level)))
+    tail, free = (near_copies(members, controls, each, at) for each, at in ((leaking, LEVEL), (clean, level)))
     checks += [
         _positive(tail.name, tail.share, tail.chance, "share of members"),
-        _at_chance("negative", chance.name, chance.share, chance.chance, "share of members"),
+        _at_chance("negative", free.name, free.share, free.chance, "share of members"),
     ]
     blind = auc_interval(*blind_scores(members, controls, rng), level)
     return (*checks, _at_chance("blind", "logistic regression on the records alone", blind))

@@ -12,14 +12,13 @@ from fedgenome.report.html import Child, Html, bullets, facts, join, section, ta
 from fedgenome.report.inputs import Comparison, Cost, Curve
 
 _LEDGER_ROWS = 200  # shown; the ledger itself has all
+_LEADS = ("The candidate passed the policy and was released.", "The candidate was withheld: nothing left.")
 
 
-def verdict(found: Mapping[str, Any], audit: Mapping[str, Any]) -> Html:
-    """Return the gate's verdict, first thing on the page, in plain words."""
+def verdict(found: Mapping[str, Any], audit: Mapping[str, Any], leads: tuple[str, str] = _LEADS) -> Html:
+    """Return the gate's verdict, first thing on the page, in plain words: ``leads`` if it passed, and if not."""
     released = found["verdict"] == "released"
-    lead = (
-        "The candidate passed the policy and was released." if released else "The candidate was withheld: nothing left."
-    )
+    lead = leads[0] if released else leads[1]
     parts: list[Child] = [tag("h2", f"Verdict: {found['verdict']}", id="verdict-title"), tag("p", lead, class_="words")]
     if audit.get("void"):
         parts.append(tag("p", tag("strong", "The audit is void: one of its own controls failed."), class_="words"))
