@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import numpy as np
 from fedgenome import release, sampling
 from fedgenome.audit import gate, results
 from fedgenome.audit.run import audit
+from fedgenome.audit.targets import Records
 from fedgenome.cohort.table import Table
 from fedgenome.errors import SpecError, require
+from fedgenome.query import Array
 from fedgenome.sampling import Wish
 from fedgenome.strict import Strict, from_toml
 from fedgenome.study import Schema
@@ -91,9 +93,10 @@ class Audited:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Target:
-    """Tables to attack by role: ``table``, and of a release what each method's generator draws."""
+    """A table; of a release also its Study's schema, and what each generator draws, the table's own first."""
 
-    tables: Mapping[str, Table]
+    table: Table
+    drawn: Mapping[str, Table] = field(default_factory=dict)
     schema: Schema | None = None
     notes: tuple[str, ...] = ()
 
@@ -122,33 +125,19 @@ def run(asked: Asked) -> Audited:
     """Read, check and attack.
 
     Raises:
-        SpecError: a file does not fit, a person is both member and control, the release was altered, or too few donors.
+        SpecError: a file does not fit, a donor is in two cohorts, the release was altered, or there are too few donors.
     """
-    target = _release(asked) if asked.target.is_dir() else _table(asked)
-    schema = target.schema
-    if schema is not None and schema.unit == "donor" and asked.how.donor is None:
+    target = _release(asked) if asked.target.is_dir() else _Target(table=asked.how.open(asked.target, real=False))
+    if target.schema is not None and target.schema.unit == "donor" and asked.how.donor is None:
         raise SpecError("--donor: expected the obs column of donors, the release's unit; got none")
+    made = {TABLE: target.table} | {_role(name): table for name, table in target.drawn.items()}
     real = {role: asked.how.open(path, real=True) for role, path in asked.people.items()}
-    fitted = fit(target.tables, real, asked.how, first=TABLE, wider=True, schema=schema)
+    fitted = fit(made, real, asked.how, first=TABLE, wider=True, schema=target.schema)
     if asked.how.donor is not None:
         _check_apart(fitted.owners, asked.people)
-    low, high, notes = _range(asked, schema, fitted.records[TABLE].x)
-    found = {
-        name: audit(
-            members=fitted.records["members"],
-            controls=fitted.records["controls"],
-            base=fitted.records.get("base"),
-            synthetic=fitted.records[TABLE] if name == next(iter(_drawn(target))) else fitted.records[name],
-            samples=fitted.records[name],
-            low=low,
-            high=high,
-            rng=np.random.default_rng(asked.seed),  # the same for every generator: one control base for all
-            unit="row" if asked.how.donor is None else "donor",
-        )
-        for name in _drawn(target)
-    }
+    low, high, notes = _range(asked, target.schema, fitted.records[TABLE].x)
     return Audited(
-        audit=results.merge(found) if schema is not None else found[TABLE],
+        audit=_attacked(asked, tuple(target.drawn), fitted.records, low, high),
         files={TABLE: asked.target.name} | {role: path.name for role, path in asked.people.items()},
         genes=len(fitted.genes),
         labels=fitted.labels,
@@ -158,28 +147,56 @@ def run(asked: Asked) -> Audited:
     )
 
 
-def _drawn(target: _Target) -> tuple[str, ...]:
-    """Return the roles of which the samples are taken: of a table itself, or each generator's of a release."""
-    return tuple(role for role in target.tables if role != TABLE) or (TABLE,)
+def _role(method: str) -> str:
+    return f"drawn by {method}"  # no other role, whatever a method is called
 
 
-def _table(asked: Asked) -> _Target:
-    return _Target(tables={TABLE: asked.how.open(asked.target, real=False)})
+def _attacked(
+    asked: Asked, methods: Sequence[str], rows: Mapping[str, Records], low: float, high: float
+) -> results.Audit:
+    """Attack the table, and of a release every generator: the first made the table, the others' draws are theirs."""
+
+    def attack(table: Records, samples: Records | None) -> results.Audit:
+        return audit(
+            members=rows["members"],
+            controls=rows["controls"],
+            base=rows.get("base"),
+            synthetic=table,
+            samples=samples,
+            low=low,
+            high=high,
+            rng=np.random.default_rng(asked.seed),  # the same for every generator: one control base for all
+            unit="row" if asked.how.donor is None else "donor",
+        )
+
+    if not methods:
+        return attack(rows[TABLE], None)
+    drawn = {name: rows[_role(name)] for name in methods}
+    return results.merge(
+        {name: attack(rows[TABLE] if name == methods[0] else drawn[name], drawn[name]) for name in drawn}
+    )
 
 
 def _release(asked: Asked) -> _Target:
-    """Return a verified release's table first, then what its generators draw, the table's own before the others."""
     found = release.load(asked.target)
     require(len(found.synthetic) == 1, f"{asked.target}: one synthetic table", methods=", ".join(found.synthetic))
-    ((name, rows),) = found.synthetic.items()
+    ((own, rows),) = found.synthetic.items()
     schema = sampling.study_of(asked.target, found.card).schema_
-    tables = {TABLE: _made(asked.target / release.SYNTHETIC, rows, schema)}
-    generating = sampling.generators(asked.target, found)
-    for method in (name, *(other for other in generating if other != name)):
-        wish = Wish(rows=max(asked.samples, len(rows.label)), labels={}, seed=asked.seed, method=method)
-        tables[method] = _made(asked.target / method, sampling.sample(asked.target, wish).rows, schema)
-    drawn = f"{asked.samples:,} rows drawn from each of {', '.join(generating)} for attackers who can ask a generator"
-    return _Target(tables=tables, schema=schema, notes=("the release was verified by its card's digests", drawn))
+    methods = (own, *(name for name in sampling.generators(asked.target, found) if name != own))
+    count = max(asked.samples, len(rows.label))
+    wishes = {name: Wish(rows=count, labels={}, seed=asked.seed, method=name) for name in methods}
+    return _Target(
+        table=_made(asked.target / release.SYNTHETIC, rows, schema),
+        drawn={
+            name: _made(asked.target / name, sampling.sample(asked.target, wish).rows, schema)
+            for name, wish in wishes.items()
+        },
+        schema=schema,
+        notes=(
+            "the release is whole and unaltered, by the digests on its card",
+            f"{count:,} rows drawn by {' and by '.join(methods)} for an attacker who holds the model",
+        ),
+    )
 
 
 def _made(source: Path, rows: release.Synthetic, schema: Schema) -> Table:
@@ -201,7 +218,7 @@ def _check_apart(owners: Mapping[str, frozenset[str]], people: Mapping[str, Path
                 raise SpecError(f"{where}: expected nobody in both, got {len(both)} donors who are")
 
 
-def _range(asked: Asked, schema: Schema | None, table: np.ndarray) -> tuple[float, float, tuple[str, ...]]:
+def _range(asked: Asked, schema: Schema | None, table: Array) -> tuple[float, float, tuple[str, ...]]:
     """Return the range to scale by, and a warning where it was read off the table."""
     own = (float(table.min()), float(table.max())) if schema is None and len(table) else (0.0, 1.0)
     low, high = own if schema is None else (schema.low, schema.high)

@@ -121,7 +121,8 @@ def judge(audit: Audit | None, policy: Policy) -> Verdict:
     over = (reason for attack in audit.attacks for reason in _over(attack, audit, policy))
     copied = (reason for found in audit.near_copies for reason in _copied(found, len(audit.near_copies), policy))
     reasons = (*(void if policy.require_controls else ()), *over, *copied)
-    found = (reason for attack in (*audit.attacks, *audit.near_copies) for reason in _found(attack, audit.tests))
+    every: tuple[Attack | NearCopies, ...] = (*audit.attacks, *audit.near_copies)
+    found = (reason for attack in every for reason in _found(attack, audit.tests))
     return _verdict(
         policy, audited=True, reasons=reasons, against=(*found, *void), evidence=_for(audit, policy, not reasons)
     )

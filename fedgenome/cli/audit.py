@@ -46,7 +46,7 @@ def audit(
     report: Annotated[Path | None, typer.Option(help="write an HTML page too")] = None,
     as_json: Json = False,
 ) -> None:
-    """Attack a table or a release and judge it. Exit 0: nothing refuted; 3: withheld. Internal: it reads real people."""
+    """Attack any table or release and judge it: 0 nothing refuted, 3 withheld. Internal: it reads real people."""
     with one_line_errors(as_json):
         from fedgenome import auditing
         from fedgenome.audit.gate import judge
@@ -90,11 +90,12 @@ def text(found: Audited, verdict: Verdict) -> str:
     """Return findings and verdict in short lines."""
     audit = found.audit
     people = f"{audit.members:,} members, {audit.controls:,} controls, {audit.base:,} more as a base; the unit is "
+    made = f"{audit.rows:,} rows, {found.genes:,} genes, {len(found.labels)} labels"
     head = [
         INTERNAL,
         ", ".join(f"{role} {name}" for role, name in found.files.items()),
         people + ("a donor" if audit.unit == "donor" else "a row, not a person"),
-        f"{audit.rows:,} rows, {found.genes:,} genes, {len(found.labels)} labels, values from {found.low:g} to {found.high:g}",
+        f"{made}, values from {found.low:g} to {found.high:g}",
         *found.notes,
     ]
     word = "nothing refuted under the policy" if verdict.released else "withheld"
