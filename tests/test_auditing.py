@@ -9,8 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from fedgenome import auditing
+from fedgenome.audit.run import ATTACKS
 from fedgenome.cli.main import app
 from fedgenome.errors import SpecError
+from fedgenome.tables import Reading
+from tests.small_release import LABELS, make
 
 GENES = [f"G{k}" for k in range(30)]
 
@@ -114,3 +117,31 @@ def test_missing_genes_labels_and_a_donor_in_both_cohorts_are_one_line_and_exit_
         write(files, name, people(20, 6).assign(who=[f"p{k}" for k in range(20)]))
     both = call(files, "made.csv", "--donor", "who", controls="controls.h5ad")
     assert both.exit_code == 2 and "expected nobody in both, got 20 donors" in both.stderr
+
+
+def subtypes(path, n, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0, 6, (n, 3))
+    frame = pd.DataFrame(x, columns=["XIST", "NKG7", "CD3E"]).assign(type=rng.choice(LABELS[:2], n))
+    frame.to_csv(path)
+
+
+def test_a_release_is_verified_and_what_its_generator_draws_is_attacked_too(tmp_path):
+    """The cohorts have a gene more than the release, and in another order."""
+    folder = make(tmp_path / "release")
+    for name, n, seed in (("members.csv", 60, 1), ("controls.csv", 60, 2)):
+        subtypes(tmp_path / name, n, seed)
+    asked = auditing.Asked(
+        target=folder,
+        members=tmp_path / "members.csv",
+        controls=tmp_path / "controls.csv",
+        how=Reading(label="type"),
+        samples=300,
+    )
+    found = auditing.run(asked)
+    assert (found.audit.rows, found.audit.samples, found.genes, found.low, found.high) == (5, 300, 2, 0, 6)
+    assert {each.name for each in found.audit.attacks} == {f"marginals: {name}" for name in ATTACKS}
+    assert "whole and unaltered" in found.notes[0] and "300 rows drawn by marginals" in found.notes[1]
+    (folder / "ledger.jsonl").write_text("{}\n")
+    with pytest.raises(SpecError, match="as card.json describes it"):
+        auditing.run(asked)
