@@ -90,3 +90,11 @@ def test_best_p_is_what_all_members_would_give_and_at_most_the_power(draw):
     rest = range(found.people)
     assert found.best_p_value == pytest.approx(np.prod([(56 - i) / (70 - i) for i in rest]))
     assert found.best_p_value <= 0.8**found.people
+
+
+def test_twenty_copies_beside_few_controls_can_prove_nothing():
+    members, controls = np.arange(560.0), 1000 + np.arange(94.0)
+    table = _line(*members[:45] + 0.1)
+    found = near_copies(_line(*members), _line(*controls), _target(table.rows(np.arange(20))))
+    assert found.members == 20 and 0.04 < found.p_value == found.best_p_value < (560 / 654) ** 20
+    assert near_copies(_line(*members), _line(*controls), _target(table)).p_value < 1e-3
