@@ -143,5 +143,5 @@ def test_a_release_is_verified_and_what_its_generator_draws_is_attacked_too(tmp_
     assert {each.name for each in found.audit.attacks} == {f"marginals: {name}" for name in ATTACKS}
     assert "whole and unaltered" in found.notes[0] and "300 rows drawn by marginals" in found.notes[1]
     (folder / "ledger.jsonl").write_text("{}\n")
-    with pytest.raises(SpecError, match="as card.json describes it"):
+    with pytest.raises(SpecError, match=r"as card\.json describes it"):
         auditing.run(asked)
