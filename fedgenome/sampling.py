@@ -94,7 +94,7 @@ def sample(folder: Path, wish: Wish) -> Sampled:
             more rows are asked for by label than in all; or counts cannot be made of the study's values.
     """
     found = release.load(folder)
-    study = _study(folder, found.card)
+    study = study_of(folder, found.card)
     method = _chosen(folder, found, wish.method)
     generator = _generator(study, method)
     arrays, schema = found.arrays[method], study.schema_
@@ -109,7 +109,18 @@ def sample(folder: Path, wish: Wish) -> Sampled:
     return Sampled(rows=Synthetic(x=x, label=label), method=method, schema=schema, marks=marks)
 
 
-def _study(folder: Path, card: Mapping[str, Any]) -> Study:
+def generators(folder: Path, found: Release) -> tuple[str, ...]:
+    """Return the methods of a release that can make rows."""
+    built = registry.build_all(study_of(folder, found.card))
+    return tuple(method for method in found.arrays if isinstance(built[method], Generator))
+
+
+def study_of(folder: Path, card: Mapping[str, Any]) -> Study:
+    """Return the Study that a release's card holds.
+
+    Raises:
+        SpecError: there is none, or the card was altered.
+    """
     where = f"{folder / release.CARD}: study"
     try:
         study = Study.model_validate(card["study"]["spec"])

@@ -3,67 +3,18 @@
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import anndata
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fedgenome.card import Facts, build_card
 from fedgenome.cli.main import app
 from fedgenome.errors import SpecError
-from fedgenome.methods import registry
-from fedgenome.query import Mechanism
-from fedgenome.release import write_candidate
 from fedgenome.sampling import Counts, Wish, sample
-from fedgenome.study import Plan, Study
-from fedgenome.synthesis import synthesize
+from tests.small_release import make
 
-LABELS, SHARES = ("Basal", "LumA", "Her2"), np.array([10.0, 30.0, 0.0])
 WISH = Wish(rows=400, labels={}, seed=5)
-
-
-def make(folder: Path, **changes: Any) -> Path:
-    """Write a release of ``marginals`` and of ``linear``, which generates nothing."""
-    study = Study.model_validate(
-        {
-            "name": "trial",
-            "schema": {"genes": ["CD3E", "NKG7"], "labels": LABELS, "high": 6.0} | changes,
-            "methods": [{"kind": "marginals"}, {"kind": "linear"}],
-            "privacy": {"epsilon": 10.0, "delta": 1e-4},
-            "donors_bound": 700,
-            "quorum": 1,
-            "roster": [{"name": "site-1", "cap": 400}],
-        }
-    )
-    method = registry.build_all(study)["marginals"].at(1e-3)
-    question = method.ask(method.start(np.random.default_rng(0)))
-    bins = (question.length - 3) // 6
-    tables = np.zeros((3, 2, bins))
-    tables[0, :, 1], tables[1, :, 2] = SHARES[0], SHARES[1]
-    arrays = method.release(method.learn(method.start(None), question, np.concatenate([SHARES, tables.ravel()])))
-    plan = Plan(mechanisms=(Mechanism(kind="gaussian", level=1.0, scope="marginals"),))
-    facts = Facts(
-        study=study,
-        plan=plan,
-        queries={"marginals": 1},
-        engine="local",
-        seeded=False,
-        gate_reads_people=True,
-        epsilon=9.9,
-        epsilon_two=12.0,
-    )
-    write_candidate(
-        folder,
-        arrays={"marginals": arrays, "linear": {"weights": np.zeros(2)}},
-        card=build_card(facts),
-        ledger=[],
-        synthetic={"marginals": synthesize(method, arrays, 5, np.random.default_rng(1))},
-        schema=study.schema_,
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")

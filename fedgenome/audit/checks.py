@@ -17,7 +17,8 @@ from sklearn.preprocessing import StandardScaler
 
 from fedgenome.audit.bounds.ranking import auc_interval
 from fedgenome.audit.distance import per_donor
-from fedgenome.audit.results import Check, Interval
+from fedgenome.audit.near_copies import near_copies
+from fedgenome.audit.results import LEVEL, Check, Interval, Measure
 from fedgenome.audit.targets import Records, Target, independent
 from fedgenome.query import Array
 
@@ -57,7 +58,7 @@ def of_attacks(
     target: Target,
     rng: np.random.Generator,
 ) -> tuple[Check, ...]:
-    """Return a positive and a negative check of every attack, and the blind attacker's.
+    """Return a positive and a negative check of every attack and of near-copies, and the blind attacker's.
 
     Args:
         attacks: Score functions by name.
@@ -68,12 +69,17 @@ def of_attacks(
         rng: Draws who is copied, the control tables and the blind attacker's split.
     """
     leaking, clean = planted(members, base, target, rng)
-    level = 1 - FALSE_VOID / (len(attacks) + 1)
+    level = 1 - FALSE_VOID / (len(attacks) + 2)
     checks = []
     for name, score in attacks.items():
         found = auc_interval(*_both(score, members, controls, leaking, base))
         chance = auc_interval(*_both(score, members, controls, clean, base), level)
         checks += [_positive(name, found), _at_chance("negative", name, chance)]
+    tail, free = (near_copies(members, controls, each, at) for each, at in ((leaking, LEVEL), (clean, level)))
+    checks += [
+        _positive(tail.name, tail.share, tail.chance, "share of members"),
+        _at_chance("negative", free.name, free.share, free.chance, "share of members"),
+    ]
     blind = auc_interval(*blind_scores(members, controls, rng), level)
     return (*checks, _at_chance("blind", "logistic regression on the records alone", blind))
 
@@ -85,15 +91,18 @@ def _both(score: Score, members: Records, controls: Records, target: Target, bas
     )
 
 
-def _positive(name: str, found: Interval) -> Check:
-    rule = f"finds a table that copies {COPIED:.0%} of the members: lower bound of the AUC above .5"
-    return Check(kind="positive", attack=name, auc=found, passed=found.low > 0.5, rule=rule)
+def _positive(name: str, seen: Interval, chance: float = 0.5, measure: Measure = "AUC") -> Check:
+    rule = f"finds a table that copies {COPIED:.0%} of the members: lower bound of the {measure} above {chance:.3g}"
+    return Check(kind="positive", attack=name, seen=seen, passed=seen.low > chance, rule=rule, measure=measure)
 
 
-def _at_chance(kind: Literal["negative", "blind"], name: str, seen: Interval) -> Check:
+def _at_chance(
+    kind: Literal["negative", "blind"], name: str, seen: Interval, chance: float = 0.5, measure: Measure = "AUC"
+) -> Check:
     what = "a table that never saw the members" if kind == "negative" else "no table at all"
-    rule = f"is at chance with {what}: {seen.level:.1%} interval of the AUC holds .5"
-    return Check(kind=kind, attack=name, auc=seen, passed=seen.low <= 0.5 <= seen.high, rule=rule)
+    rule = f"is at chance with {what}: {seen.level:.1%} interval of the {measure} holds {chance:.3g}"
+    passed = seen.low <= chance <= seen.high
+    return Check(kind=kind, attack=name, seen=seen, passed=passed, rule=rule, measure=measure)
 
 
 def blind_scores(members: Records, controls: Records, rng: np.random.Generator) -> tuple[Array, Array]:

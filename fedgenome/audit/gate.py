@@ -3,6 +3,8 @@
 Soundness of the limits: a release needs *every* upper bound below its limit. The bounds are the upper
 ends of 95 % intervals, so a generator that truly exceeds a limit on any attack is released with a
 chance of about 2.5 % at most (an intersection–union test: nothing to correct for several attacks).
+Near-copies have no such bound: they withhold if chance would hardly bring them, and passing says only
+what p the table's size and the controls allowed.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
-from fedgenome.audit.results import STATEMENT, Attack, Audit, Check
+from fedgenome.audit.results import STATEMENT, Attack, Audit, Check, NearCopies
 from fedgenome.card import DECISION
 from fedgenome.strict import Strict
 
@@ -26,13 +28,21 @@ class Limit(Strict):
     reason: str = Field(min_length=1, description="why this number")
 
 
+class Chance(Strict):
+    """A limit on how unlikely a finding may be if nothing leaks, and why it is there."""
+
+    least: float = Field(gt=0, lt=1, description="smallest p-value that passes, findings counted in")
+    reason: str = Field(min_length=1, description="why this number")
+
+
 class Policy(Strict):
     """What an audit must show before a release leaves.
 
     The defaults come from the intervals' widths with 560 members and 140 controls (94 evaluated; 3,000
     draws of scores without any leak). The upper end for the AUC is then .564 on average and above .65
     in .3 % of draws; that for the hit rate .22 on average and above .35 in .5 %. Over both attacks
-    and all controls 2.3 % of 1,000 audits of tables without a leak were withheld. So a generator that
+    and all controls 2.3 % of 1,000 audits of tables without a leak were withheld; near-copies, tested
+    since, add at most .1 % (their level is exact) and share the controls' 1 %. So a generator that
     does not leak passes, while AUC .72 or hits .58, published values for attacks on a conditional
     autoencoder, do not. Smaller audits have wider intervals and are withheld more often (46 evaluated
     controls: 9 % and 14 % of draws above the limits); under 30 evaluated controls nothing passes.
@@ -45,6 +55,10 @@ class Policy(Strict):
     hits: Limit = Limit(
         most=0.35,
         reason="94 controls without a leak bound it at .22 on average and above .35 once in 200 audits",
+    )
+    near_copies: Chance = Chance(
+        least=1e-3,
+        reason="a table without a leak is below it once in a thousand audits",
     )
     require_controls: bool = Field(
         default=True,
@@ -108,8 +122,10 @@ def judge(audit: Audit | None, policy: Policy) -> Verdict:
         return _verdict(policy, audited=False, reasons=missing if policy.require_controls else (), against=missing)
     void = tuple(_void(check) for check in audit.void)
     over = (reason for attack in audit.attacks for reason in _over(attack, audit, policy))
-    reasons = (*(void if policy.require_controls else ()), *over)
-    found = (reason for attack in audit.attacks for reason in _found(attack, len(audit.attacks)))
+    copied = (reason for found in audit.near_copies for reason in _copied(found, len(audit.near_copies), policy))
+    reasons = (*(void if policy.require_controls else ()), *over, *copied)
+    every: tuple[Attack | NearCopies, ...] = (*audit.attacks, *audit.near_copies)
+    found = (reason for attack in every for reason in _found(attack, audit.tests))
     return _verdict(
         policy, audited=True, reasons=reasons, against=(*found, *void), evidence=_for(audit, policy, not reasons)
     )
@@ -129,8 +145,7 @@ def _verdict(
 
 
 def _void(check: Check) -> str:
-    seen = f"AUC {check.auc.estimate:.3f} [{check.auc.low:.3f}, {check.auc.high:.3f}]"
-    return f"the audit is void: {check.kind} control of {check.attack} has {seen}; it must pass: {check.rule}"
+    return f"the audit is void: {check.kind} control of {check.attack} has {check.words}; it must pass: {check.rule}"
 
 
 def _over(attack: Attack, audit: Audit, policy: Policy) -> list[str]:
@@ -147,12 +162,20 @@ def _over(attack: Attack, audit: Audit, policy: Policy) -> list[str]:
     return reasons
 
 
-def _found(attack: Attack, tests: int) -> list[str]:
+def _copied(found: NearCopies, tests: int, policy: Policy) -> list[str]:
+    if min(1.0, found.p_value * tests) >= policy.near_copies.least:
+        return []
+    return [f"{found.name}: {found.words}; the limit is {policy.near_copies.least:g} ({policy.near_copies.reason})"]
+
+
+def _found(attack: Attack | NearCopies, tests: int) -> list[str]:
     p = min(1.0, attack.p_value * tests)
     if p >= 0.05:
         return []
-    seen = f"AUC {attack.auc.estimate:.3f} [{attack.auc.low:.3f}, {attack.auc.high:.3f}]"
-    return [f"{attack.name} tells members from controls above chance: {seen}, p = {p:.2g} over {tests} attacks"]
+    if isinstance(attack, NearCopies):
+        return [f"{attack.name}: {attack.words}; p = {p:.2g} over {tests} attacks"]
+    seen = f"AUC {attack.auc.words}, p = {p:.2g} over {tests} attacks"
+    return [f"{attack.name} tells members from controls above chance: {seen}"]
 
 
 def _for(audit: Audit, policy: Policy, released: bool) -> tuple[str, ...]:
@@ -165,6 +188,7 @@ def _for(audit: Audit, policy: Policy, released: bool) -> tuple[str, ...]:
         f"with {audit.members} members and {audit.controls} controls the audit finds an attack AUC of {effect:.2f} "
         f"(about {2 * effect - 1:.0%} of the members copied verbatim) with 80 % power; smaller leaks can go unseen"
     )
+    chance = [f"{found.name}: {found.words}" for found in audit.near_copies if found.p_value * audit.tests >= 0.05]
     fired = [check for check in audit.checks if check.kind == "positive" and check.passed]
-    copies = [f"{check.attack} found planted copies with AUC {check.auc.estimate:.2f}" for check in fired]
-    return (*([limits] if released else []), power, *copies)
+    copies = [f"{check.attack} found planted copies with {check.measure} {check.seen.estimate:.2f}" for check in fired]
+    return (*([limits] if released else []), power, *chance, *copies)

@@ -13,6 +13,7 @@ STATEMENT = "reads real members and controls; stays internal"
 FALSE_ALARMS = 0.1  # the false-alarm rate at which hits are counted
 GRID = (0.0, *np.geomspace(1e-3, 1.0, 61).tolist())  # false-alarm rates at which curves are kept
 LEVEL = 0.95  # confidence of intervals and bounds, unless the caller says otherwise
+Measure = Literal["AUC", "share of members"]  # what a check looks at
 _RULE_OF_THREE = 3.0  # 0 of n seen: the rate is below 3/n with 95 % confidence
 
 
@@ -25,6 +26,11 @@ class Interval:
     high: float
     level: float
     method: str
+
+    @property
+    def words(self) -> str:
+        """The estimate and the interval in brackets."""
+        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -102,22 +108,67 @@ class Attack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NearCopies:
+    """Who the people nearest to the table's closest rows are; see :mod:`fedgenome.audit.near_copies`.
+
+    Attributes:
+        name: The attack.
+        threat: What the attacker holds.
+        rows: Rows of the tail.
+        people: Different people nearest to them.
+        members: How many of those are members.
+        chance: Members over members and controls: the share expected if nothing leaks.
+        share: ``members`` over ``people``, with its interval.
+        p_value: Of so many members or more by chance, exact, uncorrected.
+        best_p_value: The p-value if all of them were members: below it this tail cannot go.
+    """
+
+    name: str
+    threat: str
+    rows: int
+    people: int
+    members: int
+    chance: float
+    share: Interval
+    p_value: float
+    best_p_value: float
+
+    @property
+    def words(self) -> str:
+        """The finding in words."""
+        who = f"{self.members} of the {self.people} people nearest to the table's {self.rows} closest rows are members"
+        chance = f"({self.chance:.0%} by chance), p = {self.p_value:.2g}"
+        return f"{who} {chance}; so many people allow {self.best_p_value:.2g} at best"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One control and whether it came out as it must.
 
     Attributes:
         kind: ``positive`` must be found; ``negative`` and ``blind`` must be at chance.
         attack: The attack it controls, or the blind attacker's name.
-        auc: What it scored.
+        seen: What it scored.
         passed: Whether ``rule`` holds.
         rule: What had to hold, in words.
+        measure: What ``seen`` is.
     """
 
     kind: Literal["positive", "negative", "blind"]
     attack: str
-    auc: Interval
+    seen: Interval
     passed: bool
     rule: str
+    measure: Measure = "AUC"
+
+    @property
+    def words(self) -> str:
+        """What it scored, with the interval."""
+        return f"{self.measure} {self.seen.words}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -129,7 +180,8 @@ class Audit:
     """All attacks and checks of one run.
 
     Attributes:
-        attacks: One result per attack.
+        attacks: One result per attack that ranks people.
+        near_copies: What lies near the table's closest rows; one finding a table.
         checks: Positive, negative and blind controls.
         members: Donors that were trained on.
         controls: Control donors that were evaluated.
@@ -141,6 +193,7 @@ class Audit:
     """
 
     attacks: tuple[Attack, ...]
+    near_copies: tuple[NearCopies, ...]
     checks: tuple[Check, ...]
     members: int
     controls: int
@@ -154,6 +207,11 @@ class Audit:
     def void(self) -> tuple[Check, ...]:
         """The checks that failed; empty for a valid audit."""
         return tuple(check for check in self.checks if not check.passed)
+
+    @property
+    def tests(self) -> int:
+        """How many p-values there are: each is multiplied by it."""
+        return len(self.attacks) + len(self.near_copies)
 
     @property
     def smallest_false_alarms(self) -> float:
@@ -170,6 +228,7 @@ class Audit:
             "detectable_auc": self.detectable_auc,
             "void": bool(self.void),
             "attacks": [attack.to_json() for attack in self.attacks],
+            "near_copies": [found.to_json() for found in self.near_copies],
             "checks": [check.to_json() for check in self.checks],
         }
 
@@ -184,6 +243,9 @@ def merge(audits: Mapping[str, Audit]) -> Audit:
     return replace(
         first,
         attacks=tuple(replace(a, name=f"{label}: {a.name}") for label, each in audits.items() for a in each.attacks),
+        near_copies=tuple(
+            replace(n, name=f"{label}: {n.name}") for label, each in audits.items() for n in each.near_copies
+        ),
         checks=tuple(replace(c, attack=f"{label}: {c.attack}") for label, each in audits.items() for c in each.checks),
         rows=min(each.rows for each in audits.values()),
         samples=min(each.samples for each in audits.values()),

@@ -22,6 +22,7 @@ from fedgenome.audit.bounds import ranking
 from fedgenome.audit.checks import Score
 from fedgenome.audit.distance import closest_record, per_donor
 from fedgenome.audit.gan_leaks import reconstruction
+from fedgenome.audit.near_copies import NAME, near_copies
 from fedgenome.audit.results import Attack, Audit
 from fedgenome.audit.targets import Records, Target, scaled
 from fedgenome.errors import require
@@ -78,9 +79,12 @@ def audit(
     for name in ATTACKS:
         progress(name)
         results.append(attack(name, people, others, target, own))
+    progress(NAME)
+    copies = near_copies(people, others, target)
     progress("checks")
     return Audit(
         attacks=tuple(results),
+        near_copies=(copies,),
         checks=checks.of_attacks(ATTACKS, people, others, own, target, rng),
         members=len(people.units),
         controls=len(others.units),
@@ -88,7 +92,7 @@ def audit(
         rows=len(table),
         samples=len(target.samples),
         unit=unit,
-        detectable_auc=ranking.detectable_auc(len(people.units), len(others.units), len(results)),
+        detectable_auc=ranking.detectable_auc(len(people.units), len(others.units), len(results) + 1),
     )
 
 

@@ -37,6 +37,7 @@ def evaluate(
 ) -> None:
     """Judge a synthetic table by every figure, beside real rows in its place. Internal: it reads real people."""
     with one_line_errors(as_json):
+        from fedgenome.tables import Reading
         from fedgenome.utility import metrics, run, tables
 
         require(out is None or out.parent.is_dir(), f"--out: a folder {out.parent if out else ''}")
@@ -45,12 +46,14 @@ def evaluate(
             synthetic=synthetic,
             train=train,
             holdout=holdout,
-            label=label,
-            donor=donor,
-            layer=layer,
-            common=common,
-            counts=counts,
-            drop_unlabelled=drop_unlabelled,
+            how=Reading(
+                label=label,
+                donor=donor,
+                layer=layer,
+                common=common,
+                counts=counts,
+                drop_unlabelled=drop_unlabelled,
+            ),
         )
         given = tables.read(asked)
         settings = metrics.QUICK if quick else metrics.FULL

@@ -11,7 +11,21 @@ import typer
 
 from fedgenome import threads
 from fedgenome.cli import app as bundles
-from fedgenome.cli import compose, dealer, evaluate, ingest, keys, ledger, party, sample, site, status, study, superlink
+from fedgenome.cli import (
+    audit,
+    compose,
+    dealer,
+    evaluate,
+    ingest,
+    keys,
+    ledger,
+    party,
+    sample,
+    site,
+    status,
+    study,
+    superlink,
+)
 from fedgenome.cli.shared import File, Json, one_line_errors
 from fedgenome.errors import BudgetRefused
 
@@ -37,6 +51,7 @@ app.command()(compose.compose)
 app.command()(superlink.superlink)
 app.command()(ingest.ingest)
 app.command()(evaluate.evaluate)
+app.command()(audit.audit)
 app.command()(sample.sample)
 
 

@@ -40,8 +40,12 @@ def read(spec: CohortSpec) -> Cohort:
     Raises:
         SpecError: file, layer, column, gene, label or value breaks a rule; one line says which and where.
     """
+    return of_table(_opened(spec), spec)
+
+
+def of_table(table: Table, spec: CohortSpec) -> Cohort:
+    """Read a cohort from a table that is open already, by the same rules; see :func:`read`."""
     dataset = DATASETS.get(spec.source)
-    table = _opened(spec)
     _check_genes(table)
     columns, missing, panel = _select(table, spec)
     label, kept = _labels(table, spec)

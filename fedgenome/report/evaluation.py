@@ -1,4 +1,4 @@
-"""What `fedgenome evaluate` found, as a page: internal, as it is computed from real people."""
+"""What `fedgenome evaluate` and `fedgenome audit` found, as pages: internal, as they are computed from real people."""
 
 from __future__ import annotations
 
@@ -25,5 +25,26 @@ def evaluation_page(found: Mapping[str, Any], genes: Sequence[str], scripts: Seq
         section("files", "Files", facts(told.items())),
         sections.utility({"synthetic": found}, found["labels"], genes),
         contents={"files": "Files", "utility": "Utility"},
+        scripts=(*scripts, asset("report.js")),
+    )
+
+
+def audit_page(found: Mapping[str, Any], scripts: Sequence[str]) -> str:
+    """Return one self-contained page.
+
+    Args:
+        found: ``Audited.to_json()`` with ``statement``, ``seed`` and ``verdict`` (``Verdict.to_json()``).
+        scripts: Plotly's own script.
+    """
+    low, high = found["range"]
+    told = {**found["files"], "genes": f"{found['genes']:,}", "labels": ", ".join(found["labels"])}
+    told |= {"values": f"{low:g} to {high:g}", "seed": str(found["seed"]), "notes": "; ".join(found["notes"])}
+    return page(
+        "Audit of a synthetic table",
+        tag("p", tag("strong", f"{found['statement'][0].upper()}{found['statement'][1:]}."), class_="banner plain"),
+        sections.verdict(found["verdict"], found["audit"], ("Nothing is refuted under the policy.", "Withheld.")),
+        section("files", "Files", facts(told.items())),
+        sections.attacks(found["audit"]),
+        contents={"verdict": "Verdict", "files": "Files", "attacks": "Attacks"},
         scripts=(*scripts, asset("report.js")),
     )

@@ -12,14 +12,13 @@ from fedgenome.report.html import Child, Html, bullets, facts, join, section, ta
 from fedgenome.report.inputs import Comparison, Cost, Curve
 
 _LEDGER_ROWS = 200  # shown; the ledger itself has all
+_LEADS = ("The candidate passed the policy and was released.", "The candidate was withheld: nothing left.")
 
 
-def verdict(found: Mapping[str, Any], audit: Mapping[str, Any]) -> Html:
-    """Return the gate's verdict, first thing on the page, in plain words."""
+def verdict(found: Mapping[str, Any], audit: Mapping[str, Any], leads: tuple[str, str] = _LEADS) -> Html:
+    """Return the gate's verdict, first thing on the page, in plain words: ``leads`` if it passed, and if not."""
     released = found["verdict"] == "released"
-    lead = (
-        "The candidate passed the policy and was released." if released else "The candidate was withheld: nothing left."
-    )
+    lead = leads[0] if released else leads[1]
     parts: list[Child] = [tag("h2", f"Verdict: {found['verdict']}", id="verdict-title"), tag("p", lead, class_="words")]
     if audit.get("void"):
         parts.append(tag("p", tag("strong", "The audit is void: one of its own controls failed."), class_="words"))
@@ -162,16 +161,45 @@ def attacks(audit: Mapping[str, Any]) -> Html:
         tag("p", told),
         figures.roc("attack-curves", audit["attacks"]).to_html(),
         table(f"Membership attacks; hits at {rate:.0%} false alarms", head, rows, numbers=(2, 3, 4, 5, 6)),
+        _near_copies(audit["near_copies"]),
         _checks(audit["checks"]),
         tag("p", audit["statement"], class_="quiet"),
     )
 
 
+def _near_copies(found: Sequence[Mapping[str, Any]]) -> Html:
+    head = (
+        "attack",
+        "closest rows",
+        "people nearest",
+        "members",
+        "share",
+        "95 % interval",
+        "by chance",
+        "p",
+        "least p",
+    )
+    rows = [
+        (
+            *(each[name] if name == "name" else f"{each[name]:,}" for name in ("name", "rows", "people", "members")),
+            *estimate(each["share"]),
+            f"{each['chance']:.3f}",
+            *(f"{each[name]:.2g}" for name in ("p_value", "best_p_value")),
+        )
+        for each in found
+    ]
+    caption = "Near-copies: who is nearest to the rows that lie closest to one person; least p, if all were members"
+    return table(caption, head, rows, numbers=(1, 2, 3, 4, 5, 6, 7, 8), stack=True)
+
+
 def _checks(checks: Sequence[Mapping[str, Any]]) -> Html:
-    head = ("control", "attack", "came out", "AUC", "interval", "counts only if it")
+    head = ("control", "attack", "came out", "seen", "interval", "of", "counts only if it")
     failed = tag("strong", "FAILED", class_="bad")
     rows = [
-        (c["kind"], c["attack"], "as it must" if c["passed"] else failed, *estimate(c["auc"]), c["rule"])
+        (
+            *(c["kind"], c["attack"], "as it must" if c["passed"] else failed),
+            *(*estimate(c["seen"]), c["measure"], c["rule"]),
+        )
         for c in checks
     ]
     caption = "Controls of the attacks: without them the numbers above mean nothing"

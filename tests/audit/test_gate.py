@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from fedgenome.audit.gate import Limit, Policy, judge
-from fedgenome.audit.run import audit
+from fedgenome.audit.gate import Chance, Limit, Policy, judge
+from fedgenome.audit.run import ATTACKS, audit
 
 DEFAULT = Policy()
+NEVER = Chance(least=1e-300, reason="none")
 
 
 def _run(members, controls, table, seed=0):
@@ -46,7 +47,7 @@ def test_release_says_not_refuted_and_at_what_power(clean):
     assert verdict.word == "released"
     assert not verdict.reasons
     assert verdict.evidence_for[0].startswith("not refuted")
-    assert "AUC of 0.59 (about 18% of the members copied verbatim) with 80 % power" in verdict.evidence_for[1]
+    assert "AUC of 0.60 (about 19% of the members copied verbatim) with 80 % power" in verdict.evidence_for[1]
 
 
 def _with_high(audit_, name, high):
@@ -64,6 +65,18 @@ def test_each_limit_withholds_alone_and_exactly_above_it(clean, name, most, word
     assert len(withheld.reasons) == 1
     assert words in withheld.reasons[0]
     assert f"{most:g} (" in withheld.reasons[0]
+
+
+def test_near_copies_withhold_alone_below_their_limit_and_are_told_as_chance_above(clean):
+    (found,) = clean.near_copies
+    told = {}
+    for p in (1e-3, 0.99e-3):
+        moved = dataclasses.replace(clean, near_copies=(dataclasses.replace(found, p_value=p),))
+        told[p] = judge(moved, DEFAULT)
+    assert told[1e-3].released and "near-copies" in told[1e-3].evidence_against[0]
+    (reason,) = told[0.99e-3].reasons
+    assert reason.startswith("near-copies: ") and "p = 0.00099; so many people allow" in reason
+    assert any(line.startswith("near-copies: ") and "by chance" in line for line in judge(clean, DEFAULT).evidence_for)
 
 
 @pytest.mark.parametrize("kind", ["positive", "negative", "blind"])
@@ -93,11 +106,13 @@ def test_no_audit_is_no_release_unless_the_policy_does_without():
 def test_a_leak_below_the_limits_is_named_as_evidence_against(draw, copying):
     rng = np.random.default_rng(8)
     members, controls = draw(560, rng), draw(140, rng)
-    lenient = Policy(auc=Limit(most=1, reason="none"), hits=Limit(most=1, reason="none"))
+    lenient = Policy(**dict.fromkeys(("auc", "hits"), Limit(most=1, reason="none")), near_copies=NEVER)
     verdict = judge(_run(members, controls, copying(draw(500, rng), members, 0.3)), lenient)
     assert verdict.released
-    assert all("above chance" in line and "over 2 attacks" in line for line in verdict.evidence_against)
-    assert len(verdict.evidence_against) == 2
+    tests = len(ATTACKS) + 1
+    assert len(verdict.evidence_against) == tests
+    assert all(f"over {tests} attacks" in line for line in verdict.evidence_against)
+    assert sum("above chance" in line for line in verdict.evidence_against) == len(ATTACKS)
 
 
 def test_public_form_holds_no_number_read_off_people(draw, copying, clean):

@@ -114,7 +114,7 @@ def test_missing_values_and_a_gene_that_never_varies_do_no_harm(draw):
 def test_progress_is_told_every_step(draw):
     rng, told = np.random.default_rng(0), []
     _run(draw(20, rng), draw(20, rng), draw(20, rng), progress=told.append)
-    assert told == ["scale", *ATTACKS, "checks"]
+    assert told == ["scale", *ATTACKS, "near-copies", "checks"]
 
 
 def test_smallest_groups_are_audited_and_smaller_ones_refused(draw):

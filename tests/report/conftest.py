@@ -57,10 +57,12 @@ def make_audit(name: str = "gan-leaks") -> dict[str, Any]:
         "p_value": 0.4,
         "roc": {"false_alarms": [0.0, 0.5, 1.0], "hits": [0.0, 0.52, 1.0]},
     }
-    check = {"kind": "positive", "attack": name, "auc": interval(0.9), "passed": False, "rule": "finds planted copies"}
+    check = {"kind": "positive", "attack": name, "seen": interval(0.9), "measure": "AUC", "passed": False}
+    copies = {"name": name, "rows": 50, "people": 45, "members": 38, "share": interval(0.8), "chance": 0.86}
     sizes = {"members": 560, "controls": 94, "base": 46, "rows": 100, "samples": 100, "unit": "row"}
     power = {"smallest_false_alarms": 0.03, "detectable_auc": 0.59, "void": False, "statement": "stays internal"}
-    return {**sizes, **power, "attacks": [attack], "checks": [check]}
+    findings = {"near_copies": [copies | {"p_value": 0.6, "best_p_value": 8e-4}]}
+    return {**sizes, **power, **findings, "attacks": [attack], "checks": [check | {"rule": "finds planted copies"}]}
 
 
 def make_verdict(word: str = "released") -> dict[str, Any]:

@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 
 from fedgenome.cli.main import app
 from fedgenome.errors import SpecError
+from fedgenome.tables import Reading
 from fedgenome.utility import metrics, tables
 from fedgenome.utility.tables import Files
 
+HOW = Reading(label="subtype")
 GENES = ["CD3E", "NKG7", "ACTB", "MS4A1"]
 
 
@@ -30,7 +32,7 @@ def write(path, n=30, seed=0, genes=GENES, column="label", labels=("B", "T"), **
 @pytest.fixture
 def files(tmp_path):
     real = write(tmp_path / "real.h5ad", n=40, column="subtype")
-    return Files(real=real, synthetic=write(tmp_path / "made.h5ad", seed=1), label="subtype")
+    return Files(real=real, synthetic=write(tmp_path / "made.h5ad", seed=1), how=HOW)
 
 
 def test_genes_are_matched_by_name_in_the_real_order(files, tmp_path):
@@ -47,8 +49,8 @@ def test_other_genes_are_refused_unless_the_common_ones_are_asked_for(files, tmp
         SpecError, match=r"2 only in .*real.h5ad \(MS4A1, NKG7\); 3 only in .*other.h5ad .*the 2 that all"
     ):
         tables.read(other)
-    assert tables.read(replace(other, common=True)).genes == ("CD3E", "ACTB")
-    none = replace(files, synthetic=write(tmp_path / "none.h5ad", genes=["XIST"]), common=True)
+    assert tables.read(replace(other, how=replace(HOW, common=True))).genes == ("CD3E", "ACTB")
+    none = replace(files, synthetic=write(tmp_path / "none.h5ad", genes=["XIST"]), how=replace(HOW, common=True))
     with pytest.raises(SpecError, match="genes that all files share"):
         tables.read(none)
 
@@ -70,7 +72,9 @@ def test_what_does_not_fit_is_one_error(files, tmp_path, change, rule):
 
 def test_counts_are_scaled_as_a_cohorts_are(files, tmp_path):
     cells = np.random.default_rng(2).poisson(30, (30, 4))
-    given = tables.read(replace(files, synthetic=write(tmp_path / "cells.h5ad", x=cells), counts=True))
+    given = tables.read(
+        replace(files, synthetic=write(tmp_path / "cells.h5ad", x=cells), how=replace(HOW, counts=True))
+    )
     assert given.synthetic.x == pytest.approx(np.log1p(cells * (1e4 / cells.sum(axis=1, keepdims=True))))
 
 
@@ -85,7 +89,7 @@ def test_donors_are_kept(files, tmp_path):
     data = ad.read_h5ad(files.real)
     data.obs["person"] = [f"p{k // 4}" for k in range(40)]
     data.write_h5ad(files.real)
-    assert len(tables.read(replace(files, donor="person")).real.truth.units) == 10
+    assert len(tables.read(replace(files, how=replace(HOW, donor="person"))).real.truth.units) == 10
 
 
 @pytest.fixture

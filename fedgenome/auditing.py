@@ -1,0 +1,232 @@
+"""The audit of any table or release, from files: what ``fedgenome audit`` does before it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedgenome import release, sampling
+from fedgenome.audit import gate, results
+from fedgenome.audit.run import audit
+from fedgenome.audit.targets import Records
+from fedgenome.cohort.table import Table
+from fedgenome.errors import SpecError, require
+from fedgenome.query import Array
+from fedgenome.sampling import Wish
+from fedgenome.strict import Strict, from_toml
+from fedgenome.study import Schema
+from fedgenome.tables import SYNTHETIC_LABEL, Reading, fit
+
+TABLE = "table"  # the role of the table that is audited
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What to audit, with whose rows, and how.
+
+    Attributes:
+        target: A table (h5ad, csv, tsv) or a release folder.
+        members: Rows that the table's generator was trained on.
+        controls: Rows of people like them that it never saw, drawn from the same cohort by chance.
+        base: Real rows that are neither; None: a third of the controls.
+        how: How to read files.
+        low: Lowest expression value; None: the release's, or the table's own.
+        high: Highest.
+        samples: Rows drawn from each generator of a release, for the attacker who can ask it.
+        seed: The same seed gives the same audit.
+    """
+
+    target: Path
+    members: Path
+    controls: Path
+    base: Path | None = None
+    how: Reading = field(default_factory=Reading)
+    low: float | None = None
+    high: float | None = None
+    samples: int = 5000
+    seed: int = 0
+
+    @property
+    def people(self) -> dict[str, Path]:
+        """Each role's file of real rows."""
+        found = {"members": self.members, "controls": self.controls}
+        return found if self.base is None else found | {"base": self.base}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """What was found.
+
+    Attributes:
+        audit: The attacks and their controls.
+        files: Role → file name.
+        genes: How many genes were compared.
+        labels: Names of the classes.
+        low: Lower end of the range.
+        high: Upper end.
+        notes: What a reader must know of how it was read.
+    """
+
+    audit: results.Audit
+    files: Mapping[str, str]
+    genes: int
+    labels: tuple[str, ...]
+    low: float
+    high: float
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "files": dict(self.files),
+            "genes": self.genes,
+            "labels": list(self.labels),
+            "range": [self.low, self.high],
+            "notes": list(self.notes),
+            "audit": self.audit.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Target:
+    """A table; of a release also its Study's schema, and what each generator draws, the table's own first."""
+
+    table: Table
+    drawn: Mapping[str, Table] = field(default_factory=dict)
+    schema: Schema | None = None
+    notes: tuple[str, ...] = ()
+
+
+def policy(path: Path | None) -> gate.Policy:
+    """Return the policy in the table ``[audit]`` of a TOML file, such as an experiment's; None: the default.
+
+    Raises:
+        SpecError: there is no such file or table, or it breaks a rule.
+    """
+    if path is None:
+        return gate.Policy()
+
+    def only(told: dict[str, Any]) -> dict[str, Any]:
+        require("audit" in told, f"{path}: a table [audit]", tables=", ".join(told) or "none")
+        return {"audit": told["audit"]}
+
+    return from_toml(path, _PolicyFile, "a policy in TOML", only).audit
+
+
+class _PolicyFile(Strict):
+    audit: gate.Policy
+
+
+def run(asked: Asked) -> Audited:
+    """Read, check and attack.
+
+    Raises:
+        SpecError: a file does not fit, a donor is in two cohorts, the release was altered, or there are too few donors.
+    """
+    target = _release(asked) if asked.target.is_dir() else _Target(table=asked.how.open(asked.target, real=False))
+    if target.schema is not None and target.schema.unit == "donor" and asked.how.donor is None:
+        raise SpecError("--donor: expected the obs column of donors, the release's unit; got none")
+    made = {TABLE: target.table} | {_role(name): table for name, table in target.drawn.items()}
+    real = {role: asked.how.open(path, real=True) for role, path in asked.people.items()}
+    fitted = fit(made, real, asked.how, first=TABLE, wider=True, schema=target.schema)
+    if asked.how.donor is not None:
+        _check_apart(fitted.owners, asked.people)
+    low, high, notes = _range(asked, target.schema, fitted.records[TABLE].x)
+    return Audited(
+        audit=_attacked(asked, tuple(target.drawn), fitted.records, low, high),
+        files={TABLE: asked.target.name} | {role: path.name for role, path in asked.people.items()},
+        genes=len(fitted.genes),
+        labels=fitted.labels,
+        low=low,
+        high=high,
+        notes=(*target.notes, *notes),
+    )
+
+
+def _role(method: str) -> str:
+    return f"drawn by {method}"  # no other role, whatever a method is called
+
+
+def _attacked(
+    asked: Asked, methods: Sequence[str], rows: Mapping[str, Records], low: float, high: float
+) -> results.Audit:
+    """Attack the table, and of a release every generator: the first made the table, the others' draws are theirs."""
+
+    def attack(table: Records, samples: Records | None) -> results.Audit:
+        return audit(
+            members=rows["members"],
+            controls=rows["controls"],
+            base=rows.get("base"),
+            synthetic=table,
+            samples=samples,
+            low=low,
+            high=high,
+            rng=np.random.default_rng(asked.seed),  # the same for every generator: one control base for all
+            unit="row" if asked.how.donor is None else "donor",
+        )
+
+    if not methods:
+        return attack(rows[TABLE], None)
+    drawn = {name: rows[_role(name)] for name in methods}
+    return results.merge(
+        {name: attack(rows[TABLE] if name == methods[0] else drawn[name], drawn[name]) for name in drawn}
+    )
+
+
+def _release(asked: Asked) -> _Target:
+    found = release.load(asked.target)
+    require(len(found.synthetic) == 1, f"{asked.target}: one synthetic table", methods=", ".join(found.synthetic))
+    ((own, rows),) = found.synthetic.items()
+    schema = sampling.study_of(asked.target, found.card).schema_
+    methods = (own, *(name for name in sampling.generators(asked.target, found) if name != own))
+    count = max(asked.samples, len(rows.label))
+    wishes = {name: Wish(rows=count, labels={}, seed=asked.seed, method=name) for name in methods}
+    return _Target(
+        table=_made(asked.target / release.SYNTHETIC, rows, schema),
+        drawn={
+            name: _made(asked.target / name, sampling.sample(asked.target, wish).rows, schema)
+            for name, wish in wishes.items()
+        },
+        schema=schema,
+        notes=(
+            "the release is whole and unaltered, by the digests on its card",
+            f"{count:,} rows drawn by {' and by '.join(methods)} for an attacker who holds the model",
+        ),
+    )
+
+
+def _made(source: Path, rows: release.Synthetic, schema: Schema) -> Table:
+    return Table(
+        source=str(source),
+        x=rows.x,
+        genes=schema.genes,
+        rows=tuple(map(str, range(len(rows.label)))),
+        columns={SYNTHETIC_LABEL: [schema.labels[code] for code in rows.label]},
+    )
+
+
+def _check_apart(owners: Mapping[str, frozenset[str]], people: Mapping[str, Path]) -> None:
+    roles = list(people)
+    for k, role in enumerate(roles):
+        for other in roles[k + 1 :]:
+            if both := owners[role] & owners[other]:
+                where = f"--{role} {people[role]}, --{other} {people[other]}"
+                raise SpecError(f"{where}: expected nobody in both, got {len(both)} donors who are")
+
+
+def _range(asked: Asked, schema: Schema | None, table: Array) -> tuple[float, float, tuple[str, ...]]:
+    """Return the range to scale by, and a warning where it was read off the table."""
+    own = (float(table.min()), float(table.max())) if schema is None and len(table) else (0.0, 1.0)
+    low, high = own if schema is None else (schema.low, schema.high)
+    ends = {"--low": asked.low, "--high": asked.high}
+    low, high = (given if given is not None else end for given, end in zip(ends.values(), (low, high), strict=True))
+    require(low < high, "--low below --high", low=low, high=high)
+    absent = [name for name, given in ends.items() if given is None]
+    if schema is not None or not absent:
+        return low, high, ()
+    told = f"warning: the range {low:g} to {high:g} was read off the table; give {' and '.join(absent)} if it is public"
+    return low, high, (told,)

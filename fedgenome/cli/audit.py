@@ -1,0 +1,141 @@
+"""``fedgenome audit``: attacks on any table or release, with the attacks' own controls, and the gate's verdict."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedgenome.cli.shared import Json, one_line_errors
+from fedgenome.errors import require
+
+if TYPE_CHECKING:
+    from fedgenome.audit.gate import Verdict
+    from fedgenome.audit.results import Attack, Audit, Check
+    from fedgenome.auditing import Audited
+
+EXIT_WITHHELD = 3
+_WIDTH = 100
+INTERNAL = "internal: reads real people"
+
+
+def audit(
+    target: Annotated[Path, typer.Argument(help="a release folder, or a table: .h5ad, .csv, .tsv", metavar="TARGET")],
+    members: Annotated[Path, typer.Option(help="rows that the generator was trained on: .h5ad, .csv, .tsv")],
+    controls: Annotated[Path, typer.Option(help="rows it never saw, drawn by chance from the same cohort")],
+    base: Annotated[Path | None, typer.Option(help="real rows that are neither; absent: a third of --controls")] = None,
+    label: Annotated[str, typer.Option(help="obs column of classes; the table may have it as `label`")] = "label",
+    donor: Annotated[str | None, typer.Option(help="obs column of donors; absent: every row is a unit")] = None,
+    layer: Annotated[str, typer.Option(help="X, raw or a layer of real files")] = "X",
+    common: Annotated[bool, typer.Option("--common", help="compare the genes that all files share")] = False,
+    counts: Annotated[bool, typer.Option("--counts", help="scale files of counts to 1e4 a row, then log1p")] = False,
+    drop_unlabelled: Annotated[
+        bool, typer.Option("--drop-unlabelled", help="leave out real rows without a label")
+    ] = False,
+    low: Annotated[
+        float | None, typer.Option(help="lowest value, public; absent: the release's or the table's")
+    ] = None,
+    high: Annotated[float | None, typer.Option(help="highest value, public")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="rows drawn from each generator of a release")] = 5000,
+    policy: Annotated[Path | None, typer.Option(help="a TOML file with a table [audit]; absent: the default")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same audit")] = 0,
+    report: Annotated[Path | None, typer.Option(help="write an HTML page too")] = None,
+    as_json: Json = False,
+) -> None:
+    """Attack any table or release and judge it: 0 nothing refuted, 3 withheld. Internal: it reads real people."""
+    with one_line_errors(as_json):
+        from fedgenome import auditing
+        from fedgenome.audit.gate import judge
+        from fedgenome.tables import Reading
+
+        require(report is None or report.parent.is_dir(), f"--report: a folder {report.parent if report else ''}")
+        limits = auditing.policy(policy)
+        how = Reading(
+            label=label, donor=donor, layer=layer, common=common, counts=counts, drop_unlabelled=drop_unlabelled
+        )
+        asked = auditing.Asked(
+            target=target,
+            members=members,
+            controls=controls,
+            base=base,
+            how=how,
+            low=low,
+            high=high,
+            samples=samples,
+            seed=seed,
+        )
+        found = auditing.run(asked)
+        verdict = judge(found.audit, limits)
+        told = found.to_json() | {"statement": INTERNAL, "seed": seed, "verdict": verdict.to_json()}
+        if report is not None:
+            _write(report, told)
+        typer.echo(json.dumps(told) if as_json else text(found, verdict))
+        raise typer.Exit(0 if verdict.released else EXIT_WITHHELD)
+
+
+def _write(report: Path, told: dict[str, Any]) -> None:
+    from plotly.offline import get_plotlyjs
+
+    from fedgenome import files
+    from fedgenome.report.evaluation import audit_page
+
+    files.replace(report, audit_page(told, (str(get_plotlyjs()),)).encode())
+
+
+def text(found: Audited, verdict: Verdict) -> str:
+    """Return findings and verdict in short lines."""
+    audit = found.audit
+    people = f"{audit.members:,} members, {audit.controls:,} controls, {audit.base:,} more as a base; the unit is "
+    made = f"{audit.rows:,} rows, {found.genes:,} genes, {len(found.labels)} labels"
+    head = [
+        INTERNAL,
+        ", ".join(f"{role} {name}" for role, name in found.files.items()),
+        people + ("a donor" if audit.unit == "donor" else "a row, not a person"),
+        f"{made}, values from {found.low:g} to {found.high:g}",
+        *found.notes,
+    ]
+    word = "nothing refuted under the policy" if verdict.released else "withheld"
+    lists = {
+        "Reasons to withhold": verdict.reasons,
+        "Evidence against": verdict.evidence_against,
+        "Evidence for": verdict.evidence_for,
+    }
+    parts = [
+        head,
+        ["Attacks (AUC .5 is chance; 95 % intervals)", *_attacks(audit.attacks)],
+        ["Near-copies", *(f"  {each.name}: {each.words}" for each in audit.near_copies)],
+        ["Controls of the attacks", *map(_check, audit.checks)],
+        ["Power", *_power(audit)],
+        [f"Verdict: {word}", *(line for name, every in lists.items() for line in _list(name, every))],
+    ]
+    return "\n\n".join("\n".join(_wrapped(line) for line in part) for part in parts)
+
+
+def _attacks(attacks: Sequence[Attack]) -> Iterator[str]:
+    for each in attacks:
+        hits = f"hits at 10 % false alarms {each.hits.words}" if each.hits else "hits: too few controls to say"
+        yield f"  {each.name} ({each.threat}): AUC {each.auc.words}, p = {each.p_value:.2g}; {hits}"
+
+
+def _check(check: Check) -> str:
+    return f"  {'ok    ' if check.passed else 'FAILED'} {check.kind:8} {check.attack}: {check.words}"
+
+
+def _power(audit: Audit) -> Iterator[str]:
+    yield f"  could have detected an AUC of {audit.detectable_auc:.2f} with 80 % power; smaller leaks can go unseen"
+    yield f"  supports no claim below {audit.smallest_false_alarms:.2g} false alarms"
+    for each in audit.near_copies:
+        yield f"  {each.name}: k copies of different members allow p = {each.chance:.3f}^k at best"
+
+
+def _list(name: str, every: Sequence[str]) -> list[str]:
+    return [f"{name}:", *(f"  - {line}" for line in every)] if every else [f"{name}: none"]
+
+
+def _wrapped(line: str) -> str:
+    hang = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, _WIDTH, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)

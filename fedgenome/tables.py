@@ -1,0 +1,198 @@
+"""Tables from files that are to be compared: the same genes by name, labels and scale, or one clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedgenome.audit.targets import Records
+from fedgenome.cohort import expression
+from fedgenome.cohort.h5ad import open_h5ad
+from fedgenome.cohort.table import Table, dense
+from fedgenome.cohort.text import is_text, open_text
+from fedgenome.errors import SpecError, did_you_mean
+from fedgenome.study import Schema
+
+SYNTHETIC_LABEL = "label"  # the obs column of a release's synthetic.h5ad
+_WIDE = 1e30  # a range that clips nothing
+_HEAD = 200  # rows that tell counts from other scales
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How to read files.
+
+    Attributes:
+        label: obs column of the classes in real files; in made ones too, or else ``label``.
+        donor: obs column of donors in real files; None: every row by itself.
+        layer: ``X``, ``raw`` or a layer, of real h5ad files.
+        common: Compare the genes that all files have, where they differ.
+        counts: Scale files of whole counts to 1e4 a row, then log1p.
+        drop_unlabelled: Leave out real rows without a label.
+    """
+
+    label: str = SYNTHETIC_LABEL
+    donor: str | None = None
+    layer: str = "X"
+    common: bool = False
+    counts: bool = False
+    drop_unlabelled: bool = False
+
+    def open(self, path: Path, *, real: bool) -> Table:
+        """Open an h5ad, or a table of text.
+
+        Raises:
+            SpecError: it is neither, or cannot be read.
+        """
+        if is_text(str(path)):
+            return open_text(str(path), [name for name in (self.label, self.donor, SYNTHETIC_LABEL) if name])
+        return open_h5ad(str(path), self.layer if real else "X")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted:
+    """Tables that fit each other.
+
+    Attributes:
+        records: Role → rows.
+        owners: Role → donors' ids, or the rows' names where there are no donors.
+        genes: Columns of all.
+        labels: Names of the label codes.
+    """
+
+    records: Mapping[str, Records]
+    owners: Mapping[str, frozenset[str]]
+    genes: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+def fit(
+    made: Mapping[str, Table],
+    real: Mapping[str, Table],
+    how: Reading,
+    *,
+    first: str,
+    wider: bool = False,
+    schema: Schema | None = None,
+) -> Fitted:
+    """Return tables as records of the same genes, in the same order, with the same label codes.
+
+    Args:
+        made: Synthetic tables by role.
+        real: Tables of people by role.
+        how: How to read them.
+        first: The role whose genes, and their order, the others must have.
+        wider: The others may have more genes, which are left out.
+        schema: The study of the made tables: real rows are read by its labels, range, fill and ranks.
+
+    Raises:
+        SpecError: a column, gene, label or scale does not fit; one line says which, and what would.
+    """
+    tables = {**made, **real}
+    genes = _genes(tables, tables[first], how.common, wider)
+    columns = {role: _column(table, how.label, made=role in made) for role, table in tables.items()}
+    labels = _labels(made, real, columns) if schema is None else schema.labels
+    counts = _scales(tables, how.counts)
+    cohorts = {}
+    for role, table in tables.items():
+        people = role in real
+        spec = expression.CohortSpec(
+            source=table.source,
+            label=columns[role],
+            labels=labels,
+            donor=how.donor if people else None,
+            scale="counts" if counts[role] else "log",
+            panel=genes,
+            drop_unlabelled=how.drop_unlabelled,
+            low=schema.low if schema else -_WIDE,
+            high=schema.high if schema else _WIDE,
+            fill=schema.fill if schema else None,
+            batch=schema.batch if schema and people else "none",
+        )
+        cohorts[role] = expression.of_table(table, spec)
+    return Fitted(
+        records={role: _records(cohort) for role, cohort in cohorts.items()},
+        owners={role: frozenset(cohort.owners) for role, cohort in cohorts.items()},
+        genes=genes,
+        labels=labels,
+    )
+
+
+def _records(cohort: expression.Cohort) -> Records:
+    _, donor = np.unique(np.asarray(cohort.owners), return_inverse=True)
+    return Records(x=np.asarray(cohort.x, np.float64), label=cohort.label, donor=donor)
+
+
+def _genes(tables: Mapping[str, Table], first: Table, common: bool, wider: bool) -> tuple[str, ...]:
+    """Return the genes to compare, in the order of the first table's."""
+    shared = set(first.genes).intersection(*(table.genes for table in tables.values()))
+    for table in tables.values():
+        lacks = set(first.genes) - set(table.genes)
+        only = set() if wider else set(table.genes) - set(first.genes)
+        if (only or lacks) and not common:
+            told = "; ".join(
+                f"{len(names)} only in {source} ({_some(sorted(names))})"
+                for names, source in ((lacks, first.source), (only, table.source))
+                if names
+            )
+            way = f"--common compares the {len(shared)} that all files share" if shared else "they share none"
+            rule = f"those of {first.source} in {table.source}" if wider else "the same in every file"
+            raise SpecError(f"genes: expected {rule}, by name: {told}; {way}")
+    if not shared:
+        raise SpecError("--common: expected genes that all files share, by name, got none")
+    return tuple(gene for gene in first.genes if gene in shared)
+
+
+def _column(table: Table, label: str, *, made: bool) -> str:
+    wanted = [label, SYNTHETIC_LABEL] if made else [label]
+    for column in wanted:
+        if column in table.columns:
+            return column
+    near = did_you_mean(label, table.columns, f"the file has {_some(table.columns) or 'none'}")
+    raise SpecError(f"{table.source}: expected an obs column {' or '.join(map(repr, wanted))} of classes ({near})")
+
+
+def _labels(made: Mapping[str, Table], real: Mapping[str, Table], columns: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the classes of the real tables, sorted; a made one may lack some, and have no other."""
+    known = sorted(set().union(*(_named(table.columns[columns[role]]) for role, table in real.items())))
+    if not known:
+        role, table = next(iter(real.items()))
+        raise SpecError(f"{table.source}: obs[{columns[role]!r}]: expected labelled rows, got none")
+    for role, table in made.items():
+        if strange := sorted(_named(table.columns[columns[role]]) - set(known)):
+            near = did_you_mean(strange[0], known, f"the real rows have {_some(known)}")
+            where = f"{table.source}: obs[{columns[role]!r}]"
+            raise SpecError(f"{where}: expected only labels of the real rows, got {strange[0]!r} ({near})")
+    return tuple(known)
+
+
+def _named(values: Iterable[object]) -> set[str]:
+    """Return the different labels as text, as a cohort reads them."""
+    return {expression.text(value) for value in values} - {""}
+
+
+def _scales(tables: Mapping[str, Table], counts: bool) -> dict[str, bool]:
+    """Return for each role if its values are counts to be scaled."""
+    whole = {role: _is_counts(table) for role, table in tables.items()}
+    if counts:
+        return whole
+    if len(set(whole.values())) > 1:
+        ours, theirs = (next(tables[role].source for role, is_it in whole.items() if is_it == w) for w in (True, False))
+        rule = "--counts scales counts to 1e4 a row, then log1p"
+        raise SpecError(
+            f"scale: expected the same in every file, {ours} holds whole counts and {theirs} does not; {rule}"
+        )
+    return dict.fromkeys(whole, False)
+
+
+def _is_counts(table: Table) -> bool:
+    head = dense(table.x[:_HEAD])
+    return bool(head.size) and bool(np.all((head >= 0) & (head == np.floor(head))) and head.max() > 1)
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
