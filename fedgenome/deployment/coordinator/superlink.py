@@ -30,6 +30,20 @@ _LOG = logging.getLogger(__name__)
 _HERE = "127.0.0.1"  # as ServerApps' starter and the coordinator's commands call the SuperLink
 _GLANCE_SECONDS = 1.0
 _GRACE_SECONDS = 10
+_CHILDREN = ("hub", "flower-superlink", "flower-superexec")
+
+# Flower's SuperLink gives a request up that waits five seconds for its database: the answer of a hospital is lost for
+# good where forty relays come at once to a machine that is busy. Here it waits for a minute.
+_PATIENT = """
+import sys
+from importlib.metadata import entry_points
+from flwr.supercore import constant
+pragmas = dict(constant.SQLITE_PRAGMAS)
+assert "busy_timeout" in pragmas, "Flower's pragmas: expected busy_timeout among them"
+constant.SQLITE_PRAGMAS = tuple((pragmas | {"busy_timeout": "60000"}).items())
+sys.argv[0] = "flower-superlink"
+entry_points(group="console_scripts", name="flower-superlink")["flower-superlink"].load()()
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +73,7 @@ class SuperLink:
         """The hub's command, the SuperLink's, and that of the SuperExec, which starts ServerApps."""
         hub = ["fedgenome", "app", "serve", str(self.bundle), str(self.signatures), "--port", str(self.hub)]
         tls = [("ca-certfile", "ca.crt"), ("certfile", "server.crt"), ("keyfile", "server.key")]
-        link = ["flower-superlink", "--host", "0.0.0.0", "--port", str(self.port)]  # noqa: S104 - behind its networks
+        link = [sys.executable, "-c", _PATIENT, "--host", "0.0.0.0", "--port", str(self.port)]  # noqa: S104 - behind its networks
         link += [part for option, file in tls for part in (f"--ssl-{option}", str(self.certificates / file))]
         link += ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
         link += ["--isolation", "process", "--database", str(self.state / "superlink.db")]
@@ -130,9 +144,9 @@ def serve(config: SuperLink, nodes: Path) -> int:
                 config.register(json.loads(nodes.read_text()))
                 registered = True
             time.sleep(_GLANCE_SECONDS)
-        for child, command in zip(children, config.commands, strict=True):
+        for child, name in zip(children, _CHILDREN, strict=True):
             if not told and child.poll() is not None:
-                _LOG.error("%s ended (%s); the others end with it", command[0], child.returncode)
+                _LOG.error("%s ended (%s); the others end with it", name, child.returncode)
     finally:
         _end(children)
     return 0 if told else 1
