@@ -43,18 +43,19 @@ def measured(request, repository):
     rows, promised = defaultdict(list), defaultdict(list)
 
     def note(table, *targets, **row):
-        rows[table].append(row)
+        rows[table].extend([row] if row else [])
         promised[table].extend(targets)
 
     yield note
     if request.config.getoption("--record"):
-        for table, told in rows.items():
+        for table in promised | rows:
             path = repository / "experiments" / "deployment" / f"{table}.results.json"
             path.parent.mkdir(exist_ok=True)
             old = json.loads(path.read_text()) if path.exists() else {"rows": [], "targets": []}
             targets = [Target(**{name: one[name] for name in one if name != "ok"}) for one in old["targets"]]
             result = harness.Result(
-                rows=anew(old["rows"], told, name_of), targets=anew(targets, promised[table], lambda one: one.name)
+                rows=anew(old["rows"], rows[table], name_of),
+                targets=anew(targets, promised[table], lambda one: one.name),
             )
             harness.write(path, f"A deployment in containers: {table}", RECORDED, result)
 
