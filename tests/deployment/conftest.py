@@ -57,9 +57,18 @@ def measured(request, repository):
                 rows=anew(old["rows"], rows[table], name_of),
                 targets=anew(targets, promised[table], lambda one: one.name),
             )
-            harness.write(path, f"A deployment in containers: {table}", RECORDED, result)
+            harness.write(path, TITLES[table], RECORDED, result)
 
 
+TITLES = {
+    "faults": "Hospitals in containers: roles that die and links that break, what becomes of a run, how soon it is known.",
+    "intruders": "Hospitals in containers: what became of intruders, mutated messages and a search for markers.",
+    "misfits": "Hospitals in containers: clocks, keys, certificates and disks that do not fit, and who says so.",
+    "same": "Hospitals in containers against one process: how useful an unseeded run's data are.",
+    "load": "Hospitals in containers: what roles take at rest, and how they grow over a hundred queries.",
+    "forty": "Forty hospitals in containers on one machine.",
+    "timings": "Hospitals in containers: how long a run takes.",
+}
 RECORDED = "make test-deployment RECORD=--record"
 
 
