@@ -61,7 +61,7 @@ def measured(request, repository):
 
 
 TITLES = {
-    "faults": "Hospitals in containers: roles that die and links that break, what becomes of a run, how soon it is known.",
+    "faults": "Hospitals in containers: roles that die and links that break, what becomes of a run, and how soon.",
     "intruders": "Hospitals in containers: what became of intruders, mutated messages and a search for markers.",
     "misfits": "Hospitals in containers: clocks, keys, certificates and disks that do not fit, and who says so.",
     "same": "Hospitals in containers against one process: how useful an unseeded run's data are.",
