@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedgenome.cli.shared import Json, one_line_errors
+from fedgenome.cli.shared import Common, Counts, DropUnlabelled, Json, Label, Layer, one_line_errors
 from fedgenome.errors import require
 
 if TYPE_CHECKING:
@@ -28,14 +28,12 @@ def audit(
     members: Annotated[Path, typer.Option(help="rows that the generator was trained on: .h5ad, .csv, .tsv")],
     controls: Annotated[Path, typer.Option(help="rows it never saw, drawn by chance from the same cohort")],
     base: Annotated[Path | None, typer.Option(help="real rows that are neither; absent: a third of --controls")] = None,
-    label: Annotated[str, typer.Option(help="obs column of classes; the table may have it as `label`")] = "label",
+    label: Label = "label",
     donor: Annotated[str | None, typer.Option(help="obs column of donors; absent: every row is a unit")] = None,
-    layer: Annotated[str, typer.Option(help="X, raw or a layer of real files")] = "X",
-    common: Annotated[bool, typer.Option("--common", help="compare the genes that all files share")] = False,
-    counts: Annotated[bool, typer.Option("--counts", help="scale files of counts to 1e4 a row, then log1p")] = False,
-    drop_unlabelled: Annotated[
-        bool, typer.Option("--drop-unlabelled", help="leave out real rows without a label")
-    ] = False,
+    layer: Layer = "X",
+    common: Common = False,
+    counts: Counts = False,
+    drop_unlabelled: DropUnlabelled = False,
     low: Annotated[
         float | None, typer.Option(help="lowest value, public; absent: the release's or the table's")
     ] = None,

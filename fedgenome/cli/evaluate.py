@@ -10,26 +10,24 @@ from typing import Annotated, Any
 
 import typer
 
-from fedgenome.cli.shared import Json, one_line_errors
+from fedgenome.cli.shared import Common, Counts, DropUnlabelled, Json, Label, Layer, one_line_errors
 from fedgenome.errors import require
 
 
 def evaluate(
     real: Annotated[Path, typer.Argument(help="real rows to compare with", metavar="REAL.h5ad", show_default=False)],
     synthetic: Annotated[Path, typer.Argument(help="the table", metavar="SYNTHETIC.h5ad", show_default=False)],
-    label: Annotated[str, typer.Option(help="obs column of classes; the table may have it as `label`")] = "label",
+    label: Label = "label",
     train: Annotated[Path | None, typer.Option(help="real rows that the table's generator was trained on")] = None,
     holdout: Annotated[
         Path | None,
         typer.Option(help="real rows it never saw; without --train, REAL is what it was trained on"),
     ] = None,
     donor: Annotated[str | None, typer.Option(help="obs column of donors: none is in both halves")] = None,
-    layer: Annotated[str, typer.Option(help="X, raw or a layer of real files")] = "X",
-    common: Annotated[bool, typer.Option("--common", help="compare the genes that all files share")] = False,
-    counts: Annotated[bool, typer.Option("--counts", help="scale files of counts to 1e4 a row, then log1p")] = False,
-    drop_unlabelled: Annotated[
-        bool, typer.Option("--drop-unlabelled", help="leave out real rows without a label")
-    ] = False,
+    layer: Layer = "X",
+    common: Common = False,
+    counts: Counts = False,
+    drop_unlabelled: DropUnlabelled = False,
     seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same figures")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="two classifiers, two repeats, fewer rows")] = False,
     out: Annotated[Path | None, typer.Option(help="write an HTML page too")] = None,

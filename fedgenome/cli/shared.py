@@ -17,6 +17,13 @@ from fedgenome.errors import FedgenomeError
 File = Annotated[Path, typer.Argument(help="the experiment file", metavar="EXPERIMENT.toml", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object instead of text")]
 
+# How tables of people are read: fedgenome.tables.Reading
+Label = Annotated[str, typer.Option(help="obs column of classes; the table may have it as `label`")]
+Layer = Annotated[str, typer.Option(help="X, raw or a layer of real files")]
+Common = Annotated[bool, typer.Option("--common", help="compare the genes that all files share")]
+Counts = Annotated[bool, typer.Option("--counts", help="scale files of counts to 1e4 a row, then log1p")]
+DropUnlabelled = Annotated[bool, typer.Option("--drop-unlabelled", help="leave out real rows without a label")]
+
 
 @contextmanager
 def one_line_errors(as_json: bool) -> Iterator[None]:
