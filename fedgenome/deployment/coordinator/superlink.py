@@ -34,13 +34,13 @@ _CHILDREN = ("hub", "flower-superlink", "flower-superexec")
 
 # Flower's SuperLink gives a request up that waits five seconds for its database: the answer of a hospital is lost for
 # good where forty relays come at once to a machine that is busy. Here it waits for a minute.
-_PATIENT = """
+PATIENCE = """
 import sys
 from importlib.metadata import entry_points
 from flwr.supercore import constant
-pragmas = dict(constant.SQLITE_PRAGMAS)
-assert "busy_timeout" in pragmas, "Flower's pragmas: expected busy_timeout among them"
-constant.SQLITE_PRAGMAS = tuple((pragmas | {"busy_timeout": "60000"}).items())
+constant.SQLITE_PRAGMAS = tuple((dict(constant.SQLITE_PRAGMAS) | {"busy_timeout": "60000"}).items())
+"""
+_START = """
 sys.argv[0] = "flower-superlink"
 entry_points(group="console_scripts", name="flower-superlink")["flower-superlink"].load()()
 """
@@ -73,7 +73,7 @@ class SuperLink:
         """The hub's command, the SuperLink's, and that of the SuperExec, which starts ServerApps."""
         hub = ["fedgenome", "app", "serve", str(self.bundle), str(self.signatures), "--port", str(self.hub)]
         tls = [("ca-certfile", "ca.crt"), ("certfile", "server.crt"), ("keyfile", "server.key")]
-        link = [sys.executable, "-c", _PATIENT, "--host", "0.0.0.0", "--port", str(self.port)]  # noqa: S104 - behind its networks
+        link = [sys.executable, "-c", PATIENCE + _START, "--host", "0.0.0.0", "--port", str(self.port)]  # noqa: S104 - behind its networks
         link += [part for option, file in tls for part in (f"--ssl-{option}", str(self.certificates / file))]
         link += ["--enable-supernode-auth", "--disable-runtime-dependency-installation"]
         link += ["--isolation", "process", "--database", str(self.state / "superlink.db")]

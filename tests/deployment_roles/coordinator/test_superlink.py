@@ -224,6 +224,19 @@ def test_a_key_that_is_not_registered_is_told_from_one_that_is(place, ports, run
     assert re.search(r"failed +ended: .*a key is for one relay", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(("before", "waits"), [(machine.PATIENCE, 60000), ("", 5000)], ids=["ours", "Flower's own"])
+def test_a_superlink_waits_a_minute_for_its_database(tmp_path, before, waits):
+    code = f"""{before}
+from flwr.supercore.sql_mixin import SqlMixin
+from sqlalchemy import MetaData
+store = type("Store", (SqlMixin,), {{"get_metadata": lambda self: MetaData()}})("sqlite:///{tmp_path}/x.db")
+store.initialize()
+print(store.query("PRAGMA busy_timeout"))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert re.search(r"\d+", told.stdout.splitlines()[-1])[0] == str(waits), told.stderr
+
+
 @pytest.mark.deployment
 def test_a_supernode_runs_the_signed_bundle_under_its_registered_name(told):
     assert told["signed"] == ["answered", ["site-1"]]
