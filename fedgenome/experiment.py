@@ -13,7 +13,7 @@ from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.panel import panel
 from fedgenome.cohort.split import SplitSpec
 from fedgenome.strict import Strict, from_toml
-from fedgenome.study import PLAIN, MethodSpec, Name, Privacy, Schema
+from fedgenome.study import PLAIN, Holdout, MethodSpec, Name, Privacy, Schema
 
 
 class Caps(Strict):
@@ -60,6 +60,7 @@ class Experiment(Strict):
     engine: EngineSpec = EngineSpec()
     release: ReleaseSpec = ReleaseSpec()
     audit: Policy = Policy()
+    holdout: Holdout | None = Field(default=None, description="whom sites keep from training, for a membership method")
 
     @field_validator("schema_", mode="before")
     @classmethod

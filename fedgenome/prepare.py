@@ -258,6 +258,7 @@ def _study(spec: Experiment, schema: Schema, caps: Mapping[str, int]) -> Study:
         "quorum": spec.caps.quorum or len(caps),
         "roster": [SiteEntry(name=site, cap=cap).model_dump() for site, cap in caps.items()],
         "secure": spec.engine.secure,
+        "holdout": spec.holdout.model_dump() if spec.holdout else None,
     }
     try:
         return Study.model_validate(told)

@@ -159,7 +159,7 @@ def _write_candidate(
     final = release.write_candidate(
         done.folder.candidate,
         arrays=done.trained.arrays,
-        card=card.build_card(_facts(done, audited=findings.audit is not None)),
+        card=card.build_card(_facts(done, findings.verdict)),
         ledger=ledger,
         synthetic={done.generator: rows[done.generator].released},
         schema=done.prepared.study.schema_,
@@ -194,7 +194,7 @@ def _write_internal(
     return done.folder.write("report.html", internal_report(inputs))
 
 
-def _facts(done: Done, *, audited: bool) -> card.Facts:
+def _facts(done: Done, verdict: Verdict) -> card.Facts:
     prepared, spec = done.prepared, done.prepared.experiment
     return card.Facts(
         study=prepared.study,
@@ -202,8 +202,8 @@ def _facts(done: Done, *, audited: bool) -> card.Facts:
         queries=done.trained.queries,
         engine=done.trained.engine,
         seeded=done.root.seeded,
-        gate_reads_people=done.reads_people,
-        audited=audited,
+        gate_reads_people=verdict.reads_people and done.reads_people,
+        audited=verdict.audited,
         epsilon=prepared.epsilon,
         epsilon_two=prepared.epsilon_colluding,
         by_method=prepared.by_method,
@@ -233,9 +233,11 @@ def _curves(done: Done) -> list[Curve]:
     curves = []
     for label, states in done.seen.items():
         method = done.prepared.methods[label]
-        if not isinstance(method, Watched) or not done.reads_people:
+        if not isinstance(method, Watched):
             continue
         for who, rows in (("members", done.prepared.split.members), ("controls", done.prepared.split.controls)):
+            if not rows.n_donors:
+                continue
             losses = np.array([method.loss(state, rows) for state in states.values()])
             note = "mean over real rows, without noise: internal"
             steps = np.array(list(states))

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome import federate, folders, prepare, prices
-from fedgenome.audit import gate
-from fedgenome.audit.results import Audit, merge
+from fedgenome import federate, folders, prepare, prices, trust
+from fedgenome.audit import charged, gate
+from fedgenome.audit.results import Audit, Charged, merge
 from fedgenome.audit.run import audit, enough
 from fedgenome.audit.targets import Records, people
 from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.folders import RunFolder
-from fedgenome.methods.base import Generator
+from fedgenome.methods.base import Following, Generator, Method
 from fedgenome.prepare import Prepared
 from fedgenome.prices import Prices
 from fedgenome.publication import Done, Findings, Outcome, Rows, publish
@@ -134,9 +134,9 @@ def _conclude(done: Done, clock: _Clock) -> Outcome:
         rows = _generate(done)
     with clock.step("audit"):
         audited = _audits(done, rows)
-        verdict = gate.judge(audited, policy)
+        verdict = gate.judge(audited, policy, *_charged(done))
     with clock.step("evaluate"):
-        useful = {label: _utility(done, made) for label, made in rows.items() if done.reads_people}
+        useful = {label: _utility(done, made) for label, made in rows.items() if len(done.controls)}
     with clock.step("report"):
         return publish(done, rows, Findings(audit=audited, verdict=verdict, utility=useful))
 
@@ -235,6 +235,23 @@ def _rows(done: Done, label: str, method: Generator) -> Rows:
     rng = done.root.stream("table", label).generator()
     chosen = np.sort(rng.choice(len(drawn.label), count, replace=False))
     return Rows(drawn=drawn, released=Synthetic(x=drawn.x[chosen], label=drawn.label[chosen]))
+
+
+def _charged(done: Done) -> tuple[tuple[Charged, ...], tuple[str, ...]]:
+    """Return what each method that had sites count says of the release, and the generators that none is about."""
+    study, told = done.prepared.study, []
+    earlier: dict[str, Method] = {}
+    missed = {label: None for label, method in done.prepared.methods.items() if isinstance(method, Generator)}
+    for label, method in done.prepared.methods.items():
+        if isinstance(method, Following):
+            noise = 0.0
+            if done.prepared.noise is not None:
+                noise = trust.deviation(study, trust.placed(method.plan(done.prepared.noise)[0], study.privacy.trust))
+            about = method.followed(earlier)
+            told.append(charged.found(f"{label} of {about}", done.trained.arrays[label]["counts"], noise))
+            missed.pop(about, None)
+        earlier[label] = method
+    return tuple(told), tuple(missed)
 
 
 def _audits(done: Done, rows: Mapping[str, Rows]) -> Audit | None:

@@ -80,6 +80,12 @@ class Privacy(Strict):
         return self
 
 
+class Holdout(Strict):
+    """Whom every site keeps from training, so that a release can be audited without pooling anybody's records."""
+
+    share: float = Field(gt=0, le=0.9, description="chance of each donor, by a coin of the site's own")
+
+
 class SiteEntry(Strict):
     """One hospital of the roster."""
 
@@ -101,6 +107,7 @@ class Study(Strict):
     parties: tuple[Key, ...] = Field(default=(), max_length=PARTIES, description="the three parties' public keys")
     dealer: Key = Field(default="", description="the dealer's public key, where a select query needs one")
     secure: Literal["on", "off"] = Field(default="on", description="off: plain sums, only under trust local or none")
+    holdout: Holdout | None = Field(default=None, description="donors that sites keep from training, for the audit")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

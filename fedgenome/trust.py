@@ -7,6 +7,7 @@ method's mechanisms (:func:`placed`), and a site refuses a question that another
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Literal
 
@@ -60,6 +61,13 @@ def check(question: Question, trust: TrustModel) -> None:
     }
     if not fits[trust]:
         raise Refused("other-trust", f"the question is not noised as trust '{trust}' says")
+
+
+def deviation(study: Study, mechanism: Mechanism) -> float:
+    """Return the standard deviation, in clip norms, that an opened sum under ``mechanism`` has, nobody colluding."""
+    if mechanism.where == "home":
+        return mechanism.level * math.sqrt(len(study.roster))
+    return mechanism.level * math.sqrt(PARTIES / (PARTIES - study.privacy.colluders))
 
 
 def unit(study: Study) -> Literal["donor", "row", "site"]:

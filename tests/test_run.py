@@ -376,6 +376,23 @@ def test_earlier_runs_are_left_alone(tmp_path):
     assert (first.path.name, second.path.name) == ("quickstart", "quickstart-2")
 
 
+HOLDING = (
+    ('kind = "cvae"\nnoise = 1.0\noptions = { rounds = 100, sampling = 0.2, hidden = 32 }', 'kind = "membership"'),
+    ("controls = 0.25", "controls = 0.0"),
+    ("[release]", "[holdout]\nshare = 0.3\n\n[release]"),
+)
+
+
+def test_a_run_without_controls_is_audited_by_sums_that_its_epsilon_pays_for(tmp_path, here):
+    outcome = json.loads(here("run", write(tmp_path, *PLAIN, *HOLDING), "--json", cwd=tmp_path).stdout)
+    release = tmp_path / outcome["path"]
+    card, told = (json.loads((release / name).read_text()) for name in ("card.json", "audit.json"))
+    assert card["guarantee"]["epsilon"] and not card["risk"]["gate_reads_people"]
+    assert "membership" in card["composition"]["epsilon_by_method"]
+    (found,) = told["charged"]
+    assert 100 < found["held"] < 300 and found["members"] + found["held"] == pytest.approx(700, abs=80)
+
+
 @pytest.mark.ray
 def test_flowers_ray_engine_gives_the_same_release_byte_for_byte(finished):
     folder, outcome = finished

@@ -9,16 +9,17 @@ what p the table's size and the controls allowed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import Field
 
-from fedgenome.audit.results import STATEMENT, Attack, Audit, Check, NearCopies
+from fedgenome.audit.results import STATEMENT, Attack, Audit, Charged, Check, NearCopies
 from fedgenome.card import DECISION
 from fedgenome.strict import Strict
 
 NOT_DP = "the audit is internal and not differentially private: it " + STATEMENT
+PAID = "the verdict was taken from sums of counts that the plan paid for: ε covers it"
 
 
 class Limit(Strict):
@@ -77,6 +78,8 @@ class Verdict:
         evidence_against: What the audit found that speaks against release.
         evidence_for: What the audit did not find, and how large it would have had to be.
         policy: The policy applied.
+        charged: What noised and paid sums of counts said; may leave.
+        reads_people: Whether anything else was read.
     """
 
     released: bool
@@ -85,6 +88,8 @@ class Verdict:
     evidence_against: tuple[str, ...]
     evidence_for: tuple[str, ...]
     policy: Policy
+    charged: tuple[Charged, ...] = ()
+    reads_people: bool = True
 
     @property
     def word(self) -> str:
@@ -96,30 +101,71 @@ class Verdict:
         return {
             "verdict": self.word,
             "audited": self.audited,
-            "statement": STATEMENT,
+            "statement": STATEMENT if self.reads_people else PAID,
             **{name: list(getattr(self, name)) for name in ("reasons", "evidence_against", "evidence_for")},
+            "charged": [each.to_json() for each in self.charged],
             "policy": self.policy.model_dump(mode="json"),
         }
 
     def public(self) -> dict[str, Any]:
-        """Return what ``release/audit.json`` holds: no number that was read off a person."""
-        return {
+        """Return what ``release/audit.json`` holds: no number that was read off a person without noise and a price."""
+        told = {
             "verdict": self.word,
             "audited": self.audited,
-            "statement": NOT_DP,
-            "decision": DECISION,
+            "statement": NOT_DP if self.reads_people else PAID,
             "policy": self.policy.model_dump(mode="json"),
         }
+        if self.charged:
+            told["charged"] = [each.to_json() for each in self.charged]
+        if self.reads_people:
+            return told | {"decision": DECISION}
+        return told | {name: list(getattr(self, name)) for name in ("reasons", "evidence_against", "evidence_for")}
 
 
-def judge(audit: Audit | None, policy: Policy) -> Verdict:
-    """Return the verdict on ``audit`` under ``policy``: released only if every limit holds.
+def judge(
+    audit: Audit | None, policy: Policy, charged: tuple[Charged, ...] = (), missed: tuple[str, ...] = ()
+) -> Verdict:
+    """Return the verdict on ``audit`` and ``charged`` under ``policy``: released only if every limit holds.
 
-    Without an audit (too few donors) nothing is released unless the policy does without controls.
+    Without either (too few donors) nothing is released unless the policy does without controls.
+
+    Args:
+        audit: Attacks on real people's records, where they are at hand.
+        policy: The limits.
+        charged: What sums of counts said.
+        missed: Generators of the release that nothing in ``charged`` is about.
     """
-    if audit is None:
+    if audit is None and not charged:
         missing = ("not audited: too few donors among members or controls",)
         return _verdict(policy, audited=False, reasons=missing if policy.require_controls else (), against=missing)
+    if audit is None:
+        return replace(_on_sums(charged, policy, missed), reads_people=False)
+    return _both(_on_people(audit, policy), _on_sums(charged, policy, ())) if charged else _on_people(audit, policy)
+
+
+def _both(one: Verdict, other: Verdict) -> Verdict:
+    """Return the verdict on two audits: axes do not make up for one another."""
+    lines = {n: getattr(one, n) + getattr(other, n) for n in ("reasons", "evidence_against", "evidence_for")}
+    return replace(one, released=one.released and other.released, charged=other.charged, **lines)
+
+
+def _on_sums(charged: tuple[Charged, ...], policy: Policy, missed: tuple[str, ...]) -> Verdict:
+    unseen = [f"{label} generates rows, and no method of kind membership audits it" for label in missed]
+    reasons, against, evidence = unseen if policy.require_controls else [], [], []
+    for each in charged:
+        if each.auc is None and policy.require_controls:
+            reasons.append(each.words)
+        elif each.auc is not None and each.auc.high > policy.auc.most:
+            reasons.append(f"{each.words}: its upper end exceeds the limit {policy.auc.most:g} ({policy.auc.reason})")
+        if each.auc is not None and each.p_value * len(charged) < 0.05:
+            p = f"p = {min(1.0, each.p_value * len(charged)):.2g} over {len(charged)} audits by sums"
+            against.append(f"{each.name} tells members from held donors above chance: AUC {each.auc.words}, {p}")
+        evidence.append(f"{each.words}; an AUC of {each.detectable_auc:.2f} would be found with 80 % power")
+    told = {"reasons": tuple(reasons), "against": tuple(against), "evidence": () if reasons else tuple(evidence)}
+    return replace(_verdict(policy, audited=True, **told), charged=charged)
+
+
+def _on_people(audit: Audit, policy: Policy) -> Verdict:
     void = tuple(_void(check) for check in audit.void)
     over = (reason for attack in audit.attacks for reason in _over(attack, audit, policy))
     copied = (reason for found in audit.near_copies for reason in _copied(found, len(audit.near_copies), policy))

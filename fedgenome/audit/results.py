@@ -146,6 +146,44 @@ class NearCopies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Charged:
+    """An attack of which only noised sums of counts left the sites.
+
+    Attributes:
+        name: The method that asked for them, and whose rows it sent.
+        threat: What the attacker holds.
+        members: Noisy number of members that were scored.
+        held: Noisy number of held donors that were.
+        noise: Standard deviation of every count.
+        auc: Area under the ROC curve by bins, ties half; None where noise leaves too few to say.
+        p_value: Of "members lie no nearer than held donors", one-sided, uncorrected; 1 without an AUC.
+        detectable_auc: What would be found above chance with 80 % power at 5 %; 1 without an AUC.
+    """
+
+    name: str
+    members: float
+    held: float
+    noise: float
+    auc: Interval | None
+    p_value: float
+    detectable_auc: float
+    threat: str = "synthetic data only"
+
+    @property
+    def words(self) -> str:
+        """The finding in words."""
+        who = f"about {max(0, round(self.members)):,} members and {max(0, round(self.held)):,} held donors"
+        noisy = f"counts noised with standard deviation {self.noise:.3g}"
+        if self.auc is None:
+            return f"{self.name}: {who} are too few to say anything ({noisy})"
+        return f"{self.name}: AUC {self.auc.words} of {who} ({noisy})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One control and whether it came out as it must.
 

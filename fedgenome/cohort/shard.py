@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ class Shard:
         donor: int64 (slots,), index into ``donors``.
         donors: The donors' ids, each once.
         mask: bool (slots,); False marks an empty slot, which must contribute nothing.
+        held: bool (donors,); True for donors kept from training, for the audit. By default nobody is.
 
     Raises:
         SpecError: shapes, kinds of numbers or indices do not fit together.
@@ -33,12 +34,17 @@ class Shard:
     donor: Array
     donors: tuple[str, ...]
     mask: Array
+    held: Array = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         set_array(self, "x", np.float32, "f")
         set_array(self, "label", np.int64, "iu")
         set_array(self, "donor", np.int64, "iu")
         set_array(self, "mask", np.bool_, "b")
+        if not len(self.held):
+            object.__setattr__(self, "held", np.zeros(self.n_donors, np.bool_))
+        set_array(self, "held", np.bool_, "b")
+        require(self.held.shape == (self.n_donors,), "one bool a donor in held", shape=self.held.shape)
         require(self.x.ndim == 2, "x of shape (slots, genes)", shape=self.x.shape)
         for name in ("label", "donor", "mask"):
             shape = getattr(self, name).shape
@@ -75,7 +81,13 @@ class Shard:
             donor=index[self.donor[slots]],
             donors=tuple(name for name, kept in zip(self.donors, chosen, strict=True) if kept),
             mask=self.mask[slots],
+            held=self.held[chosen],
         )
+
+    @property
+    def trained_on(self) -> Shard:
+        """The shard without the donors who are held."""
+        return self.take(~self.held) if self.held.any() else self
 
     def without(self, donor: int) -> Shard:
         """Return the same slots with the rows of donor ``donor`` masked: the neighbour in add-or-remove.

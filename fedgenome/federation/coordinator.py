@@ -21,8 +21,8 @@ from fedgenome.errors import BudgetRefused, Refused, RoleError
 from fedgenome.federation.checkpoint import Checkpoint, Progress
 from fedgenome.federation.post import Post
 from fedgenome.federation.wire import BUNDLE, Call
-from fedgenome.methods.base import Method
-from fedgenome.query import Array, Query, Question, Roster, Terms, choose_scale, digest_of
+from fedgenome.methods.base import Following, Method
+from fedgenome.query import Array, Query, Question, Roster, State, Terms, choose_scale, digest_of
 from fedgenome.secure import ring
 from fedgenome.secure.runkeys import RunKey
 from fedgenome.streams import Root
@@ -134,8 +134,7 @@ class Coordinator:
             log.debug("%s closed the run", site)
 
     def _run(self, label: str, method: Method) -> dict[str, Array]:
-        start = self._job.root.stream("start", label).generator()
-        progress = self._checkpoint.load(label) or Progress(state=method.start(start), step=0)
+        progress = self._checkpoint.load(label) or Progress(state=self._start(label, method), step=0)
         while (question := method.ask(progress.state)) is not None:
             self._rejoin()
             question = trust.asked(question, self._job.study.privacy.trust)
@@ -145,6 +144,13 @@ class Coordinator:
             self._job.on_step(label, progress)
         self.answered[label] = progress.step
         return progress.state
+
+    def _start(self, label: str, method: Method) -> State:
+        state = method.start(self._job.root.stream("start", label).generator())
+        if not isinstance(method, Following):
+            return state
+        about = method.followed({name: self._job.methods[name] for name in self.releases})
+        return method.follow(state, self._job.methods[about], self.releases[about])
 
     def _total(self, label: str, step: int, question: Question) -> Array:
         """Ask until an attempt succeeds, or the plan's reserve or patience is used up."""

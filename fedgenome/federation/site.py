@@ -12,7 +12,7 @@ import logging
 import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pydantic
@@ -23,7 +23,7 @@ from fedgenome.errors import BudgetRefused, FedgenomeError, Refused, WireError
 from fedgenome.federation import home, wire
 from fedgenome.federation.wire import Call, refusal
 from fedgenome.methods import registry
-from fedgenome.methods.base import DonorStreams, Method
+from fedgenome.methods.base import DonorStreams, Following, Method
 from fedgenome.privacy.coins import DonorNormals, Moment, chosen
 from fedgenome.privacy.ledger import Ledger
 from fedgenome.query import Array, Query, Terms, choose_scale, from_header
@@ -161,11 +161,18 @@ class SiteAgent:
             plan=plan,
             terms=study.terms(plan),
             index=[site.name for site in study.roster].index(self.name),
-            shard=shard,
+            shard=self._holding(study, run, shard),
             methods=registry.build_all(study),
             publics=publics,
         )
         return self._reply()
+
+    def _holding(self, study: Study, run: str, shard: Shard) -> Shard:
+        """Return the shard with donors held, each by a coin of the run that is the same after a restart."""
+        if study.holdout is None:
+            return shard
+        root = self._root if self._root.seeded else self._identity.root("holdout", run)
+        return replace(shard, held=chosen(root, ("holdout",), shard.donors, study.holdout.share))
 
     def _party_keys(self, study: Study, plan: Plan, run: str, keys: Sequence[RunKey]) -> tuple[PublicKey, ...]:
         """Return the keys to seal to: those that the pinned Study's parties made for this run and these terms."""
@@ -264,8 +271,9 @@ class SiteAgent:
             moment = (query.method, query.step, query.attempt)
         noise = home.begin_noise(query, self._root, moment)
         # After the charge: a run whose charge is not in the ledger yet cannot hold a donor who withdrew by now.
-        sample, draws = self._sample(query, self._present(run.shard), moment)
-        answer = run.methods[query.method].answer(question, sample, draws)
+        method, shard = run.methods[query.method], self._present(run.shard)
+        sample, draws = self._sample(query, shard if isinstance(method, Following) else shard.trained_on, moment)
+        answer = method.answer(question, sample, draws)
         if not answer.suits(question):
             raise Refused("bound", "the answer is not clipped and added as the question says: bound, length, precision")
         words = ring.encode(answer.value, query.scale, query.width)

@@ -114,6 +114,23 @@ class Placed(Protocol):
 
 
 @runtime_checkable
+class Following(Protocol):
+    """A method about what earlier ones of the study release. It alone is shown donors who are held."""
+
+    def followed(self, earlier: Mapping[str, Method]) -> str:
+        """Return the label of the method, of those before it in the study, that it is about.
+
+        Raises:
+            SpecError: there is none.
+        """
+        ...
+
+    def follow(self, state: State, method: Method, arrays: Mapping[str, Array]) -> State:
+        """Return the state to start from, given that method and what it released. Pure."""
+        ...
+
+
+@runtime_checkable
 class Generator(Protocol):
     """A method whose release can generate rows. Needs the released arrays and public facts only."""
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pydantic
 
 from fedgenome.errors import SpecError, require
-from fedgenome.methods.base import Method, Placed
+from fedgenome.methods.base import Following, Method, Placed
 from fedgenome.strict import Strict, finding
 from fedgenome.study import MethodSpec, Schema, Study, TrustModel
 
@@ -24,10 +24,25 @@ def build_all(study: Study) -> dict[str, Method]:
         SpecError: see :func:`build`.
     """
     trust, sites = study.privacy.trust, len(study.roster)
-    return {
+    methods = {
         spec.label: build(spec, study.schema_, study.donors_bound, trust != "none", trust=trust, sites=sites)
         for spec in study.methods
     }
+    _check_followers(study, methods)
+    return methods
+
+
+def _check_followers(study: Study, methods: Mapping[str, Method]) -> None:
+    """Refuse a method about held donors where nobody is held, or held donors that no method is about."""
+    earlier: dict[str, Method] = {}
+    following = [label for label, method in methods.items() if isinstance(method, Following)]
+    if bool(following) != (study.holdout is not None):
+        needs = f"methods.{following[0]}: expected a [holdout] beside it" if following else "holdout: expected none"
+        raise SpecError(f"{needs}; a method of kind membership and a [holdout] need one another")
+    for label, method in methods.items():
+        if isinstance(method, Following):
+            method.followed(earlier)
+        earlier[label] = method
 
 
 def build(
@@ -118,6 +133,12 @@ def _inverted(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool
     return Inverted.build(spec, _options(spec, Options), schema, donors_bound, private)
 
 
+def _membership(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.membership import Membership, Options
+
+    return Membership.build(spec, _options(spec, Options), schema, private)
+
+
 def _tree(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.tree import Options, Tree
 
@@ -134,6 +155,7 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "gaussian": _gaussian,
         "inverted": _inverted,
         "tree": _tree,
+        "membership": _membership,
     }
 )
 

@@ -5,7 +5,8 @@ An identity signs *statements*: a kind and a list of plain values, encoded as
     "fedgenome " kind " 1" NUL canonical JSON of the list
 
 so that a signature over one kind of thing never counts for another. A private key lies in a PEM file
-(PKCS #8) that only its owner can read, and leaves it for nothing else: no text of this module holds it.
+(PKCS #8) that only its owner can read: no text of this module holds it. Secrets that must outlast a process, and
+never leave it, are derived from it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fedgenome import files
 from fedgenome.errors import SpecError, WireError
+from fedgenome.streams import Root
 
 SIGNATURE_BYTES = 64
 
@@ -51,6 +53,10 @@ class Identity:
     def sign(self, kind: str, values: Sequence[object]) -> bytes:
         """Return the 64-byte signature over a statement. The same statement gives the same bytes."""
         return self.key.sign(_statement(kind, values))
+
+    def root(self, *labels: str | int) -> Root:
+        """Return a source of randomness that lasts as long as the key, and that nobody else can make (HMAC)."""
+        return Root(Root(self.key.private_bytes_raw(), seeded=False).derive("identity", *labels), seeded=False)
 
     def save(self, path: Path) -> None:
         """Write the private key to a new file that only its owner can read (mode 0600).

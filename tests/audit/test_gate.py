@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from fedgenome.audit.gate import Chance, Limit, Policy, judge
+from fedgenome.audit.results import Charged, Interval
 from fedgenome.audit.run import ATTACKS, audit
 
 DEFAULT = Policy()
@@ -145,3 +146,38 @@ def test_changed_limit_needs_its_own_reason_and_unknown_keys_are_refused():
 def test_reading_a_policy_loads_neither_scipy_nor_scikit_learn():
     code = "import sys, fedgenome.audit.gate; sys.exit(bool({'scipy', 'sklearn', 'torch', 'flwr'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def charged(auc=0.52, high=0.58, p=0.3, name="membership of marginals"):
+    interval = Interval(estimate=auc, low=2 * auc - high, high=high, level=0.95, method="m")
+    return Charged(name=name, members=400, held=100, noise=2, auc=interval, p_value=p, detectable_auc=0.58)
+
+
+def test_sums_alone_release_with_numbers_that_may_leave():
+    verdict = judge(None, DEFAULT, (charged(),))
+    assert verdict.released and verdict.audited and not verdict.reads_people
+    told = verdict.public()
+    assert told["charged"][0]["auc"]["high"] == 0.58 and "ε covers it" in told["statement"]
+    assert "would be found with 80 % power" in told["evidence_for"][0]
+
+
+@pytest.mark.parametrize(
+    ("found", "missed", "words"),
+    [
+        (charged(high=0.66), (), "upper end exceeds the limit 0.65"),
+        (dataclasses.replace(charged(), auc=None), (), "too few to say anything"),
+        (charged(), ("cvae",), "cvae generates rows, and no method of kind membership audits it"),
+    ],
+)
+def test_sums_withhold_above_the_limit_without_power_or_with_a_generator_missed(found, missed, words):
+    verdict = judge(None, DEFAULT, (found,), missed)
+    assert not verdict.released and not verdict.evidence_for
+    assert words in " ".join(verdict.reasons)
+
+
+def test_sums_do_not_make_up_for_people_nor_people_for_sums(clean):
+    assert judge(clean, DEFAULT, (charged(),)).released
+    verdict = judge(clean, DEFAULT, (charged(auc=0.7, high=0.8, p=1e-6),))
+    assert not verdict.released and verdict.reads_people
+    assert any("p = 1e-06 over 1 audits by sums" in line for line in verdict.evidence_against)
+    assert "reasons" not in verdict.public()

@@ -24,6 +24,7 @@ OPTIONS = {
     "linear": {"rounds": 3, "sampling": 0.5},
     "factors": {"directions": 1, "width": 1},
     "inverted": {"rounds": 3},
+    "membership": {"rows": 20},
     "tree": {"pairs": 2},
 }
 PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
@@ -35,7 +36,7 @@ VARIANTS = {
 }
 KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
 CLASSIFIERS = ("linear",)
-GENERATORS = tuple(kind for kind in KINDS if kind not in CLASSIFIERS)
+GENERATORS = tuple(kind for kind in KINDS if kind not in (*CLASSIFIERS, "membership"))
 BOUND = 20
 NOISE = 2.0
 
@@ -94,6 +95,7 @@ SHARDS: dict[str, Shard] = {
     "an outlier": _outlier(shard([1] * 12)),
     "a gene that the site lacks": _filled(shard([1, 2, 1, 1])),
     "no rows": shard([]),
+    "donors who are held": replace(shard([1, 5, 2, 1, 3, 1, 2, 4]), held=np.arange(8) % 3 == 0),
 }
 
 

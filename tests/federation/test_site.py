@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedgenome import trust
+from fedgenome.errors import SpecError
 from fedgenome.federation.site import pinned
 from fedgenome.federation.wire import Call
 from fedgenome.methods import registry
@@ -16,6 +17,7 @@ from fedgenome.query import Mechanism, Query, Question, choose_scale
 from fedgenome.secure import bundle, ring
 from fedgenome.secure.envelope import PartyKey
 from fedgenome.secure.runkeys import RunKey
+from fedgenome.streams import Root
 from tests.federation.small import CAP, PARTY_IDS, make_plan, make_study
 
 KEYS = [PartyKey.generate() for _ in range(3)]
@@ -209,3 +211,55 @@ def test_the_reply_to_a_fault_holds_no_data(agent, monkeypatch):
     monkeypatch.setattr(ring, "encode", broken)
     answer = ask(site, query_of(study))
     assert answer.refusal[0] == "internal" and secret not in str(answer.header) and not answer.arrays
+
+
+HOLDING = {
+    "methods": [{"kind": "marginals"}, {"kind": "membership", "options": {"rows": 20}}],
+    "holdout": {"share": 0.4},
+}
+
+
+def counts(site, study, run="run-1"):
+    """What a site answers in the clear: donors trained on, and members and held donors of the audit."""
+    join(site, study, run=run, keys=[])
+    trained = ask(site, query_of(study, run=run)).arrays["sum"]
+    methods = registry.build_all(study)
+    start = methods["membership"].start(np.random.default_rng(0))
+    question, terms = methods["membership"].ask(start), study.terms(make_plan(study))
+    given = {"study": study.digest, "run": run, "method": "membership", "scale": choose_scale(question, terms)}
+    query = Query(question=question, step=0, attempt=0, terms=terms, **given)
+    told = ring.decode(ask(site, query).arrays["sum"], query.scale, query.width).reshape(2, -1).sum(axis=1)
+    scale = query_of(study, run=run).scale
+    return ring.decode(trained, scale, query_of(study).width)[:2].sum(), *told
+
+
+def test_held_donors_are_in_no_training_and_the_audit_alone_counts_them(agent):
+    study = make_study(trust="none", secure="off", **HOLDING)
+    trained, members, held = counts(agent(study, donors=40), study)
+    assert trained == pytest.approx(members, abs=0.01)
+    assert members + held == pytest.approx(40, abs=0.01)
+    assert 5 < held < 27  # 40 coins of .4, two-sided at 1e-4
+
+
+def test_who_is_held_outlasts_the_process_and_not_the_run(agent):
+    study = make_study(trust="none", secure="off", **HOLDING)
+    site, restarted = (agent(study, donors=40, root=Root.secret()) for _ in range(2))
+    for one in (site, restarted):
+        join(one, study, keys=[])
+    held = [one._run.shard.held for one in (site, restarted)]
+    assert held[0].any() and (held[0] == held[1]).all()
+    join(restarted, study, run="run-2", keys=[])
+    assert (restarted._run.shard.held != held[0]).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"holdout": {"share": 0.2}}, "holdout: expected none"),
+        ({"methods": HOLDING["methods"]}, "methods.membership: expected a"),
+        ({**HOLDING, "methods": HOLDING["methods"][::-1]}, "before it in the file"),
+    ],
+)
+def test_a_holdout_and_an_audit_need_one_another_and_a_generator_first(changes, words):
+    with pytest.raises(SpecError, match=words):
+        registry.build_all(make_study(**changes))

@@ -165,6 +165,8 @@ def _facts(config: SiteConfig, signed: SignedStudy) -> Iterator[tuple[str, str]]
     yield "reads", f"{len(schema.genes)} genes ({_some(schema.genes)}), values {schema.low:g} to {schema.high:g}"
     yield "classes", _some(schema.labels)
     yield "methods", ", ".join(method.kind for method in study.methods)
+    if study.holdout is not None:
+        yield "held back", f"{study.holdout.share:.0%} of donors, by this site's coins: for the audit, not for training"
     yield "protection", trust.protects(study)
     if told.epsilon is not None and told.delta is not None:
         yield "cost", f"ε = {told.epsilon:g}, δ = {told.delta:g}: {trust.adjacency(study)}"

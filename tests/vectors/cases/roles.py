@@ -64,6 +64,7 @@ STUDY = {
     "parties": list(ROSTER.parties),
     "dealer": ROSTER.dealer,
     "secure": "on",
+    "holdout": None,
 }
 NOISE = {"kind": "gaussian", "level": 0.8, "sampling": 0.1, "count": 1, "where": "parties", "scope": "cvae"}
 NOISE |= {"winners": 1}

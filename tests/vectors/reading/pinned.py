@@ -31,8 +31,9 @@ def check_study(told):
     exactly(
         told,
         **{"name": str, "schema": dict, "methods": list, "privacy": dict, "donors_bound": int, "quorum": int},
-        **{"roster": list, "parties": list, "dealer": str, "secure": str},
+        **{"roster": list, "parties": list, "dealer": str, "secure": str, "holdout": (dict, type(None))},
     )
+    rule(told["holdout"] is None or 0 < exactly(told["holdout"], share=float)["share"] <= 0.9, "holdout")
     check_schema(told["schema"])
     rule(NAME.fullmatch(told["name"]))
 

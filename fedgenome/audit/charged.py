@@ -1,0 +1,71 @@
+"""What the noisy histograms of ``methods.membership`` say: an AUC with an interval that counts the noise in.
+
+Nothing here reads a person: counts of members and of held donors were noised and paid for before they came, so
+whatever is computed from them may leave. Sites held donors by coins of their own, so given the release members and
+held donors are exchangeable unless the release depends on who was trained on.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from fedgenome.audit.results import LEVEL, Charged, Interval
+from fedgenome.errors import require
+from fedgenome.query import Array
+
+METHOD = "normal, DeLong's variance of binned scores (null variance at least) and that of the noise"
+_FEWEST = 10.0  # noisy members, or held donors: below, there is nothing to divide by
+_SURE = 5.0  # standard deviations of its noise by which a total must exceed that
+
+
+def found(name: str, counts: Array, noise: float, level: float = LEVEL) -> Charged:
+    """Return what ``counts`` say.
+
+    The AUC's variance is that of scores in bins (DeLong), at least what it is by chance, plus the variance that
+    independent noise of every count brings to first order.
+
+    Args:
+        name: What to call it.
+        counts: Noisy counts, float (2, bins): members, held donors; the bin of the nearest first.
+        noise: Standard deviation of each count; 0 where nothing is noised.
+        level: Two-sided confidence.
+    """
+    require(counts.ndim == 2 and len(counts) == 2, "counts of members and of held donors", shape=counts.shape)
+    require(noise >= 0 and bool(np.isfinite(counts).all()), "finite counts and noise >= 0", noise=noise)
+    members, held = (float(total) for total in counts.sum(axis=1))
+    told = {"name": name, "members": members, "held": held, "noise": noise}
+    if min(members, held) < _FEWEST + _SURE * noise * math.sqrt(counts.shape[1]):
+        return Charged(**told, auc=None, p_value=1.0, detectable_auc=1.0)  # type: ignore[arg-type]
+    area, deviation, null = _area(counts, noise)
+    z = float(stats.norm.isf((1 - level) / 2))
+    return Charged(
+        **told,  # type: ignore[arg-type]
+        auc=Interval(
+            estimate=min(1.0, max(0.0, area)),
+            low=min(1.0, max(0.0, area - z * deviation)),
+            high=max(0.0, min(1.0, area + z * deviation)),
+            level=level,
+            method=METHOD,
+        ),
+        p_value=float(stats.norm.sf((area - 0.5) / deviation)),
+        detectable_auc=min(1.0, 0.5 + float(stats.norm.isf(1 - LEVEL) + stats.norm.isf(0.2)) * null),
+    )
+
+
+def _area(counts: Array, noise: float) -> tuple[float, float, float]:
+    """Return the AUC, its standard deviation, and the same where nothing leaks."""
+    totals = counts.sum(axis=1)
+    inside, outside = counts / totals[:, None]
+    beaten = outside[::-1].cumsum()[::-1] - outside / 2  # share of held donors farther than a member of each bin
+    beating = inside.cumsum() - inside / 2
+    area = float(inside @ beaten)
+    spread = [(np.maximum(share, 0) @ (place - area) ** 2) for share, place in ((inside, beaten), (outside, beating))]
+    sampled = float(spread[0] / totals[0] + spread[1] / totals[1])
+    null = float((totals.sum() + 1) / (12 * totals.prod()))
+    noised = noise**2 * float(
+        ((beaten - area) ** 2).sum() / totals[0] ** 2 + ((beating - area) ** 2).sum() / totals[1] ** 2
+    )
+    return area, math.sqrt(max(sampled, null) + noised), math.sqrt(null + noised)
