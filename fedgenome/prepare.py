@@ -233,13 +233,15 @@ def walk(
 
 
 def _check_caps(spec: Experiment, dealt: Split) -> None:
+    made = spec.holdout.canaries if spec.holdout else 0
+    what = f"donors and {made} canaries" if made else "donors"
     for site, shard in dealt.sites.items():
-        if shard.n_donors > spec.caps.site_cap:
+        if shard.n_donors + made > spec.caps.site_cap:
             raise SpecError(
-                f"caps.site_cap: expected at least the {shard.n_donors} donors that {site} trains on, "
+                f"caps.site_cap: expected at least the {shard.n_donors} {what} that {site} trains on, "
                 f"got {spec.caps.site_cap}; raise the cap or deal out more sites"
             )
-    trained = sum(shard.n_donors for shard in dealt.sites.values())
+    trained = sum(shard.n_donors + made for shard in dealt.sites.values())
     if trained > spec.caps.donors_bound:
         raise SpecError(
             f"caps.donors_bound: expected at least the {trained} donors that all sites train on, "

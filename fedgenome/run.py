@@ -248,7 +248,10 @@ def _charged(done: Done) -> tuple[tuple[Charged, ...], tuple[str, ...]]:
             if done.prepared.noise is not None:
                 noise = trust.deviation(study, trust.placed(method.plan(done.prepared.noise)[0], study.privacy.trust))
             about = method.followed(earlier)
-            told.append(charged.found(f"{label} of {about}", done.trained.arrays[label]["counts"], noise))
+            arrays = done.trained.arrays[label]
+            claimed = done.prepared.epsilon, study.privacy.delta or 0.0
+            seen = charged.guessed(arrays["guess"], float(arrays["right"]), noise, claimed[1], claimed[0])
+            told.append(replace(charged.found(f"{label} of {about}", arrays["counts"], noise), canaries=seen))
             missed.pop(about, None)
         earlier[label] = method
     return tuple(told), tuple(missed)

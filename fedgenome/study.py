@@ -84,6 +84,12 @@ class Holdout(Strict):
     """Whom every site keeps from training, so that a release can be audited without pooling anybody's records."""
 
     share: float = Field(gt=0, le=0.9, description="chance of each donor, by a coin of the site's own")
+    canaries: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="made-up donors at every site, each in by a fair coin; they count as donors",
+    )
 
 
 class SiteEntry(Strict):

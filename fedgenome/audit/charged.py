@@ -8,11 +8,14 @@ held donors are exchangeable unless the release depends on who was trained on.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
 
-from fedgenome.audit.results import LEVEL, Charged, Interval
+from fedgenome.audit.bounds import one_run
+from fedgenome.audit.bounds.one_run import Guesses
+from fedgenome.audit.results import LEVEL, Canaries, Charged, Interval
 from fedgenome.errors import require
 from fedgenome.query import Array
 
@@ -52,6 +55,35 @@ def found(name: str, counts: Array, noise: float, level: float = LEVEL) -> Charg
         ),
         p_value=float(stats.norm.sf((area - 0.5) / deviation)),
         detectable_auc=min(1.0, 0.5 + float(stats.norm.isf(1 - LEVEL) + stats.norm.isf(0.2)) * null),
+    )
+
+
+def guessed(guess: Array, right: float, noise: float, delta: float, claimed: float | None) -> Canaries | None:
+    """Return the ε that noisily counted right guesses refute; None if nothing was guessed.
+
+    Half of 5 % is for the noise: the number of right guesses is taken down by its quantile. The other half is the
+    one-run bound's. Coins of sites that gave no answer count as wrong.
+
+    Args:
+        guess: A guess for each canary, 0 for none.
+        right: How many were right, with noise.
+        noise: Its standard deviation.
+        delta: δ of the guarantee tested.
+        claimed: The ε that the plan claims.
+    """
+    made = int((guess != 0).sum())
+    if not made:
+        return None
+    tail = (1 - LEVEL) / 2
+    sure = min(made, max(0, math.floor(right - noise * float(stats.norm.isf(tail)) + 1e-6)))
+    bound = one_run.epsilon(Guesses(canaries=len(guess), made=made, right=sure), delta, 1 - tail)
+    return Canaries(
+        canaries=len(guess),
+        made=made,
+        right=right,
+        bound=replace(bound, level=LEVEL, method=f"{bound.method}, counts noised"),
+        claimed=claimed,
+        detectable=one_run.detectable(len(guess), made, delta, level=1 - tail),
     )
 
 

@@ -151,12 +151,18 @@ def _both(one: Verdict, other: Verdict) -> Verdict:
 
 def _on_sums(charged: tuple[Charged, ...], policy: Policy, missed: tuple[str, ...]) -> Verdict:
     unseen = [f"{label} generates rows, and no method of kind membership audits it" for label in missed]
-    reasons, against, evidence = unseen if policy.require_controls else [], [], []
+    reasons = unseen if policy.require_controls else []
+    against: list[str] = []
+    evidence: list[str] = []
     for each in charged:
         if each.auc is None and policy.require_controls:
             reasons.append(each.words)
         elif each.auc is not None and each.auc.high > policy.auc.most:
             reasons.append(f"{each.words}: its upper end exceeds the limit {policy.auc.most:g} ({policy.auc.reason})")
+        if (seen := each.canaries) is not None and seen.refuted:
+            reasons.append(f"{each.name}: {seen.words}; {seen.claimed:.3g} is claimed")
+        elif seen is not None:
+            evidence.append(f"{each.name}: {seen.words}")
         if each.auc is not None and each.p_value * len(charged) < 0.05:
             p = f"p = {min(1.0, each.p_value * len(charged)):.2g} over {len(charged)} audits by sums"
             against.append(f"{each.name} tells members from held donors above chance: AUC {each.auc.words}, {p}")

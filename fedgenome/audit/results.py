@@ -146,6 +146,41 @@ class NearCopies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Canaries:
+    """How guessing went who of the canaries was in, from the release alone.
+
+    Attributes:
+        canaries: Canaries with a coin.
+        made: Guesses made.
+        right: Noisy number of right ones.
+        bound: The ε that they refute.
+        claimed: The plan's ε; None where it claims none.
+        detectable: Share of right guesses at which some ε above 0 would be refuted with 80 % power, noise left out.
+    """
+
+    canaries: int
+    made: int
+    right: float
+    bound: EpsilonBound
+    claimed: float | None
+    detectable: float
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the claimed ε is too small to be true."""
+        return self.claimed is not None and self.bound.epsilon > self.claimed
+
+    @property
+    def words(self) -> str:
+        """The finding in words."""
+        right = f"of {self.made} guesses about {self.canaries} canaries {max(0, round(self.right))} are right"
+        power = f"{self.detectable:.0%} right would refute ε = 0 with 80 % power"
+        if self.bound.epsilon == 0:
+            return f"{right}, which refutes no ε; {power}"
+        return f"{right}: ε is at least {self.bound.epsilon:.3g} ({self.bound.level:.0%} sure)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Charged:
     """An attack of which only noised sums of counts left the sites.
 
@@ -158,6 +193,7 @@ class Charged:
         auc: Area under the ROC curve by bins, ties half; None where noise leaves too few to say.
         p_value: Of "members lie no nearer than held donors", one-sided, uncorrected; 1 without an AUC.
         detectable_auc: What would be found above chance with 80 % power at 5 %; 1 without an AUC.
+        canaries: What guessing who of the canaries is in says of ε; None where there are none.
     """
 
     name: str
@@ -168,6 +204,7 @@ class Charged:
     p_value: float
     detectable_auc: float
     threat: str = "synthetic data only"
+    canaries: Canaries | None = None
 
     @property
     def words(self) -> str:

@@ -24,6 +24,7 @@ class Shard:
         donors: The donors' ids, each once.
         mask: bool (slots,); False marks an empty slot, which must contribute nothing.
         held: bool (donors,); True for donors kept from training, for the audit. By default nobody is.
+        canary: int64 (donors,); the number of a made-up donor (``cohort.canaries``), -1 for people. By default all are.
 
     Raises:
         SpecError: shapes, kinds of numbers or indices do not fit together.
@@ -35,16 +36,19 @@ class Shard:
     donors: tuple[str, ...]
     mask: Array
     held: Array = field(default_factory=lambda: np.zeros(0, np.bool_))
+    canary: Array = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         set_array(self, "x", np.float32, "f")
         set_array(self, "label", np.int64, "iu")
         set_array(self, "donor", np.int64, "iu")
         set_array(self, "mask", np.bool_, "b")
-        if not len(self.held):
-            object.__setattr__(self, "held", np.zeros(self.n_donors, np.bool_))
-        set_array(self, "held", np.bool_, "b")
-        require(self.held.shape == (self.n_donors,), "one bool a donor in held", shape=self.held.shape)
+        for name, dtype, kinds, usual in (("held", np.bool_, "b", 0), ("canary", np.int64, "iu", -1)):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(self.n_donors, usual, dtype))
+            set_array(self, name, dtype, kinds)
+            shape = getattr(self, name).shape
+            require(shape == (self.n_donors,), f"{name} of shape (donors,) = ({self.n_donors},)", shape=shape)
         require(self.x.ndim == 2, "x of shape (slots, genes)", shape=self.x.shape)
         for name in ("label", "donor", "mask"):
             shape = getattr(self, name).shape
@@ -82,6 +86,7 @@ class Shard:
             donors=tuple(name for name, kept in zip(self.donors, chosen, strict=True) if kept),
             mask=self.mask[slots],
             held=self.held[chosen],
+            canary=self.canary[chosen],
         )
 
     @property

@@ -18,6 +18,7 @@ import numpy as np
 import pydantic
 
 from fedgenome import files, trust
+from fedgenome.cohort import canaries
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import BudgetRefused, FedgenomeError, Refused, WireError
 from fedgenome.federation import home, wire
@@ -160,7 +161,7 @@ class SiteAgent:
             study=study,
             plan=plan,
             terms=study.terms(plan),
-            index=[site.name for site in study.roster].index(self.name),
+            index=self._index(study),
             shard=self._holding(study, run, shard),
             methods=registry.build_all(study),
             publics=publics,
@@ -168,11 +169,18 @@ class SiteAgent:
         return self._reply()
 
     def _holding(self, study: Study, run: str, shard: Shard) -> Shard:
-        """Return the shard with donors held, each by a coin of the run that is the same after a restart."""
+        """Return the shard with donors held and canaries planted, by coins of the run that outlast a restart."""
         if study.holdout is None:
             return shard
         root = self._root if self._root.seeded else self._identity.root("holdout", run)
-        return replace(shard, held=chosen(root, ("holdout",), shard.donors, study.holdout.share))
+        held = replace(shard, held=chosen(root, ("holdout",), shard.donors, study.holdout.share))
+        if not (count := study.holdout.canaries):
+            return held
+        planted = chosen(root, ("canaries",), [str(i) for i in range(count)], 0.5)
+        return canaries.beside(held, study.schema_, self._index(study) * count, planted)
+
+    def _index(self, study: Study) -> int:
+        return [site.name for site in study.roster].index(self.name)
 
     def _party_keys(self, study: Study, plan: Plan, run: str, keys: Sequence[RunKey]) -> tuple[PublicKey, ...]:
         """Return the keys to seal to: those that the pinned Study's parties made for this run and these terms."""
@@ -204,8 +212,11 @@ class SiteAgent:
             if accounting.priced(plan, study.privacy.epsilon, study.privacy.delta) > study.privacy.epsilon:
                 raise Refused("over-epsilon", "the plan costs more than the study's epsilon")
         shard = self._load(study)
-        if shard.n_donors > cap:
-            log.error("site %s holds %d donors, over its cap of %d", self.name, shard.n_donors, cap)
+        made = study.holdout.canaries if study.holdout else 0
+        if shard.n_donors + made > cap:
+            log.error(
+                "site %s holds %d donors and %d canaries, over its cap of %d", self.name, shard.n_donors, made, cap
+            )
             raise Refused("over-cap", "the site takes no part; its log says why")
         return shard
 

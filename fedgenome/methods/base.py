@@ -117,6 +117,10 @@ class Placed(Protocol):
 class Following(Protocol):
     """A method about what earlier ones of the study release. It alone is shown donors who are held."""
 
+    def holding(self, sites: int, canaries: int) -> Self:
+        """Return this method for a study whose sites each hold so many canaries."""
+        ...
+
     def followed(self, earlier: Mapping[str, Method]) -> str:
         """Return the label of the method, of those before it in the study, that it is about.
 

@@ -5,6 +5,9 @@ sums of counts leave, through the secure sum and with noise. The score of a reco
 over its root mean square distance to all rows; of a donor with several records, their mean. It is a function of the
 rows and of that one donor, so that a donor moves one count by 1, whoever else is at the site. Bins are fixed by the
 rows alone. Who is held is the site's coin (``Study.holdout``), which nobody else knows.
+
+Beside people, canaries (``cohort.canaries``): from the rows alone it is guessed of half of them whether they are in,
+fixed before it is asked, and sites tell in one more number, summed with the rest, how many guesses are right.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from fedgenome.cohort import canaries
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError, require
 from fedgenome.methods.base import DonorStreams, Generator, Method
@@ -31,6 +35,9 @@ Floats = npt.NDArray[np.float64]
 
 KIND = "membership"
 MEMBERS, HELD = 0, 1  # rows of the released counts
+IN, OUT = 1, -1  # guesses
+_OUTER = 0.2  # of the range, at either end
+_FEWEST = 4  # canaries: of fewer none is guessed
 _NEAR = (0.1, 0.25, 0.5)  # edges whatever the rows are like: copies lie below the first
 _SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)  # of rows not sent, at whose scores the other edges are
 _CELLS = 1 << 22  # distances held at once: 32 MiB
@@ -48,7 +55,7 @@ class Membership:
     """Counts of members and of held donors by how near the release's rows come to them.
 
     State: ``step``; ``rows`` (rows, genes) float32, what is sent; ``edges`` (11,) float64, rising; ``counts``
-    (2, 12) float64, members first.
+    (2, 12) float64, members first; ``guess`` (canaries,) int8: 1 in, -1 out, 0 not guessed; ``right`` float64, of them.
 
     Attributes:
         name: Label of the spec.
@@ -57,6 +64,7 @@ class Membership:
         factor: Noise relative to the study's other methods.
         private: False under trust none: no mechanism.
         noise: The calibrated noise level; None until :meth:`at`.
+        canaries: Sites, and canaries at each.
     """
 
     name: str
@@ -65,6 +73,7 @@ class Membership:
     factor: float
     private: bool
     noise: float | None = None
+    canaries: tuple[int, int] = (0, 0)
 
     @classmethod
     def build(cls, spec: MethodSpec, options: Options, schema: Schema, private: bool) -> Self:
@@ -77,6 +86,10 @@ class Membership:
             return ()
         return (Mechanism(kind="gaussian", level=noise * self.factor, scope=self.name),)
 
+    def holding(self, sites: int, canaries: int) -> Self:
+        """Return this method for a study whose sites each hold so many canaries."""
+        return replace(self, canaries=(sites, canaries))
+
     def at(self, noise: float) -> Self:
         """Return this method with its noise level set."""
         return replace(self, noise=noise)
@@ -86,7 +99,9 @@ class Membership:
         require(not self.private or self.noise is not None, f"methods.{self.name}: a noise level before it starts")
         rows = np.zeros((self.options.rows, len(self.schema.genes)), np.float32)
         edges = np.linspace(_NEAR[0], 1, len(_NEAR) + len(_SHARES))
-        return {"step": np.array(0, np.int64), "rows": rows, "edges": edges, "counts": np.zeros((2, len(edges) + 1))}
+        guess = np.zeros(math.prod(self.canaries), np.int8)
+        counted = {"counts": np.zeros((2, len(edges) + 1)), "right": np.array(0.0)}
+        return {"step": np.array(0, np.int64), "rows": rows, "edges": edges, "guess": guess, **counted}
 
     def followed(self, earlier: Mapping[str, Method]) -> str:
         """Return the label of the generator that it audits: ``of``, or the first of ``earlier``.
@@ -112,15 +127,17 @@ class Membership:
         codes = rng.choice(len(self.schema.labels), 2 * n, p=method.label_weights(arrays))
         drawn = method.sample(arrays, codes, rng)
         sent, fresh = drawn[:n], drawn[n:]
-        return state | {"rows": sent, "edges": _edges(nearness(fresh, sent))}
+        x, label = canaries.rows(self.schema, 0, len(state["guess"]))
+        guess = guesses(x, label, sent, codes[:n])
+        return state | {"rows": sent, "edges": _edges(nearness(fresh, sent)), "guess": guess}
 
     def ask(self, state: State) -> Question | None:
-        """Ask for both histograms at once; then None."""
+        """Ask for both histograms and the right guesses at once; then None."""
         if state["step"]:
             return None
-        length = state["counts"].size
+        length = state["counts"].size + 1
         return Question(
-            payload={"rows": state["rows"], "edges": state["edges"]},
+            payload={name: state[name] for name in ("rows", "edges", "guess")},
             length=length,
             reply_length=length,
             bound=1.0,
@@ -128,11 +145,12 @@ class Membership:
         )
 
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
-        """Return how many members, and then held donors, have their mean score in each bin.
+        """Return how many members, and then held donors, have their mean score in each bin, and the right guesses.
 
-        A record with a value that is not finite has no score, and a donor without a score is not counted.
+        A record with a value that is not finite has no score, and a donor without a score is not counted. Canaries
+        are in no bin.
         """
-        rows, edges = self._payload(question)
+        rows, edges, guess = self._payload(question)
         genes = len(self.schema.genes)
         require(sample.x.shape[1] == genes, f"a shard of the schema's {genes} genes", genes=sample.x.shape[1])
         seen = sample.mask & np.isfinite(sample.x).all(axis=1)
@@ -141,27 +159,72 @@ class Membership:
         records = np.bincount(sample.donor[seen], minlength=sample.n_donors)
         mean = np.bincount(sample.donor, score, minlength=sample.n_donors) / np.maximum(records, 1)
         bins = len(edges) + 1
-        one = np.zeros((sample.n_donors, 2 * bins), np.float32)
         at = np.where(sample.held, HELD, MEMBERS) * bins + np.searchsorted(edges, mean, side="right")
-        one[np.arange(len(one)), at] = 1
+        made = (sample.canary >= 0) & (sample.canary < len(guess))
+        at[made] = 2 * bins
+        told = np.ones(sample.n_donors, np.float32)
+        told[made] = guess[sample.canary[made]] == np.where(sample.held[made], OUT, IN)
+        one = np.zeros((sample.n_donors, 2 * bins + 1), np.float32)
+        one[np.arange(len(one)), at] = told
         return sum_rows(one, np.arange(len(one)), records > 0, question.bound)
 
-    def _payload(self, question: Question) -> tuple[Array, Array]:
-        rows, edges = question.payload.get("rows", np.zeros(0)), question.payload.get("edges", np.zeros(0))
-        shapes = {"rows": (self.options.rows, len(self.schema.genes)), "edges": (len(_NEAR) + len(_SHARES),)}
+    def _payload(self, question: Question) -> tuple[Array, Array, Array]:
+        genes, edges = len(self.schema.genes), len(_NEAR) + len(_SHARES)
+        shapes = {"rows": (self.options.rows, genes), "edges": (edges,), "guess": (math.prod(self.canaries),)}
         found = {name: array.shape for name, array in question.payload.items()}
         require(found == shapes, f"a payload of shapes {shapes}", shapes=found)
-        require(bool(np.isfinite(rows).all() and (np.diff(edges) > 0).all()), "finite rows, and edges that rise")
-        return rows, edges
+        told = question.payload
+        sound = np.isfinite(told["rows"]).all() and (np.diff(told["edges"]) > 0).all()
+        require(bool(sound), "finite rows, and edges that rise")
+        return told["rows"], told["edges"], told["guess"]
 
     def learn(self, state: State, question: Question, total: Array) -> State:
-        """Return the noisy counts."""
-        return state | {"step": np.array(1, np.int64), "counts": total.reshape(state["counts"].shape)}
+        """Return the noisy counts, and the noisy number of right guesses."""
+        counts = total[:-1].reshape(state["counts"].shape)
+        return state | {"step": np.array(1, np.int64), "counts": counts, "right": np.array(total[-1])}
 
     def release(self, state: State) -> dict[str, Array]:
-        """Return ``counts`` (2, bins) float64, members first, nearest first, and ``edges`` (bins − 1,)."""
+        """Return ``counts`` (2, bins) float64, members first, nearest first, ``edges`` (bins − 1,), and the guesses."""
         require(bool(state["step"]), f"methods.{self.name}: a finished run")
-        return {"counts": state["counts"], "edges": state["edges"]}
+        return {name: state[name] for name in ("counts", "edges", "guess", "right")}
+
+
+def guesses(x: Array, label: Array, rows: Array, codes: Array) -> npt.NDArray[np.int8]:
+    """Return for each canary a guess from rows of the release: 1 for the highest quarter, -1 for the lowest, else 0.
+
+    Ranked by the sum of three standardised scores, fixed before any release was seen: how near the nearest row is, and
+    how far rows of the canary's label go its way more than all rows do, once by their mean and once by how many of
+    their values lie in the outer fifth of the range at its end. The first sees copies, the others sums and tables.
+
+    Args:
+        x: The canaries, (n, genes) at the ends of the range.
+        label: Their labels, int64 (n,).
+        rows: Rows drawn from the release, (rows, genes).
+        codes: Their labels, int64 (rows,).
+    """
+    told = np.zeros(len(x), np.int8)
+    if len(x) < _FEWEST:
+        return told
+    low, high = float(x.min()), float(x.max())
+    up = x == high
+    outer = _OUTER * (high - low)
+    scores = [
+        -nearness(x, rows),
+        _own(np.where(up, 1.0, -1.0), label, rows, codes),
+        _own(up, label, rows >= high - outer, codes) + _own(~up, label, rows <= low + outer, codes),
+    ]
+    order = np.argsort(sum(score / max(float(score.std()), 1e-30) for score in scores), kind="stable")
+    told[order[-(len(x) // 4) :]], told[order[: len(x) // 4]] = IN, OUT
+    return told
+
+
+def _own(side: Array, label: Array, rows: Array, codes: Array) -> Floats:
+    """Return side · (mean of the rows of a canary's label − mean of all rows), (n,)."""
+    middle = rows.mean(axis=0)
+    one = [
+        rows[codes == code].mean(axis=0) - middle if (codes == code).any() else 0 * middle for code in np.unique(label)
+    ]
+    return np.asarray(np.einsum("ij,ij->i", side, np.stack(one)[np.unique(label, return_inverse=True)[1]]))
 
 
 def nearness(x: Array, rows: Array) -> Floats:

@@ -28,21 +28,27 @@ def build_all(study: Study) -> dict[str, Method]:
         spec.label: build(spec, study.schema_, study.donors_bound, trust != "none", trust=trust, sites=sites)
         for spec in study.methods
     }
-    _check_followers(study, methods)
-    return methods
+    return _with_holdout(study, methods)
 
 
-def _check_followers(study: Study, methods: Mapping[str, Method]) -> None:
-    """Refuse a method about held donors where nobody is held, or held donors that no method is about."""
+def _with_holdout(study: Study, methods: dict[str, Method]) -> dict[str, Method]:
+    """Tell the methods about held donors what is held.
+
+    Raises:
+        SpecError: nobody is held for them, no method is about those who are, or one has nothing before it to be about.
+    """
     earlier: dict[str, Method] = {}
     following = [label for label, method in methods.items() if isinstance(method, Following)]
     if bool(following) != (study.holdout is not None):
         needs = f"methods.{following[0]}: expected a [holdout] beside it" if following else "holdout: expected none"
         raise SpecError(f"{needs}; a method of kind membership and a [holdout] need one another")
     for label, method in methods.items():
-        if isinstance(method, Following):
+        if isinstance(method, Following) and study.holdout is not None:
             method.followed(earlier)
-        earlier[label] = method
+            earlier[label] = method.holding(len(study.roster), study.holdout.canaries)
+        else:
+            earlier[label] = method
+    return earlier
 
 
 def build(

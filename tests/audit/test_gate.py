@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from fedgenome.audit.gate import Chance, Limit, Policy, judge
-from fedgenome.audit.results import Charged, Interval
+from fedgenome.audit.results import Canaries, Charged, EpsilonBound, Interval
 from fedgenome.audit.run import ATTACKS, audit
 
 DEFAULT = Policy()
@@ -181,3 +181,12 @@ def test_sums_do_not_make_up_for_people_nor_people_for_sums(clean):
     assert not verdict.released and verdict.reads_people
     assert any("p = 1e-06 over 1 audits by sums" in line for line in verdict.evidence_against)
     assert "reasons" not in verdict.public()
+
+
+def test_canaries_that_refute_the_claimed_epsilon_withhold():
+    bound = EpsilonBound(epsilon=1.4, delta=1e-5, level=0.95, method="one run", assumes="coins")
+    told = {"canaries": 200, "made": 100, "right": 90.0, "bound": bound, "detectable": 0.65}
+    false, fair = (dataclasses.replace(charged(), canaries=Canaries(**told, claimed=e)) for e in (1.0, 2.0))
+    assert judge(None, DEFAULT, (fair,)).released
+    verdict = judge(None, DEFAULT, (false,))
+    assert not verdict.released and "ε is at least 1.4 (95% sure); 1 is claimed" in verdict.reasons[0]

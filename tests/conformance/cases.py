@@ -95,7 +95,9 @@ SHARDS: dict[str, Shard] = {
     "an outlier": _outlier(shard([1] * 12)),
     "a gene that the site lacks": _filled(shard([1, 2, 1, 1])),
     "no rows": shard([]),
-    "donors who are held": replace(shard([1, 5, 2, 1, 3, 1, 2, 4]), held=np.arange(8) % 3 == 0),
+    "donors who are held, and canaries": replace(
+        shard([1, 5, 2, 1, 3, 1, 2, 4]), held=np.arange(8) % 3 == 0, canary=np.array([-1] * 6 + [0, 1])
+    ),
 }
 
 

@@ -228,7 +228,7 @@ def counts(site, study, run="run-1"):
     question, terms = methods["membership"].ask(start), study.terms(make_plan(study))
     given = {"study": study.digest, "run": run, "method": "membership", "scale": choose_scale(question, terms)}
     query = Query(question=question, step=0, attempt=0, terms=terms, **given)
-    told = ring.decode(ask(site, query).arrays["sum"], query.scale, query.width).reshape(2, -1).sum(axis=1)
+    told = ring.decode(ask(site, query).arrays["sum"], query.scale, query.width)[:-1].reshape(2, -1).sum(axis=1)
     scale = query_of(study, run=run).scale
     return ring.decode(trained, scale, query_of(study).width)[:2].sum(), *told
 
@@ -263,3 +263,9 @@ def test_who_is_held_outlasts_the_process_and_not_the_run(agent):
 def test_a_holdout_and_an_audit_need_one_another_and_a_generator_first(changes, words):
     with pytest.raises(SpecError, match=words):
         registry.build_all(make_study(**changes))
+
+
+def test_canaries_count_against_the_cap(agent):
+    study = make_study(trust="none", secure="off", **HOLDING | {"holdout": {"share": 0.4, "canaries": CAP - 20}})
+    assert join(agent(study, donors=20), study, keys=[]).refusal is None
+    assert join(agent(study, donors=21), study, keys=[]).refusal[0] == "over-cap"

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fedgenome.audit import charged
+from fedgenome.cohort import canaries
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
 from fedgenome.methods import registry
-from fedgenome.methods.membership import HELD, MEMBERS, nearness
+from fedgenome.methods.membership import HELD, IN, MEMBERS, OUT, guesses, nearness
 from fedgenome.privacy.coins import DonorNormals
 from fedgenome.streams import Root
 from fedgenome.study import MethodSpec, Schema
@@ -47,7 +48,7 @@ def counts_of(shard, rows):
         np.concatenate([[0.1, 0.25, 0.5], np.quantile(fresh, (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99))])
     )
     question = method.ask(method.start(np.random.default_rng(0)) | {"rows": rows, "edges": edges})
-    return method.answer(question, shard, DRAWS).value.reshape(2, -1)
+    return method.answer(question, shard, DRAWS).value[:-1].reshape(2, -1)
 
 
 @given(
@@ -130,3 +131,45 @@ def test_a_table_that_holds_members_is_caught_and_one_that_never_saw_them_is_not
     free = charged.found("m", counts_of(shard, clean) + noise, 5.0)
     assert caught.p_value < 1e-3
     assert free.p_value > 0.01
+
+
+def right_of(copied, *, count=200, seed=11):
+    """Guess who of ``count`` canaries is in a table of people, their own copies ``copied`` times beside them."""
+    rng = np.random.default_rng(seed)
+    x, label = canaries.rows(SCHEMA, 0, count)
+    planted = rng.random(count) < 0.5
+    rows = np.concatenate([people(600, rng).x, *[x[planted]] * copied])
+    codes = np.concatenate([np.arange(600) % 2, *[label[planted]] * copied])
+    guess = guesses(x, label, rows, codes)
+    return guess, int((guess == np.where(planted, IN, OUT)).sum())
+
+
+def test_copied_canaries_are_guessed_and_refute_a_small_epsilon():
+    guess, right = right_of(copied=1)
+    seen = charged.guessed(guess, right, 2.0, 1e-5, claimed=1.0)
+    assert (guess != 0).sum() == 100 and seen.refuted and seen.bound.epsilon > 1
+
+
+def test_canaries_that_nothing_depends_on_refute_no_epsilon():
+    """20 audits, one-sided at .05 together with the noise's half: at most 4 alarms (p < 1e-2 of five)."""
+    found = [right_of(copied=0, seed=seed) for seed in range(20)]
+    rng = np.random.default_rng(12)
+    bounds = [charged.guessed(guess, right + rng.normal(0, 2), 2.0, 1e-5, None).bound.epsilon for guess, right in found]
+    assert sum(bound > 0 for bound in bounds) <= 4
+
+
+def test_noise_takes_right_guesses_down():
+    exact, noised = (charged.guessed(np.repeat([1, -1], 50), 90.0, noise, 1e-5, None).bound.epsilon for noise in (0, 9))
+    assert noised < exact
+
+
+def test_sites_count_right_guesses_of_their_own_canaries_and_keep_canaries_out_of_the_bins():
+    shard = people(30, np.random.default_rng(13))
+    planted = np.array([True, False, True, False, True, False])
+    method = build(rows=20).holding(2, 6)
+    start = method.start(np.random.default_rng(0))
+    guess = np.array([0] * 6 + [1, 1, -1, -1, 1, 0], np.int8)
+    question = method.ask(start | {"guess": guess})
+    told = method.answer(question, canaries.beside(shard, SCHEMA, 6, planted), DRAWS).value
+    assert told[-1] == pytest.approx(3)  # numbers 6, 9 and 10
+    assert told[:-1].sum() == pytest.approx(30)

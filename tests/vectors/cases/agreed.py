@@ -85,7 +85,7 @@ def study(v: Any) -> str:
     local, site_ = (STUDY["privacy"] | {"trust": trust} for trust in ("local", "site"))
     v.good("noise at home", study=STUDY | {"privacy": local}, plan=home)
     v.good("noise at home, plain sums", study=STUDY | {"privacy": local, "secure": "off"}, plan=home)
-    v.good("donors held back", study=STUDY | {"holdout": {"share": 0.25}}, plan=PLAN)
+    v.good("donors held back", study=STUDY | {"holdout": {"share": 0.25, "canaries": 40}}, plan=PLAN)
     v.good("each site bounded", study=STUDY | {"privacy": site_}, plan={"mechanisms": [NOISE | {"sampling": 1.0}]})
     _bad_studies(v, of)
     _bad_plans(v, of)
@@ -133,7 +133,7 @@ def _bad_studies(v: Any, of: dict[str, Any]) -> None:
                 "Trust is distributed, local, site or none.",
                 STUDY | {"privacy": STUDY["privacy"] | {"trust": "central"}},
             ),
-            "everybody held back": ("At most .9 of the donors.", STUDY | {"holdout": {"share": 1.0}}),
+            "everybody held back": ("At most .9 of the donors.", STUDY | {"holdout": {"share": 1.0, "canaries": 0}}),
             "open under distributed": ("secure off needs trust local or none.", STUDY | {"secure": "off"}),
             "open under site": (
                 "secure off needs trust local or none.",

@@ -33,9 +33,15 @@ def check_study(told):
         **{"name": str, "schema": dict, "methods": list, "privacy": dict, "donors_bound": int, "quorum": int},
         **{"roster": list, "parties": list, "dealer": str, "secure": str, "holdout": (dict, type(None))},
     )
-    rule(told["holdout"] is None or 0 < exactly(told["holdout"], share=float)["share"] <= 0.9, "holdout")
+    check_holdout(told["holdout"])
     check_schema(told["schema"])
     rule(NAME.fullmatch(told["name"]))
+
+
+def check_holdout(told):
+    if told is not None:
+        exactly(told, share=float, canaries=int)
+        rule(0 < told["share"] <= 0.9 and 0 <= told["canaries"] <= 100_000, "holdout")
 
 
 def check_schema(told):
