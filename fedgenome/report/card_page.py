@@ -138,7 +138,8 @@ def _record(card: Mapping[str, Any]) -> Html:
 
 def _audit(card: Mapping[str, Any], audit: Mapping[str, Any]) -> Html:
     risk = {name: value for name, value in card["risk"].items() if name != "gate_reads_people"}
-    told = {name: value for name, value in audit.items() if name != "decision"}  # an alert of the card already
+    # The decision is an alert of the card already; what charged sums said is in the evidence, in words.
+    told = {name: value for name, value in audit.items() if name not in ("decision", "charged") and value != []}
     return join([_named(told, "verdict", "statement"), _named(risk)])
 
 
