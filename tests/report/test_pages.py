@@ -181,7 +181,7 @@ def test_an_empty_run_still_makes_a_report(inputs: Inputs) -> None:
     page = Page(internal_report(inputs(curves=[], comparisons=[], utility={}, ledger=[], audit={})))
     assert "Not measured." in page.text
     assert "Empty: nothing was charged." in page.text
-    assert "Not audited: too few donors" in page.text
+    assert "No records were attacked" in page.text
 
 
 def test_values_that_are_not_numbers_do_not_reach_the_figures(inputs: Inputs) -> None:

@@ -56,7 +56,8 @@ def lacking(shard, donor):
     names = tuple(name for i, name in enumerate(shard.donors) if i != donor)
     renumbered = shard.donor[rows] - (shard.donor[rows] > donor)
     given = {"x": shard.x[rows], "label": shard.label[rows], "donor": renumbered, "mask": shard.mask[rows]}
-    return replace(shard, donors=names, **given)
+    others = np.arange(shard.n_donors) != donor
+    return replace(shard, donors=names, held=shard.held[others], canary=shard.canary[others], **given)
 
 
 @pytest.mark.parametrize("when", ["before the join", "in the run"])
@@ -96,12 +97,13 @@ def test_withdrawals_leave_the_coins_of_others_alone(tmp_path, coins, alone):
 
 @given(gone=st.sets(st.integers(0, 11)))
 def test_remaining_rows_are_those_of_the_others(gone):
-    shard, marks = make_shard(12), withdrawn.Marks(key=bytes(32), found=frozenset())
+    shard = replace(make_shard(12), held=np.arange(12) % 2 == 0, canary=np.arange(12) - 5)
+    marks = withdrawn.Marks(key=bytes(32), found=frozenset())
     marks = replace(marks, found=frozenset(marks.of(f"donor-{donor}") for donor in gone))
     left, expected = withdrawn.without(shard, marks), shard
     for donor in sorted(gone, reverse=True):
         expected = lacking(expected, donor)
-    for name in ("x", "label", "donor", "mask"):
+    for name in ("x", "label", "donor", "mask", "held", "canary"):
         assert getattr(left, name).tobytes() == getattr(expected, name).tobytes()
     assert left.donors == expected.donors
 
