@@ -1,0 +1,60 @@
+"""The bug zoo: broken differential privacy, each bug with the detector that tells it from its correct twin.
+
+Each bug is the smallest edit of the library's own code; the twin is that code. A statistical check fires below
+p = 1e-6, a canary audit where it refutes the ε = 1 that is claimed. Rows of kind "power" say how large an ε the canary
+audit sees; those of kind "missed" are bugs that no detector of ours sees. Seeds are fixed: no row has an ε of its own.
+Run: ``python -m experiments.bug_zoo.run`` (``--quick``: fewer canary runs).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from experiments import harness
+from experiments.bug_zoo import answers, canaries, misses, noise, sampling, tables, unpaid
+from experiments.bug_zoo.verdicts import Verdict
+from experiments.harness import Result, Target
+
+OTHERS = (noise, sampling, unpaid, answers, tables, misses)
+_MOST, _FEWEST = 0.05, 0.9  # share of a twin's runs, and of a bug's, in which a detector fires
+_BUGS, _MISSES = 14, 2
+
+
+def measure(quick: bool, say: Callable[[str], None]) -> Result:
+    """Show every bug to its detector."""
+    seen = []
+    for verdict in itertools.chain(canaries.verdicts(quick), *(family.verdicts() for family in OTHERS)):
+        seen.append(verdict)
+        say(str(verdict.row))
+    return Result(rows=[verdict.row for verdict in seen], targets=targets(seen))
+
+
+def targets(seen: Sequence[Verdict]) -> list[Target]:
+    """Return what was promised of the detectors, and that no bug is called missed which one of them sees."""
+    caught, missed = ([verdict for verdict in seen if verdict.kind == kind] for kind in ("caught", "missed"))
+    fired = sum(verdict.fired >= _FEWEST * verdict.runs for verdict in caught)
+    false = sum(verdict.false > _MOST * verdict.correct_runs for verdict in caught)
+    audits = [verdict for verdict in caught if verdict.detector == canaries.DETECTOR]
+    return [
+        Target(name="bugs with a detector", value=len(caught), target=_BUGS, sense="at least"),
+        Target(name="of them those that set it off", value=fired, target=len(caught), sense="at least"),
+        Target(name="correct twins that set it off", value=false, target=0, sense="at most"),
+        *(_rate(f"{v.bug}: share of runs in which ε = 1 is refuted", v.fired / v.runs) for v in audits),
+        Target(
+            name="correct classifier: share of runs in which ε = 1 is refuted",
+            value=max(verdict.false / verdict.correct_runs for verdict in audits),
+            target=_MOST,
+            sense="at most",
+        ),
+        Target(name="bugs shown that no detector sees", value=len(missed), target=_MISSES, sense="at least"),
+        Target(name="of them those that one sees", value=sum(v.fired for v in missed), target=0, sense="at most"),
+    ]
+
+
+def _rate(name: str, value: float) -> Target:
+    return Target(name=name, value=value, target=_FEWEST, sense="at least")
+
+
+if __name__ == "__main__":
+    harness.main(__file__, __doc__ or "", measure)
