@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from experiments.bug_zoo.verdicts import Verdict, anything, as_a, once
+from experiments.bug_zoo.verdicts import Detector, Verdict, anything, as_a
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
 from fedgenome.methods.base import DonorStreams, Method
@@ -29,21 +29,22 @@ from fedgenome.privacy.gradients import sum_gradients
 from fedgenome.query import Question
 
 _LOOSE = 1e6  # no gradient is as long
-_SCAN = "privacy.gradients.sum_gradients"
-REFUSALS = "refusals, above 0"
-_MOVE = "largest move by one donor / sensitivity, above 1"
-_CONFORMANCE = "tests/conformance/cases.py: farthest"
+ACCOUNTS = Detector(name="privacy.accounts.admit", statistic="refusals, above 0", fires=anything)
+_SCAN = Detector(name="privacy.gradients.sum_gradients", statistic="refusals, above 0", fires=anything)
+_CONFORMANCE = Detector(
+    name="tests/conformance/cases.py: farthest",
+    statistic="largest move by one donor / sensitivity, above 1",
+    fires=lambda moves: moves > 1,
+)
 
 
 def verdicts() -> Iterator[Verdict]:
     """Yield the verdicts on answers."""
-    found = (twice(donors) for donors in (range(5, 15), range(10, 20)))
-    yield once("a donor in two accounts of a site", "privacy.accounts.admit", REFUSALS, *found, anything)
-    found = (scanned(norm) for norm in (nn.BatchNorm1d(8), nn.GroupNorm(2, 8)))
-    yield once("batch normalisation", _SCAN, REFUSALS, *found, anything)
+    yield ACCOUNTS.once("a donor in two accounts of a site", twice(range(5, 15)), twice(range(10, 20)))
+    yield _SCAN.once("batch normalisation", scanned(nn.BatchNorm1d(8)), scanned(nn.GroupNorm(2, 8)))
     correct = moved(FedSgd)
     for bug, made in (("batch normalisation by hand", CentresOnTheBatch), ("a method that forgets to clip", Unclipped)):
-        yield once(bug, _CONFORMANCE, _MOVE, moved(made), correct, lambda moves: moves > 1)
+        yield _CONFORMANCE.once(bug, moved(made), correct)
 
 
 def twice(second: Sequence[int]) -> int:

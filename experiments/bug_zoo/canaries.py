@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiments.bug_zoo.verdicts import Kind, Verdict, as_a
+from experiments.bug_zoo.verdicts import Detector, Verdict, as_a
 from experiments.synthesis import loop
 from fedgenome.audit.bounds import one_run
 from fedgenome.cohort.shard import Shard
@@ -31,8 +31,11 @@ GENES, LABELS, PEOPLE, CANARIES, GUESSED = 800, 8, 100, 300, 40
 RUNS, TWIN_RUNS = range(2000, 2010), range(3000, 3020)  # their seeds
 POWER = (2.0, 4.0, 8.0, 16.0)
 SILENT = 1e-9  # noise of which nothing is left
-DETECTOR = "audit.bounds.one_run.epsilon"
-STATISTIC = f"ε refuted at 95 %, median; fires above {CLAIMED:g}"
+DETECTOR = Detector(
+    name="audit.bounds.one_run.epsilon",
+    statistic=f"ε refuted at 95 % (median), above {CLAIMED:g}",
+    fires=lambda epsilon: epsilon > CLAIMED,
+)
 _OPTIONS = {"rounds": 12, "sampling": 0.5, "clip": 0.03, "rate": 1.0, "momentum": 0.0}
 _SCHEMA = Schema(
     genes=tuple(f"g{i}" for i in range(GENES)), labels=tuple(f"class {k}" for k in range(LABELS)), high=6.0
@@ -67,32 +70,17 @@ class ClipsTooFar(Linear):
 def verdicts(quick: bool) -> Iterator[Verdict]:
     """Yield the verdicts on clipping and noise, and what noise of a larger ε would have shown."""
     runs, twin_runs = (RUNS[:2], TWIN_RUNS[:2]) if quick else (RUNS, TWIN_RUNS)
-    correct = found(classifier(CLAIMED), twin_runs)
-
-    def verdict(bug: str, method: Method, runs: Sequence[int], kind: Kind = "caught") -> Verdict:
-        return _verdict(bug, found(method, runs), correct, kind)
-
     noised = classifier(CLAIMED)
-    yield verdict("no noise", noised.at(SILENT), runs)
-    yield verdict("the batch's mean gradient is clipped", as_a(ClipsTheBatch, noised), runs)
-    yield verdict("clip norm off by √B", as_a(ClipsTooFar, noised), runs)
+    correct = found(noised, twin_runs)
+    for bug, method in (
+        ("no noise", noised.at(SILENT)),
+        ("the batch's mean gradient is clipped", as_a(ClipsTheBatch, noised)),
+        ("clip norm off by √B", as_a(ClipsTooFar, noised)),
+    ):
+        yield Verdict(bug=bug, detector=DETECTOR, broken=found(method, runs), correct=correct)
     for epsilon in POWER[2:3] if quick else POWER:
-        yield verdict(f"noise for ε = {epsilon:g}", classifier(epsilon), twin_runs, "power")
-
-
-def _verdict(bug: str, broken: Sequence[float], correct: Sequence[float], kind: Kind) -> Verdict:
-    return Verdict(
-        bug=bug,
-        detector=DETECTOR,
-        statistic=STATISTIC,
-        broken=float(np.median(broken)),
-        correct=float(np.median(correct)),
-        fired=sum(each > CLAIMED for each in broken),
-        runs=len(broken),
-        false=sum(each > CLAIMED for each in correct),
-        correct_runs=len(correct),
-        kind=kind,
-    )
+        seen = found(classifier(epsilon), twin_runs)
+        yield Verdict(bug=f"noise for ε = {epsilon:g}", detector=DETECTOR, broken=seen, correct=correct, kind="power")
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.bug_zoo import answers, noise, unpaid
 from experiments.bug_zoo.unpaid import Desk, Release
-from experiments.bug_zoo.verdicts import Kind, Verdict, anything, once, unlikely
+from experiments.bug_zoo.verdicts import Kind, Verdict
 from fedgenome.query import Array
 
 MISSED: Kind = "missed"
@@ -25,18 +25,15 @@ def verdicts() -> Iterator[Verdict]:
     full = noise.of_site(asked, noise.root("north"))
     little = noise.of_stream(asked, LITTLE * asked.sigma_home, noise.root("north"), "m", 0, 0)
     for bug, broken in (("noise left out once in 1000 queries", _failing(full)), ("1 % less noise", little)):
-        found = (noise.p_value(asked, each) for each in (broken, full))
-        yield once(bug, noise.WHITE_BOX, noise.P_WHITE_BOX, *found, unlikely, MISSED)
-    found = (unpaid.reads(pipeline, 1.0) for pipeline in (beside, unpaid.honest))
-    yield once(
-        "bin edges at the quantiles of another copy", unpaid.DETECTOR, unpaid.STATISTIC, *found, anything, MISSED
-    )
+        yield noise.AMOUNT.once(bug, noise.p_value(asked, broken), noise.p_value(asked, full), MISSED)
+    copy = unpaid.reads(beside, 1.0)
+    yield unpaid.DETECTOR.once("bin edges at a copy's quantiles", copy, unpaid.reads(unpaid.honest, 1.0), MISSED)
 
 
 def _identities() -> Iterator[Verdict]:
     correct = answers.twice(range(10, 20))
     for bug, broken in (("a person under two ids", two_ids()), ("a donor at two sites", two_sites())):
-        yield once(bug, "privacy.accounts.admit", answers.REFUSALS, broken, correct, anything, MISSED)
+        yield answers.ACCOUNTS.once(bug, broken, correct, MISSED)
 
 
 def two_ids() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from scipy import stats
 
-from experiments.bug_zoo.verdicts import Kind, Verdict, once, unlikely
+from experiments.bug_zoo.verdicts import Detector, Verdict, unlikely
 from fedgenome.audit.bounds import white_box
 from fedgenome.federation import home
 from fedgenome.query import PARTIES, Array, Mechanism, Query, Question, Terms, choose_scale
@@ -23,29 +23,29 @@ from fedgenome.streams import Root
 LENGTH = 40_000  # coordinates: as many runs
 BOUND, LEVEL = 1.0, 1.0
 _SEED = 11
-WHITE_BOX = "audit.bounds.white_box.p_value"
-P_WHITE_BOX = "p of the noise multiplier charged, below 1e-6"
-_P_PEARSON = "p of no correlation, below 1e-6"
+AMOUNT = Detector(
+    name="audit.bounds.white_box.p_value", statistic="p of the noise multiplier charged, below 1e-6", fires=unlikely
+)
+_FRESHNESS = Detector(name="scipy.stats.pearsonr", statistic="p of no correlation, below 1e-6", fires=unlikely)
 _TERMS = Terms(caps=(("north", 100), ("south", 100)), colluders=1, quorum=2, roster="", plan="")
 
 
 def verdicts() -> Iterator[Verdict]:
     """Yield the verdicts on noise."""
-    yield from _amount(LENGTH)
+    yield from _amount()
     yield from _freshness()
 
 
-def _amount(length: int) -> Iterator[Verdict]:
-    at_home, joint = query(length, at_home=True), query(length)
+def _amount() -> Iterator[Verdict]:
+    at_home, joint = query(LENGTH, at_home=True), query(LENGTH)
 
     def verdict(bug: str, asked: Query, broken: Array, correct: Array) -> Verdict:
-        found = (p_value(asked, noise) for noise in (broken, correct))
-        return once(bug, WHITE_BOX, P_WHITE_BOX, *found, unlikely)
+        return AMOUNT.once(bug, p_value(asked, broken), p_value(asked, correct))
 
     full = of_site(at_home, root("north"))
-    half = of_stream(at_home, at_home.sigma_home / 2, root("north"))
+    half = of_stream(at_home, at_home.sigma_home / 2, root("north"), "m", 0, 0)
     yield verdict("a site adds half of its noise", at_home, half, full)
-    yield verdict("a site adds no noise", at_home, np.zeros(length), full)
+    yield verdict("a site adds no noise", at_home, np.zeros(LENGTH), full)
     makers = parties()
     yield verdict("a party adds no noise", joint, of_parties(joint, makers[:2]), of_parties(joint, makers))
 
@@ -53,9 +53,8 @@ def _amount(length: int) -> Iterator[Verdict]:
 def _freshness() -> Iterator[Verdict]:
     asked, at_home = query(4000), query(4000, at_home=True)
 
-    def verdict(bug: str, broken: Sequence[Array], correct: Sequence[Array], kind: Kind = "caught") -> Verdict:
-        found = (float(stats.pearsonr(*pair).pvalue) for pair in (broken, correct))
-        return once(bug, "scipy.stats.pearsonr", _P_PEARSON, *found, unlikely, kind)
+    def verdict(bug: str, broken: Sequence[Array], correct: Sequence[Array]) -> Verdict:
+        return _FRESHNESS.once(bug, stats.pearsonr(*broken).pvalue, stats.pearsonr(*correct).pvalue)
 
     sigma, (one, *_) = asked.sigma_party, parties()
     again = [of_stream(asked, sigma, one, "m", 0) for _ in range(2)]
@@ -114,7 +113,7 @@ def of_stream(asked: Query, sigma: float, root: Root, *moment: str | int) -> Arr
 
 
 def _added(asked: Query, add: Callable[[ring.Words], None]) -> Array:
-    words: ring.Words = np.zeros(asked.question.length, ring.dtype_of(asked.width))
+    words: ring.Words = ring.encode(np.zeros(asked.question.length), asked.scale, asked.width)
     add(words)
     return ring.signed(words).astype(np.float64)
 

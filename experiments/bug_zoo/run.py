@@ -33,22 +33,22 @@ def measure(quick: bool, say: Callable[[str], None]) -> Result:
 def targets(seen: Sequence[Verdict]) -> list[Target]:
     """Return what was promised of the detectors, and that no bug is called missed which one of them sees."""
     caught, missed = ([verdict for verdict in seen if verdict.kind == kind] for kind in ("caught", "missed"))
-    fired = sum(verdict.fired >= _FEWEST * verdict.runs for verdict in caught)
-    false = sum(verdict.false > _MOST * verdict.correct_runs for verdict in caught)
-    audits = [verdict for verdict in caught if verdict.detector == canaries.DETECTOR]
+    audits = [verdict for verdict in caught if verdict.detector is canaries.DETECTOR]
+    fired = sum(verdict.fired >= _FEWEST for verdict in caught)
+    false = sum(verdict.false > _MOST for verdict in caught)
     return [
         Target(name="bugs with a detector", value=len(caught), target=_BUGS, sense="at least"),
         Target(name="of them those that set it off", value=fired, target=len(caught), sense="at least"),
         Target(name="correct twins that set it off", value=false, target=0, sense="at most"),
-        *(_rate(f"{v.bug}: share of runs in which ε = 1 is refuted", v.fired / v.runs) for v in audits),
+        *(_rate(f"{verdict.bug}: share of runs that refute ε = 1", verdict.fired) for verdict in audits),
         Target(
-            name="correct classifier: share of runs in which ε = 1 is refuted",
-            value=max(verdict.false / verdict.correct_runs for verdict in audits),
+            name="correct classifier: share of runs that refute ε = 1",
+            value=max(verdict.false for verdict in audits),
             target=_MOST,
             sense="at most",
         ),
         Target(name="bugs shown that no detector sees", value=len(missed), target=_MISSES, sense="at least"),
-        Target(name="of them those that one sees", value=sum(v.fired for v in missed), target=0, sense="at most"),
+        Target(name="of them those that one sees", value=sum(v.fired > 0 for v in missed), target=0, sense="at most"),
     ]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from scipy import stats
 
-from experiments.bug_zoo.verdicts import Verdict, once, unlikely
+from experiments.bug_zoo.verdicts import Detector, Verdict, unlikely
 from fedgenome.privacy.coins import chosen
 from fedgenome.query import Array
 from fedgenome.streams import Root
@@ -19,20 +19,19 @@ from fedgenome.streams import Root
 ROUNDS, RATE = 400, 0.2
 DONORS = tuple(f"donor-{i}" for i in range(300))
 _ROOT = Root.simulation(5, "site", "north")
-_SIZES = "p of binomial batch sizes, two-sided χ², below 1e-6"
+_SIZES = Detector(name="scipy.stats.chi2", statistic="p of binomial batch sizes, two-sided, below 1e-6", fires=unlikely)
+_OVERLAP = Detector(name="scipy.stats.binomtest", statistic="p of donors in common, below 1e-6", fires=unlikely)
 Draw = Callable[[int], Array]
 
 
 def verdicts() -> Iterator[Verdict]:
     """Yield the verdicts on sampling."""
     rounds = range(ROUNDS)
-    for bug, draw in (("batches of a fixed size", _shuffled), ("one coin for all donors", _shared)):
-        found = (of_sizes(each, rounds) for each in (draw, coins))
-        yield once(bug, "scipy.stats.chi2", _SIZES, *found, unlikely)
-    found = (of_overlaps(each, rounds) for each in (lambda _: coins(0), coins))
-    yield once(
-        "the same batch in every round", "scipy.stats.binomtest", "p of donors in common, below 1e-6", *found, unlikely
-    )
+    correct = of_sizes(coins, rounds)
+    yield _SIZES.once("batches of a fixed size", of_sizes(_shuffled, rounds), correct)
+    yield _SIZES.once("one coin for all donors", of_sizes(_shared, rounds), correct)
+    again = of_overlaps(lambda _: coins(0), rounds)
+    yield _OVERLAP.once("the same batch in every round", again, of_overlaps(coins, rounds))
 
 
 def coins(step: int) -> Array:

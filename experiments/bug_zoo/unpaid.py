@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from experiments.bug_zoo.verdicts import Verdict, anything, as_a, once
+from experiments.bug_zoo.verdicts import Detector, Verdict, anything, as_a
 from experiments.synthesis import loop
 from fedgenome.audit.targets import Records
 from fedgenome.cohort.shard import Shard
@@ -25,8 +25,11 @@ from fedgenome.privacy.ledger import Ledger
 from fedgenome.query import Array, Question
 from fedgenome.study import Plan, Schema
 
-DETECTOR = "a tracing shard against privacy.ledger"
-STATISTIC = "reads of the shard outside charged queries, above 0"
+DETECTOR = Detector(
+    name="a tracing shard against privacy.ledger",
+    statistic="reads of the shard outside charged queries, above 0",
+    fires=anything,
+)
 DELTA, SEED = 1e-5, 3
 SCHEMA = Schema(genes=tuple(f"g{i}" for i in range(20)), labels=("a", "b", "c"), high=6.0)
 _PEOPLE, _ROWS = 300, 300
@@ -96,7 +99,7 @@ def verdicts() -> Iterator[Verdict]:
         ("rows scaled by their own mean and deviation", 1.0, own_scalers, honest),
         ("DP laundering: an ε = 10 table refined on real rows", 10.0, laundered, refined),
     ):
-        yield once(bug, DETECTOR, STATISTIC, reads(broken, epsilon), reads(correct, epsilon), anything)
+        yield DETECTOR.once(bug, reads(broken, epsilon), reads(correct, epsilon))
 
 
 def reads(pipeline: Callable[[Desk], object], epsilon: float) -> int:

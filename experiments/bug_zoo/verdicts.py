@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
@@ -15,67 +16,68 @@ _Made = TypeVar("_Made", bound=Method)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a detector said.
+    """What a detector said of a bug and of its twin.
 
     Attributes:
         bug: What is broken, in a few words.
-        detector: The function that tells.
-        statistic: What it looks at, and where it fires.
-        broken: That of the bug; the median of several runs.
-        correct: That of the correct twin.
-        fired: Runs of the bug in which it fires.
-        runs: Of how many.
-        false: Runs of the twin in which it fires.
-        correct_runs: Of how many.
-        kind: Missed: shown because no detector fires; power: how large a fault must be.
+        detector: Who looked.
+        broken: The statistic in each run of the bug.
+        correct: The statistic in each run of the twin.
+        kind: Missed: shown because the detector does not fire; power: shown for how large a fault must be.
     """
 
     bug: str
-    detector: str
-    statistic: str
-    broken: float
-    correct: float
-    fired: int
-    runs: int = 1
-    false: int
-    correct_runs: int = 1
+    detector: Detector
+    broken: Sequence[float]
+    correct: Sequence[float]
     kind: Kind = "caught"
 
     @property
+    def fired(self) -> float:
+        """The share of the bug's runs in which the detector fires."""
+        return self.detector.share(self.broken)
+
+    @property
+    def false(self) -> float:
+        """The share of the twin's runs in which it does."""
+        return self.detector.share(self.correct)
+
+    @property
     def row(self) -> dict[str, Any]:
-        """The verdict as a line of the table."""
+        """The verdict as a line of the table; of several runs the median."""
         return {
             "kind": self.kind,
             "bug": self.bug,
-            "detector": self.detector,
-            "statistic": self.statistic,
-            "of the bug": self.broken,
-            "of the twin": self.correct,
-            "fires": f"{self.fired} of {self.runs}",
-            "fires on the twin": f"{self.false} of {self.correct_runs}",
+            "detector": self.detector.name,
+            "statistic": self.detector.statistic,
+            "of the bug": statistics.median(self.broken),
+            "of the twin": statistics.median(self.correct),
+            "fires": f"{round(self.fired * len(self.broken))} of {len(self.broken)}",
+            "fires on the twin": f"{round(self.false * len(self.correct))} of {len(self.correct)}",
         }
 
 
-def once(
-    bug: str,
-    detector: str,
-    statistic: str,
-    broken: float,
-    correct: float,
-    fires: Callable[[float], bool],
-    kind: Kind = "caught",
-) -> Verdict:
-    """Return the verdict of one look at the bug and one at its twin."""
-    return Verdict(
-        bug=bug,
-        detector=detector,
-        statistic=statistic,
-        broken=float(broken),
-        correct=float(correct),
-        fired=int(fires(broken)),
-        false=int(fires(correct)),
-        kind=kind,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detector:
+    """What tells a bug from its twin.
+
+    Attributes:
+        name: Where it is to be found.
+        statistic: What it looks at, and where it fires.
+        fires: Whether it fires at a value of the statistic.
+    """
+
+    name: str
+    statistic: str
+    fires: Callable[[float], bool]
+
+    def share(self, found: Sequence[float]) -> float:
+        """Return the share of runs in which it fires."""
+        return sum(self.fires(each) for each in found) / len(found)
+
+    def once(self, bug: str, broken: float, correct: float, kind: Kind = "caught") -> Verdict:
+        """Return what one look at the bug and one at its twin gave."""
+        return Verdict(bug=bug, detector=self, broken=(float(broken),), correct=(float(correct),), kind=kind)
 
 
 def unlikely(p_value: float) -> bool:
