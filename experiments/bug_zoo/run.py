@@ -37,9 +37,9 @@ def targets(seen: Sequence[Verdict]) -> list[Target]:
     fired = sum(verdict.fired >= _FEWEST for verdict in caught)
     false = sum(verdict.false > _MOST for verdict in caught)
     return [
-        Target(name="bugs with a detector", value=len(caught), target=_BUGS, sense="at least"),
-        Target(name="of them those that set it off", value=fired, target=len(caught), sense="at least"),
-        Target(name="correct twins that set it off", value=false, target=0, sense="at most"),
+        Target(name="bugs with a detector", value=len({v.bug for v in caught}), target=_BUGS, sense="at least"),
+        Target(name="detectors set off by their bug", value=fired, target=len(caught), sense="at least"),
+        Target(name="detectors set off by the correct twin", value=false, target=0, sense="at most"),
         *(_rate(f"{verdict.bug}: share of runs that refute ε = 1", verdict.fired) for verdict in audits),
         Target(
             name="correct classifier: share of runs that refute ε = 1",
@@ -48,7 +48,7 @@ def targets(seen: Sequence[Verdict]) -> list[Target]:
             sense="at most",
         ),
         Target(name="bugs shown that no detector sees", value=len(missed), target=_MISSES, sense="at least"),
-        Target(name="of them those that one sees", value=sum(v.fired > 0 for v in missed), target=0, sense="at most"),
+        Target(name="of these, those that one sees", value=sum(v.fired > 0 for v in missed), target=0, sense="at most"),
     ]
 
 

@@ -16,7 +16,7 @@ from fedgenome.privacy.coins import chosen
 from fedgenome.query import Array
 from fedgenome.streams import Root
 
-ROUNDS, RATE = 400, 0.2
+ROUNDS, RATE = 200, 0.2
 DONORS = tuple(f"donor-{i}" for i in range(300))
 _ROOT = Root.simulation(5, "site", "north")
 _SIZES = Detector(name="scipy.stats.chi2", statistic="p of binomial batch sizes, two-sided, below 1e-6", fires=unlikely)

@@ -35,10 +35,10 @@ _LEAST = 1e-3  # of a bin's share, where logarithms are taken
 
 
 def most_auc(epsilon: float, delta: float = 0.0, records: int = 2) -> float:
-    """Return the largest AUC that (``epsilon``, ``delta``)-DP allows an attack on one release, on average.
+    """Return what no attack's AUC on an (``epsilon``, ``delta``)-DP release exceeds, on average over releases.
 
-    (e^{kε} + δ_k)/(1 + e^{kε}). To compare someone who is in with someone who is not is to ask which of the two was
-    replaced by the other: k = 2 records where ε is about adding or removing one, k = 1 where it is about replacing one.
+    (e^{kε} + δ_k)/(1 + e^{kε}). To rank someone who is in above someone who is not is to tell which of the two replaced
+    the other: k = 2 records where ε is about adding or removing one, k = 1 where it is about replacing one.
 
     >>> round(most_auc(1.0, records=1), 3), round(most_auc(1.0), 3)
     (0.731, 0.881)
@@ -50,7 +50,7 @@ def most_auc(epsilon: float, delta: float = 0.0, records: int = 2) -> float:
 _MOST = most_auc(EPSILON, DELTA)
 _AUC = Detector(
     name="audit.measure.of_scores",
-    statistic=f"lower end of the AUC, above {_MOST:.3f} ({most_auc(EPSILON, DELTA, 1):.3f} if ε = 1 were by replacement)",
+    statistic=f"lower end of the AUC, above {_MOST:.3f} ({most_auc(EPSILON, DELTA, 1):.3f} were ε by replacement)",
     fires=lambda auc: auc > _MOST,
 )
 _ONE_RUN = Detector(
