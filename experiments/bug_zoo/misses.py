@@ -1,4 +1,4 @@
-"""Bugs that no detector of ours sees: run, and shown as such. One that a detector does see leaves this list."""
+"""Bugs that we have no detector for: each is shown to the nearest one. A bug that it comes to see leaves this list."""
 
 from __future__ import annotations
 

@@ -79,5 +79,5 @@ def test_targets_ask_for_nine_runs_of_ten_and_at_most_one_of_twenty():
 
 def test_a_bug_that_is_seen_after_all_may_not_be_called_missed():
     seen = [verdict((2.0,), (0.0,)), verdict((2.0,), (0.0,), "missed", ABOVE)]
-    assert not ok(seen)["of these, those that one sees"]
-    assert ok([seen[0], replace(seen[1], broken=(0.0,))])["of these, those that one sees"]
+    assert not ok(seen)["of these, those that it sees"]
+    assert ok([seen[0], replace(seen[1], broken=(0.0,))])["of these, those that it sees"]
