@@ -69,6 +69,7 @@ class Facts:
         seeded: True in a simulation: the card then claims no ε, whatever the plan costs.
         gate_reads_people: The decision to publish was taken by looking at members or controls.
         audited: Membership was attacked; False where there were too few donors to say anything.
+        withheld: Earlier runs of this name that were withheld; left out of a seeded card.
         epsilon: The plan's ε at the Study's δ with at most t parties colluding; None under ``none``.
         epsilon_two: The same if two parties collude; None under ``none``.
         by_method: ε of each method's part alone: the split of the budget.
@@ -88,6 +89,7 @@ class Facts:
     seeded: bool
     gate_reads_people: bool
     audited: bool = True
+    withheld: int = 0
     epsilon: float | None = None
     epsilon_two: float | None = None
     by_method: Mapping[str, float] = field(default_factory=dict)
@@ -384,7 +386,8 @@ def _absent(facts: Facts) -> list[str]:
 
 def _risk(facts: Facts) -> dict[str, Any]:
     reads = "reads real members and controls, stays inside, and is not differentially private"
-    return {
+    attempts = {} if facts.seeded else {"attempts_withheld_before": facts.withheld}
+    return attempts | {
         "gate_reads_people": facts.gate_reads_people,
         "audit": f"internal: it {reads}" if facts.gate_reads_people else "computed from public values only",
         "assessed": {

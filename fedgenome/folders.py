@@ -118,6 +118,17 @@ def unfinished(out: Path, name: str, experiment: dict[str, Any]) -> RunFolder:
     return RunFolder(path=found[-1], run=record["run"], deal=record["deal"])
 
 
+def withheld(out: Path, name: str) -> int:
+    """Return how many runs of ``name`` in ``out`` ended without a release: attempts before the next one."""
+    count = 0
+    for path in _names(out, name):
+        if not path.exists():
+            return count
+        outcome = path / "internal" / "outcome.json"
+        count += outcome.exists() and json.loads(outcome.read_text())["verdict"] == "withheld"
+    return count
+
+
 def _names(out: Path, name: str) -> Iterator[Path]:
     yield out / name
     number = 2

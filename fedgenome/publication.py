@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome import card, release
+from fedgenome import card, folders, release
 from fedgenome.audit.gate import Verdict
 from fedgenome.audit.results import Audit
 from fedgenome.audit.targets import Records
@@ -56,6 +56,11 @@ class Done:
     root: Root
     file: Path
     seconds: Mapping[str, float]
+
+    @property
+    def withheld(self) -> int:
+        """How many runs of this name were withheld before."""
+        return folders.withheld(self.folder.path.parent, self.prepared.experiment.name)
 
     @property
     def reads_people(self) -> bool:
@@ -204,6 +209,7 @@ def _facts(done: Done, verdict: Verdict) -> card.Facts:
         seeded=done.root.seeded,
         gate_reads_people=verdict.reads_people and done.reads_people,
         audited=verdict.audited,
+        withheld=done.withheld,
         epsilon=prepared.epsilon,
         epsilon_two=prepared.epsilon_colluding,
         by_method=prepared.by_method,

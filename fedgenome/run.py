@@ -134,7 +134,7 @@ def _conclude(done: Done, clock: _Clock) -> Outcome:
         rows = _generate(done)
     with clock.step("audit"):
         audited = _audits(done, rows)
-        verdict = gate.judge(audited, policy, *_charged(done))
+        verdict = gate.judge(audited, policy, *_charged(done), done.withheld)
     with clock.step("evaluate"):
         useful = {label: _utility(done, made) for label, made in rows.items() if len(done.controls)}
     with clock.step("report"):

@@ -370,6 +370,14 @@ def test_resuming_with_a_changed_file_is_refused(tmp_path):
         folders.unfinished(tmp_path, "quickstart", {"rounds": 2})
 
 
+def test_withheld_runs_of_a_name_are_counted(tmp_path):
+    for verdict in ("withheld", "released", "withheld"):
+        folders.create(tmp_path, "quickstart", {}, "run", "00" * 32).finish({"verdict": verdict})
+    folders.create(tmp_path, "quickstart", {}, "run", "00" * 32)
+    folders.create(tmp_path, "other", {}, "run", "00" * 32).finish({"verdict": "withheld"})
+    assert folders.withheld(tmp_path, "quickstart") == 2
+
+
 def test_earlier_runs_are_left_alone(tmp_path):
     first = folders.create(tmp_path, "quickstart", {}, "run", "00" * 32)
     second = folders.create(tmp_path, "quickstart", {}, "run", "00" * 32)

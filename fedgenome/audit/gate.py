@@ -36,6 +36,13 @@ class Chance(Strict):
     reason: str = Field(min_length=1, description="why this number")
 
 
+class Attempts(Strict):
+    """A limit on how often a release is tried, and why it is there."""
+
+    most: int = Field(ge=0, description="runs of one name withheld before, beyond which nothing is released")
+    reason: str = Field(min_length=1, description="why this number")
+
+
 class Policy(Strict):
     """What an audit must show before a release leaves.
 
@@ -60,6 +67,10 @@ class Policy(Strict):
     near_copies: Chance = Chance(
         least=1e-3,
         reason="a table without a leak is below it once in a thousand audits",
+    )
+    attempts: Attempts = Attempts(
+        most=2,
+        reason="a generator above a limit passes an attempt with a chance of 2.5 % at most: three, with 7.5 %",
     )
     require_controls: bool = Field(
         default=True,
@@ -123,7 +134,11 @@ class Verdict:
 
 
 def judge(
-    audit: Audit | None, policy: Policy, charged: tuple[Charged, ...] = (), missed: tuple[str, ...] = ()
+    audit: Audit | None,
+    policy: Policy,
+    charged: tuple[Charged, ...] = (),
+    missed: tuple[str, ...] = (),
+    withheld: int = 0,
 ) -> Verdict:
     """Return the verdict on ``audit`` and ``charged`` under ``policy``: released only if every limit holds.
 
@@ -134,7 +149,17 @@ def judge(
         policy: The limits.
         charged: What sums of counts said.
         missed: Generators of the release that nothing in ``charged`` is about.
+        withheld: Earlier attempts at this release that were withheld.
     """
+    verdict = _judge(audit, policy, charged, missed)
+    if withheld <= policy.attempts.most:
+        return verdict
+    tried = f"{withheld} earlier attempts were withheld, the policy allows {policy.attempts.most}"
+    reasons = (*verdict.reasons, f"{tried} ({policy.attempts.reason})")
+    return replace(verdict, released=False, reasons=reasons, evidence_for=())
+
+
+def _judge(audit: Audit | None, policy: Policy, charged: tuple[Charged, ...], missed: tuple[str, ...]) -> Verdict:
     if audit is None and not charged:
         missing = ("not audited: too few donors among members or controls",)
         return _verdict(policy, audited=False, reasons=missing if policy.require_controls else (), against=missing)

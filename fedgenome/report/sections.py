@@ -141,7 +141,9 @@ def estimate(found: Mapping[str, Any] | None) -> tuple[str, str]:
 def attacks(audit: Mapping[str, Any]) -> Html:
     """Return attack curves, results with intervals, and the attacks' own controls, of ``Audit.to_json()``."""
     if not audit:
-        return section("attacks", "Attacks", tag("p", "No records were attacked: too few members or controls are at hand."))
+        return section(
+            "attacks", "Attacks", tag("p", "No records were attacked: too few members or controls are at hand.")
+        )
     unit = audit["unit"]
     told = (
         f"{audit['members']:,} members ({unit}s trained on) against {audit['controls']:,} controls; "

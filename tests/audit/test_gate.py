@@ -190,3 +190,10 @@ def test_canaries_that_refute_the_claimed_epsilon_withhold():
     assert judge(None, DEFAULT, (fair,)).released
     verdict = judge(None, DEFAULT, (false,))
     assert not verdict.released and "ε is at least 1.4 (95% sure); 1 is claimed" in verdict.reasons[0]
+
+
+def test_a_third_try_is_the_last_whatever_it_shows():
+    assert judge(None, DEFAULT, (charged(),), withheld=2).released
+    verdict = judge(None, DEFAULT, (charged(),), withheld=3)
+    assert not verdict.released and not verdict.evidence_for
+    assert verdict.reasons[0].startswith("3 earlier attempts were withheld, the policy allows 2")
