@@ -42,7 +42,7 @@ image = docker build $(DOCKER_BUILD_FLAGS) $(if $(TORCH_INDEX),--build-arg TORCH
   -f $(1)/Dockerfile --target $(2) -t fedgenome-$(2):$(VERSION) .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-ray test-faults test-superlink test-deployment lint format bench images up down airlock clean
+.PHONY: help setup demo test test-oracle test-ray test-faults test-superlink test-deployment lint format bench images up down airlock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ test-ray: $(VENV)/.test ## the same apps under Flower's Ray engine: same seed, s
 
 test-faults: $(VENV)/.test ## kill and stop sites, parties and coordinator by 200 schedules drawn from a seed
 	$(BIN)/python -m pytest -m faults tests
+
+test-oracle: $(VENV)/.oracle ## the auditor's bounds on ε against those of jax_privacy, on a grid
+	$(BIN)/python -m pytest tests/audit/bounds/test_oracle.py
 
 test-superlink: $(VENV)/.test ## Flower's SuperLink and SuperNodes on loopback: signed bundles, runs interrupted and resumed
 	$(BIN)/python -m pytest -m deployment tests/deployment_roles
@@ -130,6 +133,11 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.created
 	@echo 'Installing fedgenome into $(VENV): some minutes the first time'
 	$(if $(TORCH),$(PIP) install --quiet -c constraints.txt $(TORCH) torch)
 	$(PIP) install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.oracle: $(VENV)/.test
+	@echo 'Installing the oracle of the bounds into $(VENV)'
+	$(PIP) install --quiet -c constraints.txt -e '.[test,oracle]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test

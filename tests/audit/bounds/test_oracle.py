@@ -7,7 +7,7 @@ from fedgenome.audit.bounds import clopper_pearson, f_dp, one_run, thresholds
 from fedgenome.audit.bounds.one_run import Guesses
 
 auditing = pytest.importorskip(
-    "jax_privacy.auditing", reason="the oracle is not installed: it brings JAX, and is no part of the test extra"
+    "jax_privacy.auditing", reason="the oracle is not installed, as it brings JAX: make test-oracle"
 )
 
 DELTA = 1e-5
