@@ -42,7 +42,7 @@ image = docker build $(DOCKER_BUILD_FLAGS) $(if $(TORCH_INDEX),--build-arg TORCH
   -f $(1)/Dockerfile --target $(2) -t fedgenome-$(2):$(VERSION) .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oracle test-ray test-faults test-superlink test-deployment lint format bench images up down airlock clean
+.PHONY: help setup demo test test-ray test-faults test-oracle test-superlink test-deployment lint format bench images up down airlock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
