@@ -46,14 +46,16 @@ class Attempts(Strict):
 class Policy(Strict):
     """What an audit must show before a release leaves.
 
-    The defaults come from the intervals' widths with 560 members and 140 controls (94 evaluated; 3,000
-    draws of scores without any leak). The upper end for the AUC is then .564 on average and above .65
-    in .3 % of draws; that for the hit rate .22 on average and above .35 in .5 %. Over both attacks
-    and all controls 2.3 % of 1,000 audits of tables without a leak were withheld; near-copies, tested
-    since, add at most .1 % (their level is exact) and share the controls' 1 %. So a generator that
-    does not leak passes, while AUC .72 or hits .58, published values for attacks on a conditional
-    autoencoder, do not. Smaller audits have wider intervals and are withheld more often (46 evaluated
-    controls: 9 % and 14 % of draws above the limits); under 30 evaluated controls nothing passes.
+    The defaults come from the intervals' widths with 560 members and 140 controls (94 evaluated), as
+    ``python -m experiments.audit_levels.run`` measures them: 1,000 draws of members and controls by chance
+    among real patients of whom nothing leaked, two attacks. The upper end for the AUC is then .563 on average
+    and above .65 in .5 % of draws; that for the hit rate .22 on average and above .35 in .3 %. Of 1,000 whole
+    audits 1.8 % were withheld: 1.0 % by an AUC, .5 % by hits, .5 % by a control of the attacks (the chance set
+    for these is 1 %), none by near-copies, whose level is exact (.1 %). So a generator that does not leak
+    passes, while AUC .72 or hits .58, published values for attacks on a conditional autoencoder, do not.
+    Every further attack may withhold too: the command says how many audits are withheld over all there are.
+    Smaller audits have wider intervals and are withheld more often (46 evaluated controls: 8 % and 15 %
+    of draws above the limits); under 30 evaluated controls nothing passes.
     """
 
     auc: Limit = Limit(
@@ -62,7 +64,7 @@ class Policy(Strict):
     )
     hits: Limit = Limit(
         most=0.35,
-        reason="94 controls without a leak bound it at .22 on average and above .35 once in 200 audits",
+        reason="94 controls without a leak bound it at .22 on average and above .35 less than once in 200 audits",
     )
     near_copies: Chance = Chance(
         least=1e-3,
