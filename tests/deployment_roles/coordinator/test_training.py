@@ -1,6 +1,7 @@
 """A run on a real SuperLink gives what engine local gives; whatever is wrong is one line before anything is asked."""
 
 import datetime
+import json
 import signal
 import time
 
@@ -44,6 +45,26 @@ def test_a_seeded_run_on_a_superlink_interrupted_and_resumed_is_that_of_engine_l
         with hospitals(tmp_path, prepared, address):
             there = run(tmp_path, *given, "--resume")
     assert there == run(tmp_path, "--out", "local")
+
+
+@pytest.mark.deployment
+@pytest.mark.timeout(600)
+def test_a_release_of_hospitals_alone_is_audited_by_their_sums(tmp_path):
+    holding = (
+        '[[methods]]\nkind = "membership"\noptions = { rows = 200 }\n[holdout]\nshare = 0.4\ncanaries = 10\n[release]'
+    )
+    caps = ("site_cap = 700\ndonors_bound = 700", "site_cap = 720\ndonors_bound = 800")
+    held, public = (text.replace(*caps).replace("[release]", holding) for text in (TEXT, PUBLIC))
+    prepared = agreed(tmp_path, held)
+    (tmp_path / "small.toml").write_text(public)
+    with loopback.superlink(tmp_path) as address:
+        given = submitted(tmp_path, address)
+        with hospitals(tmp_path, prepared, address):
+            told = run(tmp_path, *given)
+    audit, card = json.loads(told["audit.json"]), json.loads(told["card.json"])
+    assert audit["audited"] and not card["risk"]["gate_reads_people"]
+    (found,) = audit["charged"]
+    assert 100 < found["held"] < found["members"] < 500 and found["canaries"]["made"] == 10
 
 
 @pytest.mark.parametrize(
