@@ -26,6 +26,7 @@ from fedgenome.cohort import canaries
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError, require
 from fedgenome.methods.base import DonorStreams, Generator, Method
+from fedgenome.methods.nearness import BINS, IN, OUT, edges, guesses, nearness
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.query import Array, Mechanism, Question, State
 from fedgenome.strict import Strict
@@ -35,12 +36,6 @@ Floats = npt.NDArray[np.float64]
 
 KIND = "membership"
 MEMBERS, HELD = 0, 1  # rows of the released counts
-IN, OUT = 1, -1  # guesses
-_OUTER = 0.2  # of the range, at either end
-_FEWEST = 4  # canaries: of fewer none is guessed
-_NEAR = (0.1, 0.25, 0.5)  # edges whatever the rows are like: copies lie below the first
-_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)  # of rows not sent, at whose scores the other edges are
-_CELLS = 1 << 22  # distances held at once: 32 MiB
 
 
 class Options(Strict):
@@ -98,10 +93,15 @@ class Membership:
         """Return the state before it is known what is released: no rows."""
         require(not self.private or self.noise is not None, f"methods.{self.name}: a noise level before it starts")
         rows = np.zeros((self.options.rows, len(self.schema.genes)), np.float32)
-        edges = np.linspace(_NEAR[0], 1, len(_NEAR) + len(_SHARES))
         guess = np.zeros(math.prod(self.canaries), np.int8)
-        counted = {"counts": np.zeros((2, len(edges) + 1)), "right": np.array(0.0)}
-        return {"step": np.array(0, np.int64), "rows": rows, "edges": edges, "guess": guess, **counted}
+        counted = {"counts": np.zeros((2, BINS)), "right": np.array(0.0)}
+        return {
+            "step": np.array(0, np.int64),
+            "rows": rows,
+            "edges": np.linspace(0.1, 1, BINS - 1),
+            "guess": guess,
+            **counted,
+        }
 
     def followed(self, earlier: Mapping[str, Method]) -> str:
         """Return the label of the generator that it audits: ``of``, or the first of ``earlier``.
@@ -129,7 +129,7 @@ class Membership:
         sent, fresh = drawn[:n], drawn[n:]
         x, label = canaries.rows(self.schema, 0, len(state["guess"]))
         guess = guesses(x, label, sent, codes[:n])
-        return state | {"rows": sent, "edges": _edges(nearness(fresh, sent)), "guess": guess}
+        return state | {"rows": sent, "edges": edges(nearness(fresh, sent)), "guess": guess}
 
     def ask(self, state: State) -> Question | None:
         """Ask for both histograms and the right guesses at once; then None."""
@@ -150,7 +150,7 @@ class Membership:
         A record with a value that is not finite has no score, and a donor without a score is not counted. Canaries
         are in no bin.
         """
-        rows, edges, guess = self._payload(question)
+        rows, ends, guess = self._payload(question)
         genes = len(self.schema.genes)
         require(sample.x.shape[1] == genes, f"a shard of the schema's {genes} genes", genes=sample.x.shape[1])
         seen = sample.mask & np.isfinite(sample.x).all(axis=1)
@@ -158,19 +158,18 @@ class Membership:
         score[seen] = nearness(sample.x[seen], rows)
         records = np.bincount(sample.donor[seen], minlength=sample.n_donors)
         mean = np.bincount(sample.donor, score, minlength=sample.n_donors) / np.maximum(records, 1)
-        bins = len(edges) + 1
-        at = np.where(sample.held, HELD, MEMBERS) * bins + np.searchsorted(edges, mean, side="right")
+        at = np.where(sample.held, HELD, MEMBERS) * BINS + np.searchsorted(ends, mean, side="right")
         made = (sample.canary >= 0) & (sample.canary < len(guess))
-        at[made] = 2 * bins
+        at[made] = 2 * BINS
         told = np.ones(sample.n_donors, np.float32)
         told[made] = guess[sample.canary[made]] == np.where(sample.held[made], OUT, IN)
-        one = np.zeros((sample.n_donors, 2 * bins + 1), np.float32)
+        one = np.zeros((sample.n_donors, 2 * BINS + 1), np.float32)
         one[np.arange(len(one)), at] = told
         return sum_rows(one, np.arange(len(one)), records > 0, question.bound)
 
     def _payload(self, question: Question) -> tuple[Array, Array, Array]:
-        genes, edges = len(self.schema.genes), len(_NEAR) + len(_SHARES)
-        shapes = {"rows": (self.options.rows, genes), "edges": (edges,), "guess": (math.prod(self.canaries),)}
+        rows = (self.options.rows, len(self.schema.genes))
+        shapes = {"rows": rows, "edges": (BINS - 1,), "guess": (math.prod(self.canaries),)}
         found = {name: array.shape for name, array in question.payload.items()}
         require(found == shapes, f"a payload of shapes {shapes}", shapes=found)
         told = question.payload
@@ -187,76 +186,6 @@ class Membership:
         """Return ``counts`` (2, bins) float64, members first, nearest first, ``edges`` (bins − 1,), and the guesses."""
         require(bool(state["step"]), f"methods.{self.name}: a finished run")
         return {name: state[name] for name in ("counts", "edges", "guess", "right")}
-
-
-def guesses(x: Array, label: Array, rows: Array, codes: Array) -> npt.NDArray[np.int8]:
-    """Return for each canary a guess from rows of the release: 1 for the highest quarter, -1 for the lowest, else 0.
-
-    Ranked by the sum of three standardised scores, fixed before any release was seen: how near the nearest row is, and
-    how far rows of the canary's label go its way more than all rows do, once by their mean and once by how many of
-    their values lie in the outer fifth of the range at its end. The first sees copies, the others sums and tables.
-
-    Args:
-        x: The canaries, (n, genes) at the ends of the range.
-        label: Their labels, int64 (n,).
-        rows: Rows drawn from the release, (rows, genes).
-        codes: Their labels, int64 (rows,).
-    """
-    told = np.zeros(len(x), np.int8)
-    if len(x) < _FEWEST:
-        return told
-    low, high = float(x.min()), float(x.max())
-    up = x == high
-    outer = _OUTER * (high - low)
-    scores = [
-        -nearness(x, rows),
-        _own(np.where(up, 1.0, -1.0), label, rows, codes),
-        _own(up, label, rows >= high - outer, codes) + _own(~up, label, rows <= low + outer, codes),
-    ]
-    order = np.argsort(sum(score / max(float(score.std()), 1e-30) for score in scores), kind="stable")
-    told[order[-(len(x) // 4) :]], told[order[: len(x) // 4]] = IN, OUT
-    return told
-
-
-def _own(side: Array, label: Array, rows: Array, codes: Array) -> Floats:
-    """Return side · (mean of the rows of a canary's label − mean of all rows), (n,)."""
-    middle = rows.mean(axis=0)
-    one = [
-        rows[codes == code].mean(axis=0) - middle if (codes == code).any() else 0 * middle for code in np.unique(label)
-    ]
-    return np.asarray(np.einsum("ij,ij->i", side, np.stack(one)[np.unique(label, return_inverse=True)[1]]))
-
-
-def nearness(x: Array, rows: Array) -> Floats:
-    """Return each record's distance to the nearest of ``rows`` over its root mean square distance to them, (n,).
-
-    0 for a copy, up to 1; 1 where all rows are the record itself.
-
-    Args:
-        x: (n, genes), finite.
-        rows: (rows, genes), finite.
-    """
-    table = rows.astype(np.float64)
-    squares = np.einsum("ij,ij->i", table, table)
-    step = max(1, _CELLS // max(1, len(table)))
-    parts = [_nearness(x[i : i + step].astype(np.float64), table, squares) for i in range(0, len(x), step)]
-    return np.concatenate([np.zeros(0), *parts])
-
-
-def _nearness(x: Floats, table: Floats, squares: Floats) -> Floats:
-    partial = squares - 2 * x @ table.T  # without |x|², the same for all rows
-    nearest = partial.argmin(axis=1)
-    near = np.linalg.norm(x - table[nearest], axis=1)  # by differences: a copy is at exactly 0
-    mean = np.sqrt(np.maximum(partial.mean(axis=1) + np.einsum("ij,ij->i", x, x), near**2))
-    return np.asarray(np.divide(near, mean, out=np.ones(len(x)), where=mean > 0))
-
-
-def _edges(scores: Floats) -> Floats:
-    """Return rising edges: the fixed ones, and quantiles of ``scores``, each above the one before."""
-    edges = np.sort(np.concatenate([_NEAR, np.quantile(scores, _SHARES)]))
-    for i in range(1, len(edges)):
-        edges[i] = max(edges[i], np.nextafter(edges[i - 1], math.inf))
-    return edges
 
 
 def _generator(arrays: Mapping[str, Array]) -> np.random.Generator:

@@ -13,7 +13,8 @@ from fedgenome.cohort import canaries
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
 from fedgenome.methods import registry
-from fedgenome.methods.membership import HELD, IN, MEMBERS, OUT, guesses, nearness
+from fedgenome.methods.membership import HELD, MEMBERS
+from fedgenome.methods.nearness import IN, OUT, edges, guesses, nearness
 from fedgenome.privacy.coins import DonorNormals
 from fedgenome.streams import Root
 from fedgenome.study import MethodSpec, Schema
@@ -44,10 +45,8 @@ def counts_of(shard, rows):
     """What a site answers about rows that are sent as they are."""
     method = build(rows=len(rows))
     fresh = nearness(people(len(rows), np.random.default_rng(9)).x, rows)
-    edges = np.sort(
-        np.concatenate([[0.1, 0.25, 0.5], np.quantile(fresh, (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99))])
-    )
-    question = method.ask(method.start(np.random.default_rng(0)) | {"rows": rows, "edges": edges})
+    start = method.start(np.random.default_rng(0)) | {"rows": rows, "edges": edges(fresh)}
+    question = method.ask(start)
     return method.answer(question, shard, DRAWS).value[:-1].reshape(2, -1)
 
 
