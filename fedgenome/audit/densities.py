@@ -48,9 +48,10 @@ def density_ratio(people: Records, target: Target, base: Records) -> Array:
     Source: van Breugel et al. 2023, "Membership Inference Attacks against Synthetic Data through Overfitting
     Detection" (DOMIAS, equation 2).
     """
-    shown, real, table = _projected(people.x, base.x, target.table.x)
-    if not shown.shape[1]:
-        return np.zeros(len(shown))  # no gene varies
+    genes = np.ptp(np.concatenate([base.x, target.table.x]), axis=0) > 0
+    if not genes.any():
+        return np.zeros(len(people))
+    shown, real, table = _projected(*(each[:, genes] for each in (people.x, base.x, target.table.x)))
     return _log_density(shown, table) - _log_density(shown, real)
 
 
@@ -59,7 +60,7 @@ def _projected(rows: Array, base: Array, table: Array) -> tuple[Array, Array, Ar
     both = np.concatenate([base, table], dtype=np.float64)
     fitted = PCA(min(COMPONENTS, *both.shape), random_state=0).fit(both)
     variance = fitted.explained_variance_
-    kept = variance > _FLAT * max(variance[0], 1e-300)
+    kept = variance > _FLAT * variance[0]
     seen, real, made = (
         fitted.transform(each.astype(np.float64))[:, kept] / np.sqrt(variance[kept]) for each in (rows, base, table)
     )
