@@ -6,7 +6,7 @@ It and its shadows are trained by :mod:`fedgenome.audit.shadows.autoencoders`, o
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ class Trained:
         return np.concatenate([each.losses(x, onehot, draws) for each in self.models])
 
     def draw(self, rows: int, rng: np.random.Generator) -> Records:
-        """Return rows of the first model: what its decoder gives for latents from the prior, as such tables are made."""
+        """Return rows of the first model: what its decoder gives for latents from the prior, without noise."""
         model = self.models[0].model
         label = np.sort(rng.choice(len(self.shares), rows, p=self.shares))
         z = torch.from_numpy(rng.standard_normal((rows, model.latent), np.float32))

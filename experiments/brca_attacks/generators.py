@@ -1,10 +1,10 @@
-"""Who is a member, who is not, and the generators that are attacked: methods of the library, and CVAEs without privacy."""
+"""Who is a member, and the generators that are attacked: methods of the library, and CVAEs without privacy."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -18,8 +18,11 @@ from fedgenome.audit.targets import Records, people, scaled
 from fedgenome.cohort import expression
 from fedgenome.cohort.shard import Cohort, Shard
 from fedgenome.errors import require
+from fedgenome.methods import registry
 from fedgenome.methods.base import Watched
+from fedgenome.privacy import accounting
 from fedgenome.query import Array
+from fedgenome.study import Plan
 
 COHORT = "tcga_brca"
 KEPT_APART = 0.5  # of the donors, by chance; a third of these are the base
@@ -108,6 +111,10 @@ class Made:
     losses: Callable[[Shard], Array] | None = None
     shadows: Callable[[], Shadowed] | None = None
 
+    def kept(self) -> Made:
+        """Return the same generator, which remembers what it gave: for one that is asked again and again."""
+        return replace(self, draw=functools.cache(self.draw), losses=self.losses and functools.cache(self.losses))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
@@ -122,8 +129,9 @@ class Arm:
     private: bool = True
 
 
-def _library(kind: Kind, parts: Parts, shard: Shard, epsilon: float | None) -> Made:
-    made = loop.method(kind, parts.facts, epsilon)
+def _library(name: str, parts: Parts, shard: Shard, epsilon: float | None) -> Made:
+    made = registry.build(kinds()[name].spec, parts.facts.schema, BOUND, epsilon is not None)
+    made = made if epsilon is None else made.at(_level(name, parts.facts, epsilon))
     arrays = loop.trained(made, shard, 10_000 + parts.seed)
 
     def draw(rows: int) -> Records:
@@ -133,6 +141,13 @@ def _library(kind: Kind, parts: Parts, shard: Shard, epsilon: float | None) -> M
         return Made(draw=draw)
     loss = made.loss
     return Made(draw=draw, losses=lambda rows: np.array([loss(dict(arrays), one) for one in _one_by_one(rows)]))
+
+
+@functools.lru_cache
+def _level(name: str, facts: Facts, epsilon: float) -> float:
+    """Return the noise of one trusted server, who has all of δ: a federation refuses ε = 100 (``accounting.usable``)."""
+    made = registry.build(kinds()[name].spec, facts.schema, BOUND, True)
+    return accounting.calibrate(lambda noise: Plan(mechanisms=made.plan(noise)), epsilon, DELTA)
 
 
 def _one_by_one(rows: Shard) -> Iterator[Shard]:
@@ -164,10 +179,14 @@ def _shadows(shape: Shape, parts: Parts) -> Shadowed:
     return Shadowed(losses=trained.losses(rows).astype(np.float64), inside=inside[:, row], group=group)
 
 
+def kinds() -> dict[str, Kind]:
+    """Return the library's methods by name."""
+    return {name: arm.kind for name, arm in arms.methods(arms.LOG).items() if arm.kind is not None}
+
+
 def every() -> dict[str, Arm]:
     """Return all generators by name."""
-    kinds = {name: arm.kind for name, arm in arms.methods(arms.LOG).items() if arm.kind is not None}
-    library = {name: Arm(fit=functools.partial(_library, kinds[name])) for name in LIBRARY}
+    library = {name: Arm(fit=functools.partial(_library, name)) for name in LIBRARY}
     own = {
         "CVAE": Arm(fit=functools.partial(_own, CVAE, True), private=False),
         "CVAE, overfitted": Arm(fit=functools.partial(_own, OVERFITTED, False), private=False),

@@ -63,9 +63,7 @@ def attacked(parts: Parts, made: Made, reference: Made | None, release: Release)
     return {name: _outcome(each[inside], each[~inside], len(scores)) for name, each in by_donor.items()}
 
 
-def _of_rows(
-    parts: Parts, everyone: Records, made: Made, reference: Made | None, release: Release
-) -> dict[str, Array]:
+def _of_rows(parts: Parts, everyone: Records, made: Made, reference: Made | None, release: Release) -> dict[str, Array]:
     rows = parts.facts.rows if release == "table" else DRAWS
     drawn, base = parts.scaled(made.draw(rows)), parts.records(parts.base)
     target = Target(table=drawn, samples=drawn)

@@ -52,7 +52,7 @@ def _split(
     parts: Parts, used: Mapping[str, Arm], epsilons: Sequence[float], say: Callable[[str], None]
 ) -> Iterator[tuple[Key, dict[str, Outcome]]]:
     for name, arm in used.items():
-        reference = arm.fit(parts, parts.base, None)
+        reference = arm.fit(parts, parts.base, None).kept()
         for epsilon in (*(epsilons if arm.private else ()), None):
             begun = time.process_time()
             yield from _both(parts, name, epsilon, arm.fit(parts, parts.members, epsilon), reference)
@@ -116,7 +116,9 @@ def _targets(found: Found) -> Iterator[Target]:
 def _controls(found: Found) -> Iterator[Target]:
     positive = found[OVERFITTED, None, "model"]
     least = min(one[LOSS].auc.estimate for one in positive)
-    yield Target(name=f"{OVERFITTED}: AUC of its loss, smallest of the splits", value=least, target=0.9, sense="at least")
+    yield Target(
+        name=f"{OVERFITTED}: AUC of its loss, smallest of the splits", value=least, target=0.9, sense="at least"
+    )
     p = max(one[LOSS].p_value for one in positive)
     yield Target(name=f"{OVERFITTED}: p of its loss, largest of the splits", value=p, target=1e-3, sense="at most")
     for release in RELEASES:
@@ -139,7 +141,7 @@ def _gap(found: Found) -> Iterator[Target]:
 
 
 def _over(key: Key, found: Sequence[Mapping[str, Outcome]]) -> float:
-    """Return by how much any lower end exceeds e^ε·rate + δ: above 0 the DP claim is refuted, or the interval missed."""
+    """Return by how much any lower end exceeds e^ε·rate + δ: above 0 the claim is refuted, or the interval missed."""
     most = min(1.0, math.exp(key[1] or 0.0) * RATE + generators.DELTA)
     return max(one[attack].hits.low for one in found for attack in one) - most
 

@@ -29,7 +29,7 @@ def test_monte_carlo_is_the_share_of_samples_within_the_bases_median_distance(sc
 
 
 def test_a_base_that_is_in_the_samples_leaves_a_ball_for_verbatim_copies(scene):
-    people, target, base = scene
+    people, _, base = scene
     assert monte_carlo(base, Target(table=base, samples=base), base) == pytest.approx(1 / len(base))
     assert not monte_carlo(people, Target(table=base, samples=base), base).any()
 
