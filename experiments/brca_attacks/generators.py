@@ -145,7 +145,7 @@ def _library(name: str, parts: Parts, shard: Shard, epsilon: float | None) -> Ma
 
 @functools.lru_cache
 def _level(name: str, facts: Facts, epsilon: float) -> float:
-    """Return the noise of one trusted server, who has all of δ: a federation refuses ε = 100 (``accounting.usable``)."""
+    """Return the noise of one trusted server with all of δ: a federation refuses ε = 100 (``accounting.usable``)."""
     made = registry.build(kinds()[name].spec, facts.schema, BOUND, True)
     return accounting.calibrate(lambda noise: Plan(mechanisms=made.plan(noise)), epsilon, DELTA)
 
