@@ -11,7 +11,7 @@ import numpy as np
 
 from fedgenome import release, sampling
 from fedgenome.audit import gate, results
-from fedgenome.audit.run import audit
+from fedgenome.audit.run import ATTACKS, STANDARD, audit, named
 from fedgenome.audit.targets import Records
 from fedgenome.cohort.table import Table
 from fedgenome.errors import SpecError, require
@@ -21,7 +21,7 @@ from fedgenome.strict import Strict, from_toml
 from fedgenome.study import Schema
 from fedgenome.tables import SYNTHETIC_LABEL, Reading, fit
 
-TABLE = "table"  # the role of the table that is audited
+TABLE, REFERENCE = "table", "reference"  # the roles of the table that is audited, and of one to calibrate by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,8 @@ class Asked:
         members: Rows that the table's generator was trained on.
         controls: Rows of people like them that it never saw, drawn from the same cohort by chance.
         base: Real rows that are neither; None: a third of the controls.
+        reference: Rows of a generator that never saw the members, to calibrate GAN-leaks.
+        attacks: Which attacks to run.
         how: How to read files.
         low: Lowest expression value; None: the release's, or the table's own.
         high: Highest.
@@ -44,6 +46,8 @@ class Asked:
     members: Path
     controls: Path
     base: Path | None = None
+    reference: Path | None = None
+    attacks: tuple[str, ...] = STANDARD
     how: Reading = field(default_factory=Reading)
     low: float | None = None
     high: float | None = None
@@ -101,6 +105,16 @@ class _Target:
     notes: tuple[str, ...] = ()
 
 
+def attacks(text: str) -> tuple[str, ...]:
+    """Return the attacks that ``standard``, ``all`` or names divided by commas mean.
+
+    Raises:
+        SpecError: a name that is no attack's.
+    """
+    whole = {"standard": STANDARD, "all": tuple(ATTACKS)}
+    return whole.get(text) or named([name.strip() for name in text.split(",")])
+
+
 def policy(path: Path | None) -> gate.Policy:
     """Return the policy in the table ``[audit]`` of a TOML file, such as an experiment's; None: the default.
 
@@ -131,6 +145,7 @@ def run(asked: Asked) -> Audited:
     if target.schema is not None and target.schema.unit == "donor" and asked.how.donor is None:
         raise SpecError("--donor: expected the obs column of donors, the release's unit; got none")
     made = {TABLE: target.table} | {_role(name): table for name, table in target.drawn.items()}
+    made |= {REFERENCE: asked.how.open(asked.reference, real=False)} if asked.reference else {}
     real = {role: asked.how.open(path, real=True) for role, path in asked.people.items()}
     fitted = fit(made, real, asked.how, first=TABLE, wider=True, schema=target.schema)
     if asked.how.donor is not None:
@@ -138,7 +153,9 @@ def run(asked: Asked) -> Audited:
     low, high, notes = _range(asked, target.schema, fitted.records[TABLE].x)
     return Audited(
         audit=_attacked(asked, tuple(target.drawn), fitted.records, low, high),
-        files={TABLE: asked.target.name} | {role: path.name for role, path in asked.people.items()},
+        files={TABLE: asked.target.name}
+        | ({REFERENCE: asked.reference.name} if asked.reference else {})
+        | {role: path.name for role, path in asked.people.items()},
         genes=len(fitted.genes),
         labels=fitted.labels,
         low=low,
@@ -161,6 +178,8 @@ def _attacked(
             members=rows["members"],
             controls=rows["controls"],
             base=rows.get("base"),
+            generator_reference=rows.get(REFERENCE),
+            attacks=asked.attacks,
             synthetic=table,
             samples=samples,
             low=low,

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedgenome import auditing
-from fedgenome.audit.run import ATTACKS
+from fedgenome.audit.run import ATTACKS, STANDARD
 from fedgenome.cli.main import app
 from fedgenome.errors import SpecError
 from fedgenome.tables import Reading
@@ -87,6 +87,18 @@ def test_a_base_of_its_own_spares_the_controls_and_more_genes_than_the_tables_do
     assert (told["members"], told["controls"], told["base"]) == (150, 150, 60)
 
 
+def test_all_attacks_or_some_are_run_as_asked_with_a_reference_generator(files):
+    every = json.loads(call(files, "made.csv", "--attacks", "all", "--json").stdout)
+    assert [one["name"] for one in every["audit"]["attacks"]] == list(ATTACKS)
+    asked = ("--attacks", "gan-leaks", "--reference", write(files, "other.csv", people(400, 6).assign(XIST=1.5)))
+    some = json.loads(call(files, "made.csv", *asked, "--json").stdout)
+    (found,), whole = some["audit"]["attacks"], every["audit"]["attacks"]
+    assert some["files"]["reference"] == "other.csv"
+    assert found["name"] == "gan-leaks" and found["auc"] != whole[1]["auc"]
+    refused = call(files, "made.csv", "--attacks", "gan-leaks,lira")
+    assert refused.exit_code == 2 and "attacks of closest-record, gan-leaks, domias" in refused.stderr
+
+
 def test_a_policy_of_ones_own_withholds(files):
     (files / "policy.toml").write_text('[audit.auc]\nmost = 0.01\nreason = "nothing passes"\n')
     ended = call(files, "made.csv", "--policy", files / "policy.toml")
@@ -140,7 +152,7 @@ def test_a_release_is_verified_and_what_its_generator_draws_is_attacked_too(tmp_
     )
     found = auditing.run(asked)
     assert (found.audit.rows, found.audit.samples, found.genes, found.low, found.high) == (5, 300, 2, 0, 6)
-    assert {each.name for each in found.audit.attacks} == {f"marginals: {name}" for name in ATTACKS}
+    assert {each.name for each in found.audit.attacks} == {f"marginals: {name}" for name in STANDARD}
     assert "whole and unaltered" in found.notes[0] and "300 rows drawn by marginals" in found.notes[1]
     (folder / "ledger.jsonl").write_text("{}\n")
     with pytest.raises(SpecError, match=r"as card\.json describes it"):

@@ -28,6 +28,12 @@ def audit(
     members: Annotated[Path, typer.Option(help="rows that the generator was trained on: .h5ad, .csv, .tsv")],
     controls: Annotated[Path, typer.Option(help="rows it never saw, drawn by chance from the same cohort")],
     base: Annotated[Path | None, typer.Option(help="real rows that are neither; absent: a third of --controls")] = None,
+    attacks: Annotated[
+        str, typer.Option(help="standard, as the gate of a run has them; all; or names, divided by commas")
+    ] = "standard",
+    reference: Annotated[
+        Path | None, typer.Option(help="rows of a generator that never saw the members: calibrates gan-leaks")
+    ] = None,
     label: Label = "label",
     donor: Annotated[str | None, typer.Option(help="obs column of donors; absent: every row is a unit")] = None,
     layer: Layer = "X",
@@ -60,6 +66,8 @@ def audit(
             members=members,
             controls=controls,
             base=base,
+            reference=reference,
+            attacks=auditing.attacks(attacks),
             how=how,
             low=low,
             high=high,

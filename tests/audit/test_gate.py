@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fedgenome.audit.gate import Chance, Limit, Policy, judge
 from fedgenome.audit.results import Canaries, Charged, EpsilonBound, Interval
-from fedgenome.audit.run import ATTACKS, audit
+from fedgenome.audit.run import STANDARD, audit
 
 DEFAULT = Policy()
 NEVER = Chance(least=1e-300, reason="none")
@@ -110,10 +110,10 @@ def test_a_leak_below_the_limits_is_named_as_evidence_against(draw, copying):
     lenient = Policy(**dict.fromkeys(("auc", "hits"), Limit(most=1, reason="none")), near_copies=NEVER)
     verdict = judge(_run(members, controls, copying(draw(500, rng), members, 0.3)), lenient)
     assert verdict.released
-    tests = len(ATTACKS) + 1
+    tests = len(STANDARD) + 1
     assert len(verdict.evidence_against) == tests
     assert all(f"over {tests} attacks" in line for line in verdict.evidence_against)
-    assert sum("above chance" in line for line in verdict.evidence_against) == len(ATTACKS)
+    assert sum("above chance" in line for line in verdict.evidence_against) == len(STANDARD)
 
 
 def test_public_form_holds_no_number_read_off_people(draw, copying, clean):
