@@ -62,7 +62,7 @@ def measure(quick: bool, say: Callable[[str], None]) -> Result:
 
 
 def _fewer(world: World, rng: np.random.Generator) -> tuple[Attack, ...]:
-    scores = {name: world.scores[name] for name in run.ATTACKS}
+    scores = {name: world.scores[name] for name in run.STANDARD}
     return levels.judged(scores, *levels.split(world, FEW, rng))
 
 
@@ -122,8 +122,9 @@ def _worst(drawn: Sequence[Draw]) -> dict[str, Any]:
 
 
 def _ends(drawn: Sequence[Draw], fewer: Sequence[tuple[Attack, ...]], policy: Policy) -> Iterator[dict[str, Any]]:
-    """Yield upper ends where nothing leaks: means, and shares above the gate's limits, of one attack on the table."""
-    for controls, found in ((CONTROLS, [one.attacks[: len(run.ATTACKS)] for one in drawn]), (FEW, fewer)):
+    """Yield upper ends where nothing leaks: means, and shares above the gate's limits, of one of the gate's attacks."""
+    many = [tuple(attack for attack in one.attacks if attack.name in run.STANDARD) for one in drawn]
+    for controls, found in ((CONTROLS, many), (FEW, fewer)):
         flat = [attack for attacks in found for attack in attacks]
         hits = [attack.hits.high for attack in flat if attack.hits is not None]
         yield {
@@ -143,7 +144,7 @@ def _gate(gated: Sequence[Whole]) -> dict[str, Any]:
     shares = {words: _share(getattr(one, field) for one in gated) for words, field in reasons.items()}
     return {
         "whole audits": len(gated),
-        "attacks": len(run.ATTACKS),
+        "attacks": len(run.STANDARD),
         "withheld": _share(o.withheld for o in gated),
     } | shares
 
