@@ -84,7 +84,9 @@ def has_ctgan() -> bool:
 def ctgan(rows: Records, facts: Facts, rng: np.random.Generator) -> Records:
     """CTGAN (Xu et al. 2019) as its package has it, the label as a discrete column."""
     pandas: Any = importlib.import_module("pandas")
-    with warnings.catch_warnings():
+    joblib: Any = importlib.import_module("joblib")
+    # Its worker processes, one task a column, take longer than the columns.
+    with warnings.catch_warnings(), joblib.parallel_config(backend="sequential"):
         warnings.simplefilter("ignore")  # a mixture that did not converge, and its own deprecations
         made: Any = importlib.import_module("ctgan").CTGAN(epochs=CTGAN_EPOCHS, verbose=False, enable_gpu=False)
         made.set_random_state(int(rng.integers(2**31)))
