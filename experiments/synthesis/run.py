@@ -3,7 +3,8 @@
 Ten patient splits (a fifth to test on; everything is fitted on the others), ε from .25 to 10, δ = 1e-4, 870
 synthetic rows: the library's methods, the published recipe as published (quartiles and bin means unpaid) and with
 everything paid, WGAN-GP with DP; beside them, without privacy, ceilings and rivals. Five folds at ε = 10 and without
-privacy, as in the CAMDA 2026 protocol. WGAN-GP takes minutes a run, CTGAN longer: two splits, one split; no folds.
+privacy, as in the CAMDA 2026 protocol. WGAN-GP takes minutes a run, CTGAN (where installed) ten and more: two splits,
+one split; no folds.
 "chosen" is the method that ``chosen.py`` fixed for each ε on other splits, by accuracy; co-expression is promised of
 the one that it fixed for that.
 The library's methods run in this process on exact sums with the accountant's noise (``distributed`` with no party
