@@ -239,22 +239,27 @@ def _rows(done: Done, label: str, method: Generator) -> Rows:
 
 def _charged(done: Done) -> tuple[tuple[Charged, ...], tuple[str, ...]]:
     """Return what each method that had sites count says of the release, and the generators that none is about."""
-    study, told = done.prepared.study, []
     earlier: dict[str, Method] = {}
-    missed = {label: None for label, method in done.prepared.methods.items() if isinstance(method, Generator)}
+    told: list[Charged] = []
+    covered: set[str] = set()
     for label, method in done.prepared.methods.items():
         if isinstance(method, Following):
-            noise = 0.0
-            if done.prepared.noise is not None:
-                noise = trust.deviation(study, trust.placed(method.plan(done.prepared.noise)[0], study.privacy.trust))
             about = method.followed(earlier)
-            arrays = done.trained.arrays[label]
-            claimed = done.prepared.epsilon, study.privacy.delta or 0.0
-            seen = charged.guessed(arrays["guess"], float(arrays["right"]), noise, claimed[1], claimed[0])
-            told.append(replace(charged.found(f"{label} of {about}", arrays["counts"], noise), canaries=seen))
-            missed.pop(about, None)
+            told.append(_counted(done, label, about))
+            covered.add(about)
         earlier[label] = method
-    return tuple(told), tuple(missed)
+    return tuple(told), tuple(n for n, m in earlier.items() if isinstance(m, Generator) and n not in covered)
+
+
+def _counted(done: Done, label: str, about: str) -> Charged:
+    """Return what the noisy counts of the method ``label`` say of the release of ``about``."""
+    prepared, arrays = done.prepared, done.trained.arrays[label]
+    study, planned = prepared.study, prepared.methods[label].plan(prepared.noise) if prepared.noise else ()
+    noise = trust.deviation(study, trust.placed(planned[0], study.privacy.trust)) if planned else 0.0
+    found = charged.found(f"{label} of {about}", arrays["counts"], noise)
+    delta = study.privacy.delta or 0.0
+    seen = charged.guessed(arrays["guess"], float(arrays["right"]), noise, delta, prepared.epsilon)
+    return replace(found, canaries=seen)
 
 
 def _audits(done: Done, rows: Mapping[str, Rows]) -> Audit | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from experiments.bug_zoo import people
 from experiments.bug_zoo.verdicts import Detector, Verdict
 from experiments.synthesis import loop
 from fedgenome.audit import measure
@@ -118,10 +119,4 @@ def _people(n: int, seed: int) -> Shard:
     kinds, loadings = fixed.normal(3, 0.2, (2, GENES)), fixed.normal(0, 0.3, (2, GENES))
     label = rng.integers(0, 2, n)
     x = kinds[label] + rng.normal(size=(n, 2)) @ loadings + rng.normal(0, 0.6, (n, GENES))
-    return Shard(
-        x=np.clip(x, 0, _SCHEMA.high),
-        label=label,
-        donor=np.arange(n),
-        donors=tuple(f"d{i}" for i in range(n)),
-        mask=np.ones(n, np.bool_),
-    )
+    return people.shard(x, label, _SCHEMA.high)

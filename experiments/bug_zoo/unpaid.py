@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from experiments.bug_zoo.people import shard
 from experiments.bug_zoo.verdicts import Detector, Verdict, anything, as_a
 from experiments.synthesis import loop
 from fedgenome.audit.targets import Records
@@ -118,13 +119,7 @@ def people() -> Shard:
     rng = np.random.default_rng(SEED)
     label = rng.choice(3, _PEOPLE, p=(0.6, 0.3, 0.1))
     x = rng.normal(2, 0.5, (3, 20))[label] + rng.normal(0, 1, (_PEOPLE, 20))
-    return Shard(
-        x=np.clip(x, 0, SCHEMA.high),
-        label=label,
-        donor=np.arange(_PEOPLE),
-        donors=tuple(f"d{i}" for i in range(_PEOPLE)),
-        mask=np.ones(_PEOPLE, np.bool_),
-    )
+    return shard(x, label, SCHEMA.high)
 
 
 # ---- What is paid for, and what is not -------------------------------------------------------------------

@@ -13,7 +13,7 @@ All of it reads real members and controls: it is not differentially private and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -94,15 +94,12 @@ def audit(
     more, against = (scaled(records, low, high) if records else None for records in (samples, generator_reference))
     target = Target(table=table, samples=more or table, reference=against)
     others, own = (others, scaled(base, low, high)) if base else split_base(others, rng)
-    results = []
-    for name in chosen:
-        progress(name)
-        results.append(attack(name, people, others, target, own))
+    results = tuple(_attacked(chosen, people, others, target, own, progress))
     progress(NAME)
     copies = near_copies(people, others, target)
     progress("checks")
     return Audit(
-        attacks=tuple(results),
+        attacks=results,
         near_copies=(copies,),
         checks=checks.of_attacks(chosen, people, others, own, target, rng),
         members=len(people.units),
@@ -113,6 +110,14 @@ def audit(
         unit=unit,
         detectable_auc=ranking.detectable_auc(len(people.units), len(others.units), len(results) + 1),
     )
+
+
+def _attacked(
+    names: Iterable[str], members: Records, controls: Records, target: Target, base: Records, progress: Progress
+) -> Iterator[Attack]:
+    for name in names:
+        progress(name)
+        yield attack(name, members, controls, target, base)
 
 
 def named(attacks: Sequence[str]) -> tuple[str, ...]:
