@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedgenome.models import cvae
+from fedgenome.models.weights import initialise
 
 BASES = 6  # A, C, G, T, unknown, start
 
@@ -117,7 +118,7 @@ def convolutions() -> nn.Module:
 def autoencoder() -> nn.Module:
     """Return a CVAE of 958 genes: 521,726 parameters."""
     model = cvae.CVAE(958, 10, 256, 32)
-    cvae.initialise(model, np.random.default_rng(1))
+    initialise(model, np.random.default_rng(1))
     return model
 
 

@@ -18,6 +18,7 @@ from fedgenome.audit.shadows.batches import batches
 from fedgenome.audit.shadows.perceptrons import start
 from fedgenome.audit.shadows.recipe import Recipe
 from fedgenome.models import cvae
+from fedgenome.models.weights import initialise
 from fedgenome.query import Array
 
 with warnings.catch_warnings():
@@ -128,7 +129,7 @@ def autoencoders(x: Array, label: Array, recipe: Recipe, inside: Array) -> Array
 def new_autoencoder(genes: int, rng: np.random.Generator) -> cvae.CVAE:
     """Return a CVAE with random weights."""
     model = cvae.CVAE(genes, CLASSES, HIDDEN, LATENT)
-    cvae.initialise(model, rng)
+    initialise(model, rng)
     return model
 
 

@@ -19,7 +19,9 @@ from fedgenome.addition import gradient_precision
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError, require
 from fedgenome.methods.base import DonorStreams, HomeSteps
-from fedgenome.methods.fedsgd import FedSgd, adam
+from fedgenome.methods.fedsgd import FedSgd
+from fedgenome.methods.fedsgd import Options as FedSgdOptions
+from fedgenome.methods.rounds import Options, Rounds
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.query import Array, Mechanism, Question, State
 from fedgenome.study import TrustModel
@@ -28,8 +30,8 @@ _SLACK = 4.0  # a step's clipped sum is taken to be at most so many times its pu
 
 
 @dataclass(frozen=True, kw_only=True)
-class FedAvg(FedSgd):
-    """The model of :class:`FedSgd`, trained by several steps at every site a round.
+class AtHome(Rounds[Options]):
+    """A method of rounds, trained by several steps at every site a round. Comes before that method among the bases.
 
     Attributes:
         trust: Who noises what; None until :meth:`under`.
@@ -58,27 +60,29 @@ class FedAvg(FedSgd):
         return self.options.local_steps or 1
 
     def plan(self, noise: float) -> tuple[Mechanism, ...]:
-        """Return the label counts and the rounds: E noised steps each under ``local``, one vector under ``site``."""
-        if not self.private:
+        """Return the method's plan, its rounds of E noised steps each under ``local``, one vector under ``site``."""
+        planned = super().plan(noise)
+        if not planned:
             return ()
-        labels, rounds = super().plan(noise)
+        *before, rounds = planned
         if self.trust == "site":
-            return labels, replace(rounds, sampling=1.0)
-        return labels, replace(rounds, count=rounds.count * self.local_steps, where="home")
+            return *before, replace(rounds, sampling=1.0)
+        return *before, replace(rounds, count=rounds.count * self.local_steps, where="home")
 
-    def _mechanisms(self) -> tuple[Mechanism | None, Mechanism | None]:
-        labels, rounds = super()._mechanisms()
-        if rounds is not None and self.trust == "local":
-            rounds = replace(rounds, count=self.local_steps)
-        return labels, rounds
+    def mechanism(self, position: int) -> Mechanism | None:
+        """Return the form of the plan's mechanism at ``position``: of a round, all of its steps."""
+        found = super().mechanism(position)
+        if found is not None and self.trust == "local" and position == -1:
+            return replace(found, count=self.local_steps)
+        return found
 
     def start(self, rng: np.random.Generator) -> State:
-        """Return the state of :meth:`FedSgd.start`."""
+        """Return the method's first state."""
         require(self.trust is not None, f"methods.{self.name}: a trust model before it starts")
         return super().start(rng)
 
     def ask(self, state: State) -> Question | None:
-        """Ask for label counts first, then for a move a round, then None."""
+        """Ask what the method asks before its rounds, then for a move a round, then None."""
         question = super().ask(state)
         if question is None:
             return None
@@ -103,12 +107,12 @@ class FedAvg(FedSgd):
         return share * self.options.sampling if self.trust == "local" else share
 
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
-        """Return label counts, or how far ``local_steps`` steps from the payload's weights led.
+        """Return what is asked before the rounds, or how far ``local_steps`` steps from the payload's weights led.
 
         For a whole site (trust ``site``) label counts are shares: the site counts as one donor.
 
         Raises:
-            SpecError: as :meth:`FedSgd.answer`; a move is asked of something that cannot train at home.
+            SpecError: as :meth:`Rounds.answer`; a move is asked of something that cannot train at home.
         """
         if not question.payload:
             if question.unit == "site":
@@ -136,16 +140,15 @@ class FedAvg(FedSgd):
             mechanism=None,
             precision=gradient_precision(self.donors_bound, self.options.sampling if self.trust == "local" else 1.0),
         )
-        return rng.noisy_sum(lambda sample, draws: super(FedAvg, self).answer(question, sample, draws))
+        return rng.noisy_sum(lambda sample, draws: super(AtHome, self).answer(question, sample, draws))
 
     def learn(self, state: State, question: Question, total: Array) -> State:
-        """Return the state after label counts, or after one Adam step on the mean move, taken for a gradient."""
+        """Return the state after what came before, or after one Adam step on the mean move, taken for a gradient."""
         if not question.payload:
             return super().learn(state, question, total)
-        step = int(state["step"])
         scale = -1 / (self.sites * self.local_steps * self.options.local_rate)
-        gradient = (np.asarray(total, np.float64) * scale).astype(np.float32)
-        curve = state["curve"].copy()
-        curve[step - 1] = np.linalg.norm(gradient.astype(np.float64))
-        after = {**state, "step": np.array(step + 1, np.int64), "curve": curve}
-        return after | adam(state, gradient, step, self.options.rate)
+        return self.stepped(state, (np.asarray(total, np.float64) * scale).astype(np.float32))
+
+
+class FedAvg(AtHome[FedSgdOptions], FedSgd):
+    """The autoencoder of :class:`FedSgd`, trained by several steps at every site a round."""

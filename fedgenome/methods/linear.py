@@ -23,8 +23,8 @@ from fedgenome.addition import gradient_precision
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
-from fedgenome.methods.fedsgd import MOST_ROWS, ranks
 from fedgenome.methods.learner import Learner
+from fedgenome.methods.rounds import MOST_ROWS, ranks
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import Inputs, sum_gradients
 from fedgenome.query import Array, Mechanism, Question, State

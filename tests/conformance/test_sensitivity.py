@@ -1,6 +1,6 @@
 """No method's answer moves by more than the query's sensitivity when a donor is removed (DESIGN §3, §7)."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -134,7 +134,7 @@ class DrawsByPosition(FedSgd):
 
 def twin_of(twin, kind):
     method = build(kind)
-    made = twin(**{field: getattr(method, field) for field in method.__dataclass_fields__})
+    made = twin(**{field.name: getattr(method, field.name) for field in fields(method)})
     assert made.noise == NOISE and made.schema == SCHEMA
     return made
 

@@ -1,7 +1,7 @@
 """Every method under every trust model: it runs as planned and protected as said, or is refused with a remedy."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -172,7 +172,7 @@ class CountsDonors(FedAvg):
 
 def twin_of(twin, model):
     method = build(*AVERAGED[0], model)
-    return twin(**{field: getattr(method, field) for field in method.__dataclass_fields__})
+    return twin(**{field.name: getattr(method, field.name) for field in fields(method)})
 
 
 def test_site_that_answers_with_donors_counts_is_caught():
@@ -222,7 +222,7 @@ def one_step(made, donors):
     """Return the norm of a site's move in one exact step."""
     spec = MethodSpec(kind="cvae", options={**OPTIONS["cvae"], "local_steps": 1, "clip": 1e-3})
     built = registry.build(spec, SCHEMA, BOUND, False, sites=SITES)
-    method = made(**{field: getattr(built, field) for field in built.__dataclass_fields__})
+    method = made(**{field.name: getattr(built, field.name) for field in fields(built)})
     question = move_question(built, "none")
     keep = np.arange(12) < donors
     shard = SHARDS["one row a donor"].take(keep)

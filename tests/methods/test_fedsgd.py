@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
-from fedgenome.methods import fedsgd
+from fedgenome.methods import fedsgd, rounds
 from fedgenome.methods.fedsgd import FedSgd, Options
 from fedgenome.models import cvae
+from fedgenome.models.weights import flatten, load_flat
 from fedgenome.privacy.coins import DonorNormals
 from fedgenome.privacy.gradients import sum_gradients
 from fedgenome.streams import Root
@@ -68,7 +69,7 @@ def test_label_weights_come_from_the_noisy_counts(counts, weights):
 def test_gradient_answer_is_that_of_the_model_at_the_payload():
     shard, state = cohort(), gradient_state()
     model = cvae.CVAE(3, 2, 5, 2)
-    cvae.load_flat(model, state["weights"])
+    load_flat(model, state["weights"])
     onehot = torch.nn.functional.one_hot(torch.from_numpy(shard.label.copy()), 2).float()
     inputs = torch.from_numpy(shard.x / 6), onehot, torch.from_numpy(DRAWS.normal(shard.donors, 2))
     donor, mask = torch.arange(10), torch.ones(10, dtype=torch.bool)
@@ -97,7 +98,7 @@ def test_optimiser_takes_the_steps_of_torch_adam():
         noisy = rng.normal(size=METHOD.parameters).astype(np.float32)
         weights.grad = torch.from_numpy(noisy.copy())
         optimiser.step()
-        state |= fedsgd.adam(state, noisy, step, 0.05)
+        state |= rounds.adam(state, noisy, step, 0.05)
     np.testing.assert_allclose(state["weights"], weights.detach().numpy(), rtol=1e-4, atol=1e-6)
 
 
@@ -113,13 +114,13 @@ def test_curve_holds_the_norm_of_each_noisy_mean():
 @given(st.lists(st.integers(0, 5), max_size=30))
 def test_rank_counts_earlier_slots_of_the_same_donor(donors):
     right = [donors[:i].count(donor) for i, donor in enumerate(donors)]
-    assert fedsgd.ranks(np.array(donors, np.int64)).tolist() == right
+    assert rounds.ranks(np.array(donors, np.int64)).tolist() == right
 
 
 def test_rows_draw_from_their_donors_stream_by_rank():
     shard = cohort((2, 1, 3, 0, 2))
-    drawn = METHOD._draws(shard, fedsgd.ranks(shard.donor), DRAWS)
-    for slot, (donor, rank) in enumerate(zip(shard.donor, fedsgd.ranks(shard.donor), strict=True)):
+    drawn = METHOD._draws(shard, rounds.ranks(shard.donor), DRAWS)
+    for slot, (donor, rank) in enumerate(zip(shard.donor, rounds.ranks(shard.donor), strict=True)):
         own = DRAWS.normal([shard.donors[donor]], 6).reshape(3, 2)
         np.testing.assert_array_equal(drawn[slot], own[rank])
 
@@ -135,7 +136,7 @@ def test_row_with_a_missing_value_is_left_out_and_its_donor_stays():
 
 def test_donor_of_many_rows_counts_with_its_first_64():
     many = cohort((70, 2))
-    first = replace(many, x=np.where(fedsgd.ranks(many.donor)[:, None] < 64, many.x, 3.0).astype(np.float32))
+    first = replace(many, x=np.where(rounds.ranks(many.donor)[:, None] < 64, many.x, 3.0).astype(np.float32))
     assert not np.array_equal(first.x, many.x)
     np.testing.assert_array_equal(gradient(first), gradient(many))
 
@@ -166,7 +167,7 @@ def released():
     model = cvae.CVAE(3, 2, 5, 2)
     with torch.no_grad():
         model.decode_genes.bias.copy_(torch.tensor([0.05, 0.5, 2.0]))
-    return {"weights": cvae.flatten(model)}
+    return {"weights": flatten(model)}
 
 
 def drawn(floor, n=20_000):

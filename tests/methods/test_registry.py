@@ -31,7 +31,7 @@ def test_method_is_named_by_its_label_and_takes_no_option_by_default(kind):
             r"methods\.mine\.kind: expected one of marginals, cvae, .*, gaussian, inverted, tree, .*, got 'marginal'",
         ),
         ("cvae", {"roundz": 3}, r"methods\.mine\.options\.roundz: unknown option; did you mean 'rounds'\?"),
-        ("cvae", {"xyz": 3}, r"options\.xyz: unknown option; known options are model, hidden"),
+        ("cvae", {"xyz": 3}, r"options\.xyz: unknown option; known options are rounds, sampling"),
         ("cvae", {"rounds": 0}, r"options\.rounds: Input should be greater than or equal to 1, got 0"),
         ("cvae", {"sampling": 1.5}, r"options\.sampling: Input should be less than or equal to 1, got 1\.5"),
         ("fedsgd", {"model": "gan"}, r"options\.model: Input should be 'cvae', got 'gan'"),

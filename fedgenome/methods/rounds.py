@@ -1,0 +1,210 @@
+"""Rounds of clipped per-donor gradient sums: what every method trained by DP-FedSGD shares (DESIGN §3).
+
+The coordinator sends weights, sites answer with the sum of their sampled donors' clipped gradients, and
+an optimiser steps on the noisy sum divided by a public constant: everything after the sum is post-processing.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fedgenome.addition import gradient_precision
+from fedgenome.cohort.shard import Shard
+from fedgenome.errors import require
+from fedgenome.methods.base import DonorStreams
+from fedgenome.methods.learner import Learner
+from fedgenome.models.weights import flatten, load_flat
+from fedgenome.privacy.clipping import ClippedSum
+from fedgenome.privacy.gradients import sum_gradients
+from fedgenome.query import Array, Mechanism, Question, State
+from fedgenome.strict import Strict
+
+_MOMENTS = 0.9, 0.999  # Adam's decay of gradient and squared gradient
+_SMALL = 1e-8
+MOST_ROWS = 64  # rows of one donor that take part in a gradient; its further rows are left out
+
+
+class RoundOptions(Strict):
+    """Options of every method that is trained in rounds of gradient sums."""
+
+    rounds: int = Field(default=200, ge=1, le=1_000_000, description="gradient queries")
+    sampling: float = Field(default=0.2, gt=0, le=1, description="chance of each donor to be in a round's sample")
+    clip: float = Field(default=1.0, gt=0, description="L2 bound of one donor's gradient")
+    rate: float = Field(default=0.01, gt=0, description="Adam's learning rate")
+    local_steps: int | None = Field(
+        default=None, ge=1, le=10_000, description="steps a site takes at home each round (trust local, site, none)"
+    )
+    local_rate: float = Field(default=0.1, gt=0, description="learning rate of these steps")
+    site_clip: float = Field(default=1.0, gt=0, description="L2 bound of a site's move under trust site")
+
+
+Options = TypeVar("Options", bound=RoundOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """What a sample's rows are to the model.
+
+    Attributes:
+        inputs: Arrays of (rows, …) each, for the model's loss.
+        donor: Whose row it is, int64 (rows,), an index into the sample's donors.
+        mask: Whether the row counts, bool (rows,).
+    """
+
+    inputs: tuple[Array, ...]
+    donor: Array
+    mask: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds(Learner[Options], abc.ABC):
+    """A model trained by clipped gradient sums. Not for two threads at once: they would share its model.
+
+    State: ``step`` (queries answered), ``weights``, Adam's ``first`` and ``second`` moments (P,) float32,
+    ``curve`` (rounds,) float64.
+    """
+
+    BEFORE: ClassVar[int] = 0  # questions of the method's own before the first round
+
+    @property
+    @abc.abstractmethod
+    def model(self) -> nn.Module:
+        """The model's shell; whoever needs it loads weights first."""
+
+    @abc.abstractmethod
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw the model's public starting weights."""
+
+    @abc.abstractmethod
+    def row_loss(self, model: Any, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Return one loss a row, (rows,)."""
+
+    @abc.abstractmethod
+    def batch(self, sample: Shard, rng: DonorStreams) -> Batch:
+        """Return the rows that take part: at most ``MOST_ROWS`` of a donor."""
+
+    @functools.cached_property
+    def parameters(self) -> int:
+        """Number of weights P."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def plan(self, noise: float) -> tuple[Mechanism, ...]:
+        """Return the rounds; nothing under trust none."""
+        if not self.private:
+            return ()
+        level, options = noise * self.factor, self.options
+        rounds = Mechanism(
+            kind="gaussian", level=level, sampling=options.sampling, count=options.rounds, scope=self.name
+        )
+        return (rounds,)
+
+    def start(self, rng: np.random.Generator) -> State:
+        """Return random weights, public like their generator's seed, and an optimiser at rest."""
+        require(not self.private or self.noise is not None, f"methods.{self.name}: a noise level before it starts")
+        self.initialise(rng)
+        return {
+            "step": np.array(0, np.int64),
+            "weights": flatten(self.model),
+            "first": np.zeros(self.parameters, np.float32),
+            "second": np.zeros(self.parameters, np.float32),
+            "curve": np.zeros(self.options.rounds),
+        }
+
+    def ask(self, state: State) -> Question | None:
+        """Ask for a gradient sum a round, then None. No torch work."""
+        if int(state["step"]) >= self.BEFORE + self.options.rounds:
+            return None
+        mechanism = self.mechanism(-1)
+        return Question(
+            payload={"weights": state["weights"]},
+            length=state["weights"].size,
+            reply_length=state["weights"].size,
+            bound=self.options.clip,
+            mechanism=mechanism,
+            precision=gradient_precision(self.donors_bound, mechanism.sampling if mechanism else 1.0),
+        )
+
+    def mechanism(self, position: int) -> Mechanism | None:
+        """Return the form of the plan's mechanism at ``position``; None where nothing is noised."""
+        return self.plan(self.noise)[position].form if self.private and self.noise is not None else None
+
+    def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
+        """Return the clipped gradient sum at the payload's weights; of a donor the first 64 rows."""
+        self.require_genes(sample)
+        weights = question.payload.get("weights", np.zeros(0))
+        fits = len(question.payload) == 1 and weights.shape == (self.parameters,) and weights.dtype == np.float32
+        names = tuple(question.payload)
+        require(fits, f"a payload of {self.parameters} float32 weights", names=names, shape=weights.shape)
+        load_flat(self.model, weights)
+        rows = self.batch(sample, rng)
+        return sum_gradients(
+            self.model,
+            self.row_loss,
+            tuple(torch.from_numpy(array) for array in rows.inputs),
+            torch.from_numpy(rows.donor),
+            torch.from_numpy(rows.mask),
+            question.bound,
+            question.precision,
+        )
+
+    def learn(self, state: State, question: Question, total: Array) -> State:
+        """Return the state after one Adam step on the noisy mean gradient."""
+        expected = (self.options.sampling if self.private else 1.0) * self.donors_bound
+        return self.stepped(state, (np.asarray(total, np.float64) / expected).astype(np.float32))
+
+    def stepped(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
+        """Return the state after one Adam step.
+
+        ``curve`` gets the gradient's norm: post-processing of a paid sum, mostly noise at a small ε.
+        """
+        step, curve = int(state["step"]), state["curve"].copy()
+        done = step - self.BEFORE
+        curve[done] = np.linalg.norm(gradient.astype(np.float64))
+        after = {**state, "step": np.array(step + 1, np.int64), "curve": curve}
+        return after | adam(state, gradient, done + 1, self.options.rate)
+
+    def require_genes(self, sample: Shard) -> None:
+        """Check that a shard has the schema's genes."""
+        genes = len(self.schema.genes)
+        require(sample.x.shape[1] == genes, f"a shard of the schema's {genes} genes", genes=sample.x.shape[1])
+
+    def require_finished(self, state: State) -> None:
+        """Check that every question was asked."""
+        require(int(state["step"]) >= self.BEFORE + self.options.rounds, f"methods.{self.name}: a finished run")
+
+
+def ranks(donor: Array) -> npt.NDArray[np.int64]:
+    """Return each slot's rank among its donor's slots, in slot order; it depends on no other donor.
+
+    >>> ranks(np.array([1, 0, 1, 1])).tolist()
+    [0, 0, 1, 2]
+    """
+    order = np.argsort(donor, kind="stable")
+    first = np.searchsorted(donor[order], donor[order])
+    out = np.empty(len(donor), np.int64)
+    out[order] = np.arange(len(donor)) - first
+    return out
+
+
+def adam(state: State, gradient: npt.NDArray[np.float32], step: int, rate: float) -> State:
+    """Return ``weights``, ``first`` and ``second`` after one step of Adam (Kingma & Ba 2015), all float32.
+
+    Args:
+        gradient: (P,), noisy.
+        step: From 1.
+    """
+    slow, slower = _MOMENTS
+    first = np.float32(slow) * state["first"] + np.float32(1 - slow) * gradient
+    second = np.float32(slower) * state["second"] + np.float32(1 - slower) * gradient**2
+    scale = np.float32(rate / (1 - slow**step))
+    root = np.sqrt(second / np.float32(1 - slower**step)) + np.float32(_SMALL)
+    return {"weights": state["weights"] - scale * first / root, "first": first, "second": second}
