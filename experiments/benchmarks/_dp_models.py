@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedgenome.models import cvae
-from fedgenome.models.weights import initialise
+from fedgenome.models.parameters import initialise
 
 BASES = 6  # A, C, G, T, unknown, start
 

@@ -18,7 +18,7 @@ from fedgenome.audit.shadows.batches import batches
 from fedgenome.audit.shadows.perceptrons import start
 from fedgenome.audit.shadows.recipe import Recipe
 from fedgenome.models import cvae
-from fedgenome.models.weights import initialise
+from fedgenome.models.parameters import initialise
 from fedgenome.query import Array
 
 with warnings.catch_warnings():

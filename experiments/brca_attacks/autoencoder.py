@@ -18,7 +18,7 @@ from fedgenome.audit.shadows.autoencoders import Autoencoders
 from fedgenome.audit.shadows.recipe import Recipe
 from fedgenome.audit.targets import Records
 from fedgenome.models import cvae
-from fedgenome.models.weights import initialise
+from fedgenome.models.parameters import initialise
 from fedgenome.query import Array
 from fedgenome.study import Schema
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 from experiments.synthesis.loop import Facts
 from fedgenome.audit.targets import Records
 from fedgenome.models import cvae
-from fedgenome.models.weights import initialise
+from fedgenome.models.parameters import initialise
 from fedgenome.query import Array
 
 Rival = Callable[[Records, Facts, np.random.Generator], Records]

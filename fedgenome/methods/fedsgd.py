@@ -19,7 +19,7 @@ from fedgenome.cohort.shard import Shard
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks
 from fedgenome.models import cvae
-from fedgenome.models.weights import initialise, load_flat
+from fedgenome.models.parameters import initialise, load_flat
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.query import Array, Mechanism, Question, State
 

@@ -22,7 +22,7 @@ from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.learner import Learner
-from fedgenome.models.weights import flatten, load_flat
+from fedgenome.models.parameters import flatten, load_flat
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.privacy.gradients import sum_gradients
 from fedgenome.query import Array, Mechanism, Question, State

@@ -6,7 +6,7 @@ import torch
 
 from experiments.gradient_inversion import attacks
 from fedgenome.models import cvae
-from fedgenome.models.weights import flatten, initialise, load_flat
+from fedgenome.models.parameters import flatten, initialise, load_flat
 
 GENES, LABELS, HIDDEN = 30, 2, 16
 

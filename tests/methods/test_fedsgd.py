@@ -13,7 +13,7 @@ from fedgenome.errors import SpecError
 from fedgenome.methods import fedsgd, rounds
 from fedgenome.methods.fedsgd import FedSgd, Options
 from fedgenome.models import cvae
-from fedgenome.models.weights import flatten, load_flat
+from fedgenome.models.parameters import flatten, load_flat
 from fedgenome.privacy.coins import DonorNormals
 from fedgenome.privacy.gradients import sum_gradients
 from fedgenome.streams import Root

@@ -8,7 +8,7 @@ import torch
 
 from fedgenome.errors import SpecError
 from fedgenome.models import cvae
-from fedgenome.models.weights import flatten, initialise, load_flat
+from fedgenome.models.parameters import flatten, initialise, load_flat
 from fedgenome.privacy.gradients import sum_gradients
 
 GENES, LABELS, LATENT = 12, 3, 4

@@ -11,7 +11,7 @@ from fedgenome.audit.shadows.batches import batches
 from fedgenome.audit.shadows.recipe import Recipe
 from fedgenome.errors import SpecError
 from fedgenome.models import cvae
-from fedgenome.models.weights import initialise
+from fedgenome.models.parameters import initialise
 from fedgenome.privacy.gradients import sum_gradients
 
 PLAIN = Recipe(steps=6, batch=8, rate=0.01, scale="none")
