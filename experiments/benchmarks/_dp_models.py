@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedgenome.models import cvae
+from fedgenome.models import cvae, parameters
 
 BASES = 6  # A, C, G, T, unknown, start
 
@@ -117,7 +117,7 @@ def convolutions() -> nn.Module:
 def autoencoder() -> nn.Module:
     """Return a CVAE of 958 genes: 521,726 parameters."""
     model = cvae.CVAE(958, 10, 256, 32)
-    cvae.initialise(model, np.random.default_rng(1))
+    parameters.initialise(model, np.random.default_rng(1))
     return model
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from fedgenome.audit.shadows.batches import batches
 from fedgenome.audit.shadows.perceptrons import start
 from fedgenome.audit.shadows.recipe import Recipe
-from fedgenome.models import cvae
+from fedgenome.models import cvae, parameters
 from fedgenome.query import Array
 
 with warnings.catch_warnings():
@@ -128,7 +128,7 @@ def autoencoders(x: Array, label: Array, recipe: Recipe, inside: Array) -> Array
 def new_autoencoder(genes: int, rng: np.random.Generator) -> cvae.CVAE:
     """Return a CVAE with random weights."""
     model = cvae.CVAE(genes, CLASSES, HIDDEN, LATENT)
-    cvae.initialise(model, rng)
+    parameters.initialise(model, rng)
     return model
 
 

@@ -17,7 +17,7 @@ from fedgenome.audit.shadows import autoencoders
 from fedgenome.audit.shadows.autoencoders import Autoencoders
 from fedgenome.audit.shadows.recipe import Recipe
 from fedgenome.audit.targets import Records
-from fedgenome.models import cvae
+from fedgenome.models import cvae, parameters
 from fedgenome.query import Array
 from fedgenome.study import Schema
 
@@ -102,5 +102,5 @@ def _unit(x: Array, centre: Array, scale: Array) -> Array:
 
 def _first(genes: int, labels: int, shape: Shape, rng: np.random.Generator) -> cvae.CVAE:
     model = cvae.CVAE(genes, labels, shape.hidden, shape.latent, variance=shape.variance)
-    cvae.initialise(model, rng)
+    parameters.initialise(model, rng)
     return model

@@ -16,7 +16,8 @@ import torch
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
-from fedgenome.models.cvae import CVAE, flatten, load_flat
+from fedgenome.models.cvae import CVAE
+from fedgenome.models.parameters import flatten, load_flat
 from fedgenome.query import Array
 
 _SHARP = 1e4  # of crafted units: how fast they switch, per unit of the scaled projection

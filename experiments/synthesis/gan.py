@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from experiments.synthesis.loop import Facts
 from fedgenome.audit.targets import Records
-from fedgenome.models.cvae import initialise
+from fedgenome.models.parameters import initialise
 from fedgenome.privacy import accounting
 from fedgenome.query import Array, Mechanism
 from fedgenome.study import Plan

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from experiments.synthesis.loop import Facts
 from fedgenome.audit.targets import Records
-from fedgenome.models import cvae
+from fedgenome.models import cvae, parameters
 from fedgenome.query import Array
 
 Rival = Callable[[Records, Facts, np.random.Generator], Records]
@@ -56,7 +56,7 @@ def plain_cvae(rows: Records, facts: Facts, rng: np.random.Generator) -> Records
     labels, low, span = len(facts.schema.labels), facts.schema.low, facts.schema.high - facts.schema.low
     centre, scale = rows.x.mean(0), 3 * np.maximum(rows.x.std(0), 1e-3)
     model = cvae.CVAE(rows.x.shape[1], labels, _HIDDEN, _LATENT, variance=0.05)
-    cvae.initialise(model, rng)
+    parameters.initialise(model, rng)
     optimiser = torch.optim.Adam(model.parameters(), lr=_RATE)
     x = torch.from_numpy(((rows.x - centre) / scale).astype(np.float32))
     hot = functional.one_hot(torch.from_numpy(rows.label), labels).float()

@@ -23,7 +23,7 @@ from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.learner import Learner
-from fedgenome.models import cvae
+from fedgenome.models import cvae, parameters
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.privacy.gradients import sum_gradients
 from fedgenome.query import Array, Mechanism, Question, State
@@ -96,11 +96,11 @@ class FedSgd(Learner[Options]):
     def start(self, rng: np.random.Generator) -> State:
         """Return random weights, public like their generator's seed, and an optimiser at rest."""
         require(not self.private or self.noise is not None, f"methods.{self.name}: a noise level before it starts")
-        cvae.initialise(self.model, rng)
+        parameters.initialise(self.model, rng)
         labels = len(self.schema.labels)
         return {
             "step": np.array(0, np.int64),
-            "weights": cvae.flatten(self.model),
+            "weights": parameters.flatten(self.model),
             "first": np.zeros(self.parameters, np.float32),
             "second": np.zeros(self.parameters, np.float32),
             "label_weights": np.full(labels, 1 / labels),
@@ -145,7 +145,7 @@ class FedSgd(Learner[Options]):
         fits = len(question.payload) == 1 and weights.shape == (self.parameters,) and weights.dtype == np.float32
         names = tuple(question.payload)
         require(fits, f"a payload of {self.parameters} float32 weights", names=names, shape=weights.shape)
-        cvae.load_flat(self.model, weights)
+        parameters.load_flat(self.model, weights)
         rank = ranks(sample.donor)
         kept = np.flatnonzero(rank < MOST_ROWS)
         x = self._scaled(sample.x[kept])
@@ -208,7 +208,7 @@ class FedSgd(Learner[Options]):
 
     def loss(self, state: State, rows: Shard) -> float:
         """Return the mean loss of the unmasked, complete rows at their latents' means. Internal, never released."""
-        cvae.load_flat(self.model, state["weights"])
+        parameters.load_flat(self.model, state["weights"])
         x = self._scaled(rows.x)
         kept = rows.mask & np.isfinite(x).all(1)
         draws = np.zeros((len(x), self.options.latent), np.float32)
@@ -222,7 +222,7 @@ class FedSgd(Learner[Options]):
 
     def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
         """Decode one latent draw for each label code, float32 (n, genes) within the public range."""
-        cvae.load_flat(self.model, arrays["weights"])
+        parameters.load_flat(self.model, arrays["weights"])
         low, high = self.schema.low, self.schema.high
         out = np.zeros((len(labels), len(self.schema.genes)), np.float32)
         for i in range(0, len(labels), _CHUNK):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from experiments.gradient_inversion import attacks
-from fedgenome.models import cvae
+from fedgenome.models import cvae, parameters
 
 GENES, LABELS, HIDDEN = 30, 2, 16
 
@@ -13,13 +13,13 @@ GENES, LABELS, HIDDEN = 30, 2, 16
 @pytest.fixture
 def model():
     made = cvae.CVAE(GENES, LABELS, HIDDEN, 3)
-    cvae.initialise(made, np.random.default_rng(0))
+    parameters.initialise(made, np.random.default_rng(0))
     return made
 
 
 def gradient(model, x, weights):
     """Return the plain sum of the rows' gradients, by autograd."""
-    cvae.load_flat(model, weights)
+    parameters.load_flat(model, weights)
     onehot = torch.eye(LABELS)[torch.arange(len(x)) % LABELS]
     inputs = torch.from_numpy(x.astype(np.float32)), onehot, torch.zeros(len(x), 3)
     found = torch.autograd.grad(cvae.loss(model, inputs).sum(), list(model.parameters()))
@@ -32,14 +32,14 @@ def people(n, seed=1):
 
 def test_one_donors_gradient_is_the_donor_whatever_it_is_scaled_by(model):
     (record,), middle = people(1), np.full(GENES, 0.5)
-    seen = 0.37 * gradient(model, record[None], cvae.flatten(model))
+    seen = 0.37 * gradient(model, record[None], parameters.flatten(model))
     (found,) = attacks.honest(seen, model, 1, middle)
     assert np.allclose(found, record - middle, atol=1e-4)
 
 
 def test_crafted_thresholds_read_donors_off_a_sum_and_noise_ends_it(model):
     rng, inside, middle = np.random.default_rng(2), people(3), np.full(GENES, 0.5)
-    weights = attacks.crafted(cvae.flatten(model), model, people(400, 5), rng)
+    weights = attacks.crafted(parameters.flatten(model), model, people(400, 5), rng)
     seen = gradient(model, inside, weights)
     noised = seen + 3 * np.abs(seen).max() * rng.standard_normal(len(seen))
     read, blurred = (attacks.likeness(attacks.between(g, model, middle), inside - middle) for g in (seen, noised))

@@ -12,7 +12,7 @@ from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
 from fedgenome.methods import fedsgd
 from fedgenome.methods.fedsgd import FedSgd, Options
-from fedgenome.models import cvae
+from fedgenome.models import cvae, parameters
 from fedgenome.privacy.coins import DonorNormals
 from fedgenome.privacy.gradients import sum_gradients
 from fedgenome.streams import Root
@@ -68,7 +68,7 @@ def test_label_weights_come_from_the_noisy_counts(counts, weights):
 def test_gradient_answer_is_that_of_the_model_at_the_payload():
     shard, state = cohort(), gradient_state()
     model = cvae.CVAE(3, 2, 5, 2)
-    cvae.load_flat(model, state["weights"])
+    parameters.load_flat(model, state["weights"])
     onehot = torch.nn.functional.one_hot(torch.from_numpy(shard.label.copy()), 2).float()
     inputs = torch.from_numpy(shard.x / 6), onehot, torch.from_numpy(DRAWS.normal(shard.donors, 2))
     donor, mask = torch.arange(10), torch.ones(10, dtype=torch.bool)
@@ -166,7 +166,7 @@ def released():
     model = cvae.CVAE(3, 2, 5, 2)
     with torch.no_grad():
         model.decode_genes.bias.copy_(torch.tensor([0.05, 0.5, 2.0]))
-    return {"weights": cvae.flatten(model)}
+    return {"weights": parameters.flatten(model)}
 
 
 def drawn(floor, n=20_000):

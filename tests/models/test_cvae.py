@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedgenome.errors import SpecError
-from fedgenome.models import cvae
+from fedgenome.models import cvae, parameters
 from fedgenome.privacy.gradients import sum_gradients
 
 GENES, LABELS, LATENT = 12, 3, 4
@@ -15,7 +15,7 @@ GENES, LABELS, LATENT = 12, 3, 4
 
 def model(seed=5, **options):
     made = cvae.CVAE(GENES, LABELS, hidden=16, latent=LATENT, **options)
-    cvae.initialise(made, np.random.default_rng(seed))
+    parameters.initialise(made, np.random.default_rng(seed))
     return made
 
 
@@ -49,8 +49,8 @@ def test_loss_is_the_evidence_bound_written_out():
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others():
-    assert np.array_equal(cvae.flatten(model(5)), cvae.flatten(model(5)))
-    assert not np.array_equal(cvae.flatten(model(5)), cvae.flatten(model(6)))
+    assert np.array_equal(parameters.flatten(model(5)), parameters.flatten(model(5)))
+    assert not np.array_equal(parameters.flatten(model(5)), parameters.flatten(model(6)))
 
 
 def test_weights_come_from_the_generator_given_and_no_other():
@@ -62,26 +62,26 @@ def test_weights_come_from_the_generator_given_and_no_other():
 
 def test_flat_weights_restore_the_model():
     source, other = model(5), model(6)
-    cvae.load_flat(other, cvae.flatten(source))
+    parameters.load_flat(other, parameters.flatten(source))
     assert torch.equal(cvae.loss(other, batch()), cvae.loss(source, batch()))
-    assert cvae.flatten(other).dtype == np.float32
+    assert parameters.flatten(other).dtype == np.float32
 
 
 def test_flat_weights_are_copies_both_ways():
     made = model()
-    flat = cvae.flatten(made)
+    flat = parameters.flatten(made)
     kept = flat.copy()
     flat[:] = 0
-    assert np.array_equal(cvae.flatten(made), kept)
-    cvae.load_flat(made, kept)
+    assert np.array_equal(parameters.flatten(made), kept)
+    parameters.load_flat(made, kept)
     kept[:] = 0
-    assert cvae.flatten(made).any()
+    assert parameters.flatten(made).any()
 
 
 @pytest.mark.parametrize("shape", [(7,), (1, 7)])
 def test_flat_weights_of_another_length_are_refused(shape):
     with pytest.raises(SpecError, match=r"expected one number a parameter, got parameters=\d+, shape="):
-        cvae.load_flat(model(), np.zeros(shape))
+        parameters.load_flat(model(), np.zeros(shape))
 
 
 def test_model_learns_eight_rows_by_heart():
@@ -100,7 +100,7 @@ def test_model_learns_eight_rows_by_heart():
 
 def test_log_variance_stays_bounded_whatever_the_weights():
     made, inputs = model(), batch()
-    cvae.load_flat(made, 1e6 * cvae.flatten(made))
+    parameters.load_flat(made, 1e6 * parameters.flatten(made))
     assert made.encode(*inputs[:2])[1].abs().max() <= 6
 
 
@@ -113,7 +113,7 @@ def test_every_parameter_has_a_clipping_rule():
 
 
 def test_documented_sizes_give_a_hundred_thousand_parameters():
-    assert cvae.flatten(cvae.CVAE(200, 10, 224, 8)).size == 100_120
+    assert parameters.flatten(cvae.CVAE(200, 10, 224, 8)).size == 100_120
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from fedgenome.audit.shadows import autoencoders
 from fedgenome.audit.shadows.batches import batches
 from fedgenome.audit.shadows.recipe import Recipe
 from fedgenome.errors import SpecError
-from fedgenome.models import cvae
+from fedgenome.models import cvae, parameters
 from fedgenome.privacy.gradients import sum_gradients
 
 PLAIN = Recipe(steps=6, batch=8, rate=0.01, scale="none")
@@ -19,7 +19,7 @@ PRIVATE = replace(PLAIN, sampling="poisson", clip=0.5)
 
 def make(rng):
     model = cvae.CVAE(9, 3, 7, 2)
-    cvae.initialise(model, rng)
+    parameters.initialise(model, rng)
     return model
 
 
