@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedgenome.errors import require
+from fedgenome.models.parameters import linear
 
 Inputs = tuple[Tensor, Tensor, Tensor]  # x (rows, genes) in [0, 1], onehot (rows, labels), draws (rows, latent)
 
@@ -22,7 +23,7 @@ _LOG_VARIANCE = 6.0  # the encoder's log-variance stays within ±6: no weights, 
 class CVAE(nn.Module):
     """Encoder (x, label) → latent and decoder (latent, label) → x, one hidden layer each.
 
-    Weights are zero until :func:`initialise` or :func:`load_flat`: torch's global generator is not used.
+    Weights are zero until :mod:`fedgenome.models.parameters` draws or loads them.
     About 1e5 parameters at genes=200, labels=10, hidden=224, latent=8.
 
     Args:
@@ -45,10 +46,10 @@ class CVAE(nn.Module):
         self.latent = latent
         self.variance = variance
         self.beta = beta
-        self.encode_hidden = _zeros(genes + labels, hidden)
-        self.encode_latent = _zeros(hidden, 2 * latent)
-        self.decode_hidden = _zeros(latent + labels, hidden)
-        self.decode_genes = _zeros(hidden, genes)
+        self.encode_hidden = linear(genes + labels, hidden)
+        self.encode_latent = linear(hidden, 2 * latent)
+        self.decode_hidden = linear(latent + labels, hidden)
+        self.decode_genes = linear(hidden, genes)
 
     def encode(self, x: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the latent, (rows, latent) each."""
@@ -66,13 +67,6 @@ class CVAE(nn.Module):
         """Return x reconstructed from one latent a row, and the latent's mean and log-variance."""
         mean, log_variance = self.encode(x, onehot)
         return self.decode(mean + draws * torch.exp(log_variance / 2), onehot), mean, log_variance
-
-
-def _zeros(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, device="meta")  # on meta nothing is drawn
-    layer.weight = nn.Parameter(torch.zeros(outputs, inputs))
-    layer.bias = nn.Parameter(torch.zeros(outputs))
-    return layer
 
 
 def loss(model: CVAE, inputs: tuple[Tensor, ...]) -> Tensor:
