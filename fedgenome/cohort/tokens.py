@@ -48,7 +48,7 @@ class Tokens:
     @property
     def size(self) -> int:
         """Number of known tokens, V."""
-        return len(self.letters) ** self.k
+        return int(len(self.letters) ** self.k)
 
     @property
     def unknown(self) -> int:
