@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,29 @@ def write_h5ad(table: Table, path: Path) -> None:
 
     obs = {"obs_names": list(table.rows)} | {name: list(values) for name, values in table.columns.items()}
     data = anndata.AnnData(X=table.x, obs=obs, var={"var_names": list(table.genes)})
+    with whole(path) as beside:
+        data.write_h5ad(beside)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a file to write to, which takes the place of ``path`` when all of it is there, or is gone.
+
+    Raises:
+        SpecError: the folder cannot be written to.
+    """
     try:
-        handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".h5ad")
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".h5ad")
     except OSError as fault:
         raise SpecError(f"{path}: expected a folder to write to, got {fault.strerror}") from None
     os.close(handle)
+    beside = Path(name)
     try:
-        data.write_h5ad(beside)
-        Path(beside).chmod(0o644)
-        Path(beside).replace(path)
+        yield beside
+        beside.chmod(0o644)
+        beside.replace(path)
     finally:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def _check(path: str, datasets: str) -> None:
