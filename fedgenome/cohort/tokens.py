@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from fedgenome.cohort.shard import Array
-from fedgenome.errors import require
+from fedgenome.errors import SpecError, require
+from fedgenome.strict import finding
+from fedgenome.study import Vocabulary
 
 Codes = npt.NDArray[np.int64]
 
 _PAIRS = {"A": "T", "C": "G", "G": "C", "T": "A"}
-_MOST = 1 << 16  # codes, that of the unknown included: two bytes each in a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Tokens:
         k: Letters a token.
 
     Raises:
-        SpecError: no such letters, or more strings than two bytes can tell apart.
+        SpecError: they break a rule of :class:`fedgenome.study.Vocabulary`, such as more strings than two bytes tell
+            apart.
 
     >>> Tokens(k=2).encode("ACGTNA"), Tokens(k=2).size
     (array([ 1, 11, 16]), 16)
@@ -38,12 +41,10 @@ class Tokens:
     k: int = 1
 
     def __post_init__(self) -> None:
-        proper = self.letters.isascii() and self.letters.isalpha() and self.letters.isupper()
-        require(proper and len(self.letters) >= 2, "two or more letters A-Z", letters=self.letters)
-        require(len(set(self.letters)) == len(self.letters), "every letter once", letters=self.letters)
-        require("N" not in self.letters, "letters without N, which is the unknown one", letters=self.letters)
-        fits = 1 <= self.k <= 16 and len(self.letters) ** self.k < _MOST
-        require(fits, f"k >= 1 and len(letters)**k < {_MOST}", k=self.k, letters=self.letters)
+        try:
+            Vocabulary(letters=self.letters, k=self.k)
+        except ValidationError as fault:
+            raise SpecError(f"tokens: {finding(fault, Vocabulary)}") from None
 
     @property
     def size(self) -> int:
@@ -123,3 +124,12 @@ class Tokens:
         within = bool(((given >= 0) & (given <= self.unknown)).all())
         require(within, f"codes from 0 to {self.unknown}")
         return given.astype(np.int64)
+
+
+def positions(length: int) -> tuple[str, ...]:
+    """Return the names of a window's positions, which stand where genes stand in an expression cohort.
+
+    >>> positions(3)
+    ('p0001', 'p0002', 'p0003')
+    """
+    return tuple(f"p{i:04d}" for i in range(1, length + 1))
