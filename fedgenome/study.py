@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from fedgenome.errors import require
 from fedgenome.query import PARTIES, Mechanism, Roster, Terms, digest_of
@@ -35,6 +35,45 @@ class MethodSpec(Strict):
         return self.name or self.kind
 
 
+class Vocabulary(Strict):
+    """What a code of a sequence stands for: a string of k letters, in the order of the letters."""
+
+    letters: str = Field(default="ACGT", pattern=r"^[A-Z]{2,25}$", description="the letters, each once")
+    k: int = Field(default=1, ge=1, le=16, description="letters a token")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.letters)) < len(self.letters) or "N" in self.letters:
+            raise ValueError(f"expected every letter once and no N, which is the unknown one, got {self.letters!r}")
+        if self.size >= 1 << 16:
+            raise ValueError(f"expected len(letters)**k < {1 << 16}, got {self.size}")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Number of known tokens, V; V is the code of any other."""
+        return int(len(self.letters) ** self.k)
+
+
+def coded(told: object, asked: bool) -> object:
+    """Return a record's fields with the range of codes, 0 to V, where it is about tokens and names no range."""
+    if not asked or not isinstance(told, dict):
+        return told
+    try:
+        vocabulary = Vocabulary.model_validate(told.get("tokens") or {})
+    except ValidationError:
+        return told  # which the field itself then says, with its place
+    return {"low": 0.0, "high": float(vocabulary.size)} | told | {"tokens": vocabulary}
+
+
+def check_coded(tokens: Vocabulary, low: float, high: float, fill: float | None, batch: Batch) -> None:
+    """Raise ValueError unless the rules for rows of codes hold."""
+    if (low, high) != (0, tokens.size):
+        raise ValueError(f"expected low = 0 and high = {tokens.size}, the codes of tokens, got {low:g} and {high:g}")
+    if fill is not None or batch != "none":
+        raise ValueError("expected neither fill nor batch with tokens: a letter that nobody read is unknown")
+
+
 class Schema(Strict):
     """Public facts about the data; nothing here may be read off private records."""
 
@@ -48,9 +87,17 @@ class Schema(Strict):
     lacking: float = Field(default=0.1, ge=0, le=1, description="most of the genes that a site may lack, as a share")
     batch: Batch = Field(default="none", description="ranks: each row by itself to normal scores of its ranks")
     rows_per_donor: int | None = Field(default=None, ge=1, description="most rows of one donor")
+    tokens: Vocabulary | None = Field(default=None, description="of rows of codes: genes are then positions")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _codes(cls, told: object) -> object:
+        return coded(told, isinstance(told, dict) and told.get("tokens") is not None)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.tokens is not None:
+            check_coded(self.tokens, self.low, self.high, self.fill, self.batch)
         if self.low >= self.high:
             raise ValueError(f"expected low < high, got low={self.low}, high={self.high}")
         if self.fill is not None and not self.low <= self.fill <= self.high:

@@ -21,7 +21,7 @@ import numpy as np
 
 from fedgenome.cohort.shard import Array, repeated
 from fedgenome.cohort.table import Table
-from fedgenome.errors import SpecError
+from fedgenome.errors import SpecError, did_you_mean
 
 SAMPLE = "samplesID"  # the annotation's column of sample names
 _MISSING = ("", "NA", "NaN", "nan")  # what R and pandas write for a value that is not there
@@ -51,7 +51,7 @@ def open_camda(path: str, annotation: str | None) -> Table:
     """
     if annotation is None:
         raise SpecError(f"{path}: expected annotation, the table that says its samples' labels; got none")
-    samples, columns = _annotation(annotation)
+    _, samples, columns = read_annotation(annotation)
     across, down, x = _expression(path)
     rows, genes = (across, down) if _genes_down(path, annotation, across, down, set(samples)) else (down, across)
     place = {name: i for i, name in enumerate(samples)}
@@ -113,8 +113,16 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _annotation(path: str) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the samples and the other columns."""
+def read_annotation(path: str, by: str | None = None) -> tuple[str, list[str], dict[str, list[str]]]:
+    """Return the name of the column of samples, the samples, and the other columns.
+
+    Args:
+        path: A table of text with a line for each sample.
+        by: The column that names the samples; None: ``samplesID``, or the first.
+
+    Raises:
+        SpecError: there is no such table or column, or a sample has two lines.
+    """
     lines = _lines(path, "," if path.removesuffix(".gz").endswith(".csv") else "\t")
     header, rows = next(lines, []), list(lines)
     if rows and len(rows[0]) == len(header) + 1:
@@ -126,12 +134,16 @@ def _annotation(path: str) -> tuple[list[str], dict[str, list[str]]]:
         raise SpecError(f"{path}: expected a line of column names and lines of samples with labels, got none")
     if twice := repeated(tuple(header)):
         raise SpecError(f"{path}: expected every column once, got {twice[0]!r} again")
-    named = header.index(SAMPLE) if SAMPLE in header else 0
+    if by is not None and by not in header:
+        near = did_you_mean(by, header, f"it has {', '.join(filter(None, header))}")
+        raise SpecError(f"{path}: expected a column {by!r} of samples, got none of that name ({near})")
+    by = SAMPLE if by is None and SAMPLE in header else by
+    named = 0 if by is None else header.index(by)
     samples = [cells[named] for cells in rows]
     if twice := repeated(tuple(samples)):
         raise SpecError(f"{path}: column {header[named] or 1!r}: expected every sample once, got {twice[0]!r} again")
     others = [i for i in range(len(header)) if i != named and header[i]]
-    return samples, {header[i]: [cells[i] for cells in rows] for i in others}
+    return header[named], samples, {header[i]: [cells[i] for cells in rows] for i in others}
 
 
 def _lines(path: str, delimiter: str) -> Iterator[list[str]]:

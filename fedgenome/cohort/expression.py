@@ -46,7 +46,7 @@ def read(spec: CohortSpec) -> Cohort:
 def of_table(table: Table, spec: CohortSpec) -> Cohort:
     """Read a cohort from a table that is open already, by the same rules; see :func:`read`."""
     dataset = DATASETS.get(spec.source)
-    _check_genes(table)
+    _check_genes(table, spec)
     columns, missing, panel = _select(table, spec)
     label, kept = _labels(table, spec)
     donor = _owners(table, spec.donor, kept, "donor id")
@@ -79,9 +79,7 @@ def capped(donor: Sequence[str], rows: Sequence[str], most: int) -> Array:
     A row's coin is a digest of its donor's id and its own name: which rows are kept depends neither on what they
     hold nor on other donors. Coins hide nothing.
     """
-    coins = [
-        hashlib.sha256(f"{len(who)}\n{who}{name}".encode()).digest() for who, name in zip(donor, rows, strict=True)
-    ]
+    coins = [coin(who, name) for who, name in zip(donor, rows, strict=True)]
     taken: Counter[str] = Counter()
     kept = []
     for i in sorted(range(len(rows)), key=coins.__getitem__):
@@ -89,6 +87,11 @@ def capped(donor: Sequence[str], rows: Sequence[str], most: int) -> Array:
         if taken[donor[i]] <= most:
             kept.append(i)
     return np.array(sorted(kept), np.int64)
+
+
+def coin(donor: str, row: str) -> bytes:
+    """Return the coin of a donor's row: the rows of the lowest are kept."""
+    return hashlib.sha256(f"{len(donor)}\n{donor}{row}".encode()).digest()
 
 
 def _opened(spec: CohortSpec) -> Table:
@@ -150,6 +153,7 @@ def schema_of(cohort: Cohort, spec: CohortSpec) -> Schema:
         lacking=spec.lacking,
         batch=spec.batch,
         rows_per_donor=spec.rows_per_donor,
+        tokens=spec.tokens,
     )
 
 
@@ -197,13 +201,15 @@ def _genes(cohort: Cohort, schema: Schema) -> tuple[Array, float, tuple[str, ...
     return x, clipped, absent
 
 
-def _check_genes(table: Table) -> None:
+def _check_genes(table: Table, spec: CohortSpec) -> None:
     if table.x.dtype.kind not in "fiub":
         raise SpecError(f"{table.source}: expected a matrix of numbers, got values of type {table.x.dtype}")
     if twice := repeated(table.genes):
         more = f" (and {len(twice) - 1} more names)" if len(twice) > 1 else ""
         times = table.genes.count(twice[0])
         raise SpecError(f"{table.source}: expected every gene name once, got {twice[0]!r} {times} times{more}")
+    if spec.tokens is not None:
+        return
     named = [i for i, gene in enumerate(table.genes) if _INDEX_NAME.fullmatch(gene.strip())]
     for i in named or _row_counters(table.x):
         rule = "looks like an index column that was read as a gene: remove it from the file"

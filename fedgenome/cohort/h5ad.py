@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from pydantic import ValidationError
 from scipy import sparse
 
 from fedgenome.cohort.shard import Array
 from fedgenome.cohort.table import Matrix, Pick, Table, everything
 from fedgenome.errors import SpecError
+from fedgenome.strict import finding
+from fedgenome.study import Vocabulary
 
 
 def open_h5ad(path: str, layer: str, pick: Pick = everything, *, datasets: str = "") -> Table:
@@ -59,17 +63,31 @@ def write_h5ad(table: Table, path: Path) -> None:
 
     obs = {"obs_names": list(table.rows)} | {name: list(values) for name, values in table.columns.items()}
     data = anndata.AnnData(X=table.x, obs=obs, var={"var_names": list(table.genes)})
+    if table.tokens is not None:
+        data.uns["tokens"] = {"letters": table.tokens.letters, "k": table.tokens.k}
+    with whole(path) as beside:
+        data.write_h5ad(beside)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a file to write to, which takes the place of ``path`` when all of it is there, or is gone.
+
+    Raises:
+        SpecError: the folder cannot be written to.
+    """
     try:
-        handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".h5ad")
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".h5ad")
     except OSError as fault:
         raise SpecError(f"{path}: expected a folder to write to, got {fault.strerror}") from None
     os.close(handle)
+    beside = Path(name)
     try:
-        data.write_h5ad(beside)
-        Path(beside).chmod(0o644)
-        Path(beside).replace(path)
+        yield beside
+        beside.chmod(0o644)
+        beside.replace(path)
     finally:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def _check(path: str, datasets: str) -> None:
@@ -98,7 +116,18 @@ def _table(path: str, data: Any, layer: str, pick: Pick) -> Table:
     if chosen is not None:
         columns = {name: [values[i] for i in chosen] for name, values in columns.items()}
         every = tuple(every[i] for i in chosen)
-    return Table(source=path, x=x, genes=tuple(map(str, genes)), rows=every, columns=columns)
+    tokens = _tokens(path, data.uns.get("tokens"))
+    return Table(source=path, x=x, genes=tuple(map(str, genes)), rows=every, columns=columns, tokens=tokens)
+
+
+def _tokens(path: str, told: object) -> Vocabulary | None:
+    """Return the vocabulary of a file of sequences; ``tokens`` of another form are some other tool's."""
+    if not isinstance(told, dict) or set(told) != {"letters", "k"}:
+        return None
+    try:
+        return Vocabulary.model_validate({"letters": str(told["letters"]), "k": int(told["k"])})
+    except ValidationError as fault:
+        raise SpecError(f"{path}: uns['tokens']: {finding(fault, Vocabulary)}") from None
 
 
 def _layer(path: str, data: Any, layer: str, chosen: Array | None) -> tuple[Matrix, Iterable[str]]:

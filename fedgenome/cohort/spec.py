@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from fedgenome.cohort.panel import GeneChoice
 from fedgenome.cohort.shard import repeated
 from fedgenome.strict import Strict
-from fedgenome.study import Batch
+from fedgenome.study import Batch, Vocabulary, check_coded, coded
 
 
 class CohortSpec(Strict):
@@ -28,7 +28,10 @@ class CohortSpec(Strict):
     site: str | None = Field(default=None, description="obs column of hospitals, for split.by = 'column' and for only")
     only: tuple[str, ...] | None = Field(default=None, description="values of the site column; other rows stay unread")
     layer: str = Field(default="X", description="X, raw, or the name of a layer")
-    scale: Literal["log", "counts"] = Field(description="log: used as it is; counts: to 1e4 a row, then log1p")
+    scale: Literal["log", "counts", "codes"] = Field(
+        description="log: used as it is; counts: to 1e4 a row, then log1p; codes: tokens of sequences"
+    )
+    tokens: Vocabulary | None = Field(default=None, description="with scale = 'codes': what a code stands for")
     panel: str | tuple[str, ...] | None = Field(
         default=None, description="public panel of genes: its name, a path, or a list; absent: every gene of the file"
     )
@@ -43,8 +46,15 @@ class CohortSpec(Strict):
     drop_unlabelled: bool = Field(default=False, description="leave out rows whose label is empty")
     public: bool = Field(default=False, description="declare a file's data public: only then a run may be seeded")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _codes(cls, told: object) -> object:
+        return coded(told, isinstance(told, dict) and told.get("scale") == "codes")
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.tokens is not None:
+            self._check_codes(self.tokens)
         if self.low >= self.high:
             raise ValueError(f"expected low < high, got low={self.low}, high={self.high}")
         if self.fill is not None and not self.low <= self.fill <= self.high:
@@ -64,3 +74,10 @@ class CohortSpec(Strict):
             if twice := repeated(names):
                 raise ValueError(f"expected every {what} once, got {twice[0]!r} twice")
         return self
+
+    def _check_codes(self, tokens: Vocabulary) -> None:
+        if self.scale != "codes":
+            raise ValueError(f"expected tokens only with scale = 'codes', got scale = {self.scale!r}")
+        if self.genes is not None:
+            raise ValueError("expected no genes with scale = 'codes': a window is read whole, or by panel")
+        check_coded(tokens, self.low, self.high, self.fill, self.batch)

@@ -9,6 +9,7 @@ from typing import Any
 from scipy import sparse
 
 from fedgenome.cohort.shard import Array
+from fedgenome.study import Vocabulary
 
 Matrix = Array | sparse.csr_array[Any]
 Columns = Mapping[str, Iterable[object]]
@@ -25,6 +26,7 @@ class Table:
         genes: Gene names, possibly repeated.
         rows: Row names, possibly repeated.
         columns: The obs columns.
+        tokens: What the numbers stand for, where the file says that they are codes of tokens.
     """
 
     source: str
@@ -32,6 +34,7 @@ class Table:
     genes: tuple[str, ...]
     rows: tuple[str, ...]
     columns: Columns
+    tokens: Vocabulary | None = None
 
     def take(self, chosen: Array) -> Table:
         """Return the chosen rows only, by index."""
@@ -42,6 +45,7 @@ class Table:
             genes=self.genes,
             rows=tuple(self.rows[i] for i in chosen),
             columns={name: [values[i] for i in chosen] for name, values in columns.items()},
+            tokens=self.tokens,
         )
 
 

@@ -37,13 +37,15 @@ def values(table: Table, kept: Array, columns: list[int], spec: CohortSpec) -> V
     """Return checked values (rows kept, columns) on log scale or as scores of ranks, within the range.
 
     Counts become log1p(1e4 · count / the row's total over all genes of the file). A sparse matrix is made dense
-    some rows at a time. NaN on log scale becomes ``spec.fill``, where there is one.
+    some rows at a time. NaN on log scale becomes ``spec.fill``, where there is one. Codes of tokens stay as they are.
 
     Raises:
         SpecError: a value breaks the scale's rule; names row, gene and value.
     """
     rows = tuple(table.rows[i] for i in kept)
     x = table.x if len(kept) == len(table.rows) else table.x[kept]
+    if spec.tokens is not None or table.tokens is not None:
+        _check_tokens(table, spec)
     totals = None
     if spec.scale == "counts":
         # A row's total runs over all genes of the file, so all of them must be counts.
@@ -51,9 +53,23 @@ def values(table: Table, kept: Array, columns: list[int], spec: CohortSpec) -> V
             _refuse(table.source, x, rows, table.genes, rule)
         totals = np.maximum(np.asarray(x.sum(axis=1, dtype=np.float64)).reshape(-1, 1), 1.0)  # an empty row stays zero
     x = x if columns == list(range(len(table.genes))) else x[:, columns]
-    if totals is None:
+    if spec.tokens is not None:
+        said = f"codes 0, 1 … {spec.tokens.size} of tokens, as scale = 'codes'"
+        coded = _Rule(lambda v: (v < 0) | (v > spec.high) | (v != np.floor(v)), said)
+        _refuse(table.source, x, rows, [table.genes[i] for i in columns], coded)
+    elif totals is None:
         _refuse(table.source, x, rows, [table.genes[i] for i in columns], _FINITE if spec.fill is None else _NOT_INF)
     return _placed(x, totals, spec)
+
+
+def _check_tokens(table: Table, spec: CohortSpec) -> None:
+    """Refuse codes that are read as expression, or as codes of other tokens than the file says."""
+    if spec.tokens is None:
+        rule = f"expected scale = 'codes', as the file holds codes of tokens, got {spec.scale!r}"
+        raise SpecError(f"{table.source}: {rule}")
+    if table.tokens is not None and table.tokens != spec.tokens:
+        rule = f"expected tokens of {table.tokens}, which the file holds"
+        raise SpecError(f"{table.source}: {rule}, got {spec.tokens}")
 
 
 def _placed(x: Matrix, totals: Array | None, spec: CohortSpec) -> Values:

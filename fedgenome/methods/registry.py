@@ -69,12 +69,13 @@ def build(
         sites: Number of sites.
 
     Raises:
-        SpecError: unknown kind, unknown option, an option that breaks its rule, or a method that has no form
-            under ``trust``; names which.
+        SpecError: unknown kind, a kind for other rows than the schema's, unknown option, an option that breaks its
+            rule, or a method that has no form under ``trust``; names which.
     """
     require(donors_bound >= 1, "donors_bound >= 1", donors_bound=donors_bound)
     if spec.kind not in KINDS:
         raise SpecError(f"methods.{spec.label}.kind: expected one of {', '.join(KINDS)}, got {spec.kind!r}")
+    check_rows(spec, schema)
     method = KINDS[spec.kind](spec, schema, donors_bound, private)
     if isinstance(method, Placed):
         return method.under(trust if private else "none", sites)
@@ -84,6 +85,21 @@ def build(
             "send; expected kind cvae with options.local_steps, or trust 'distributed' or 'local'"
         )
     return method
+
+
+def check_rows(spec: MethodSpec, schema: Schema) -> None:
+    """Refuse a method of expression on codes of tokens, and a method of sequences on expression.
+
+    Raises:
+        SpecError: it is so.
+    """
+    if (spec.kind in SEQUENCES) == (schema.tokens is not None):
+        return
+    field = f"methods.{spec.label}.kind"
+    if schema.tokens is not None:
+        kinds = ", ".join(sorted(SEQUENCES))
+        raise SpecError(f"{field}: expected a method of sequences ({kinds}), as rows are tokens, got {spec.kind!r}")
+    raise SpecError(f"{field}: expected a method of expression, as the schema has no tokens, got {spec.kind!r}")
 
 
 def _marginals(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bool) -> Method:
@@ -151,6 +167,7 @@ def _tree(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) ->
     return Tree.build(spec, _options(spec, Options), schema, donors_bound, private)
 
 
+SEQUENCES = frozenset({"language"})  # kinds whose rows are codes of tokens; all others read expression
 KINDS: Mapping[str, _Build] = MappingProxyType(
     {
         "marginals": _marginals,

@@ -44,7 +44,9 @@ class Data(Strict):
     site: str | None = Field(default=None, description="obs column of hospitals, where the file is of several")
     only: tuple[str, ...] | None = Field(default=None, description="values of that column; other rows stay unread")
     layer: str = Field(default="X", description="X, raw, or the name of a layer")
-    scale: Literal["log", "counts"] = Field(description="log: used as it is; counts: to 1e4 a row, then log1p")
+    scale: Literal["log", "counts", "codes"] = Field(
+        description="log: used as it is; counts: to 1e4 a row, then log1p; codes: tokens of sequences"
+    )
 
 
 class SiteConfig(RoleConfig):
@@ -90,10 +92,14 @@ def shard_of(config: SiteConfig, schema: Schema) -> Shard:
         SpecError: they do not fit the Study, or break a rule of their own. It may quote a record: for the
             hospital's eyes only.
     """
+    if (config.cohort.scale == "codes") != (schema.tokens is not None):
+        rule = "'codes', as the study is of sequences" if schema.tokens else "'log' or 'counts', as it is of expression"
+        raise SpecError(f"cohort.scale: expected {rule}, got {config.cohort.scale!r}")
     spec = CohortSpec(
         **config.cohort.model_dump(),
         labels=schema.labels,
         panel=schema.genes,
+        tokens=schema.tokens,
         low=schema.low,
         high=schema.high,
         fill=schema.fill,

@@ -87,7 +87,9 @@ def study(v: Any) -> str:
     v.good("noise at home, plain sums", study=STUDY | {"privacy": local, "secure": "off"}, plan=home)
     v.good("donors held back", study=STUDY | {"holdout": {"share": 0.25, "canaries": 40}}, plan=PLAN)
     v.good("each site bounded", study=STUDY | {"privacy": site_}, plan={"mechanisms": [NOISE | {"sampling": 1.0}]})
+    coded = v.good("tokens of sequences", study=coded_study(), plan=PLAN)
     _bad_studies(v, of)
+    _bad_tokens(v, coded)
     _bad_plans(v, of)
     return "The Study and plan of a join, all fields spelled out, give the digests of Study, plan, roster and terms."
 
@@ -139,6 +141,28 @@ def _bad_studies(v: Any, of: dict[str, Any]) -> None:
                 "secure off needs trust local or none.",
                 STUDY | {"secure": "off", "privacy": STUDY["privacy"] | {"trust": "site"}},
             ),
+        },
+    )
+
+
+def coded_study(**changes: Any) -> dict[str, Any]:
+    """Return a Study about windows of two tokens of two letters each."""
+    codes = {"genes": ["p0001", "p0002"], "high": 16.0, "tokens": {"letters": "ACGT", "k": 2}}
+    return STUDY | {"schema": STUDY["schema"] | codes | changes}
+
+
+def _bad_tokens(v: Any, of: dict[str, Any]) -> None:
+    v.bads(
+        "study",
+        of,
+        {
+            "letter twice": ("A letter stands once.", coded_study(tokens={"letters": "ACGA", "k": 2})),
+            "tokens without end": (
+                "There are fewer than 2^16 tokens.",
+                coded_study(tokens={"letters": "ACGT", "k": 8}),
+            ),
+            "range of expression": ("The range of codes is from 0 to V.", coded_study(high=6.5)),
+            "filled codes": ("Codes are not filled.", coded_study(fill=0.0)),
         },
     )
 

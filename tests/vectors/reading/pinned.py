@@ -49,12 +49,25 @@ def check_schema(told):
         told,
         **{"genes": list, "labels": list, "low": float, "high": float, "unit": str, "panel": str, "batch": str},
         **{"fill": (float, type(None)), "lacking": float, "rows_per_donor": (int, type(None))},
+        tokens=(dict, type(None)),
     )
+    check_tokens(told)
     rule(told["low"] < told["high"] and told["unit"] in ("donor", "row"))
     rule(all(names and len(set(names)) == len(names) for names in (told["genes"], told["labels"])), "names")
     rule(told["fill"] is None or told["low"] <= told["fill"] <= told["high"], "fill")
     rule(0 <= told["lacking"] <= 1 and told["batch"] in ("none", "ranks"))
     rule(told["rows_per_donor"] is None or told["rows_per_donor"] >= 1, "rows of a donor")
+
+
+def check_tokens(schema):
+    if (tokens := schema["tokens"]) is not None:
+        exactly(tokens, letters=str, k=int)
+        letters, size = tokens["letters"], len(tokens["letters"]) ** tokens["k"]
+        rule(len(letters) >= 2 and len(set(letters)) == len(letters), "letters")
+        rule(all("A" <= letter <= "Z" and letter != "N" for letter in letters), "letters")
+        rule(tokens["k"] >= 1 and size < 1 << 16, "tokens")
+        rule((schema["low"], schema["high"]) == (0, size) and schema["fill"] is None, "codes")
+        rule(schema["batch"] == "none", "codes")
 
 
 def check_people(told):
