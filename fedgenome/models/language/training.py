@@ -64,7 +64,10 @@ def train(
     require(batch >= 1 and 0 < rate < 1, "batch >= 1, 0 < rate < 1", batch=batch, rate=rate)
     require((hidden is None) == causal, "hidden for masked models alone", hidden=hidden)
     require(hidden is None or 0 < hidden < 1, "0 < hidden < 1", hidden=hidden)
-    rows = np.arange(len(tokens)) if repeats is None else np.repeat(np.arange(len(tokens)), repeats)
+    times = np.ones(len(tokens), np.int64) if repeats is None else repeats
+    fits = times.shape == (len(tokens),) and bool((times >= 0).all())
+    require(fits, "one repeat of at least 0 a row", rows=len(tokens), shape=times.shape)
+    rows = np.repeat(np.arange(len(tokens)), times)
     require(len(rows) > 0, "a row that is repeated at least once", rows=len(tokens))
     return _train(model, tokens, rows, epochs=epochs, batch=batch, rate=rate, rng=rng, hidden=hidden)
 
