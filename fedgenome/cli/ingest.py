@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,10 +74,4 @@ def ingest(
     Expression: genes × samples or samples × genes. Sequences are cut into rows of token codes, person by person.
     """
     with one_line_errors(as_json):
-        from fedgenome.cohort import ingest as steps
-        from fedgenome.cohort.samples import read_samples
-        from fedgenome.cohort.tokens import Tokens
-        from fedgenome.cohort.windows import Region, WindowSpec
-        from fedgenome.errors import SpecError
-
         raise NotImplementedError
