@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from fedgenome.cohort.samples import Samples
-from fedgenome.cohort.windows import Record, Region
+from fedgenome.cohort.windows import Record, Region, check_apart
 from fedgenome.errors import SpecError
 
 SUFFIXES = tuple(f"{name}{packed}" for name in (".fasta", ".fa", ".fna") for packed in ("", ".gz"))
@@ -39,7 +38,9 @@ def fasta_records(
         SpecError: no FASTA, a name that is empty or comes twice, a sample that nobody knows, a length that does not
             fit; names file, record and its number.
     """
-    _check_regions(regions)
+    if named := next((region for region in regions if region.name), None):
+        raise SpecError(f"region {named}: expected START-END, as it is taken of every record of a FASTA file")
+    check_apart(regions)
     number: dict[str, int] = {}
     length = -1
     for name, text in entries(path):
@@ -114,13 +115,3 @@ def _check_fasta(path: str) -> None:
         raise SpecError(
             f"{path}: expected a FASTA file, which begins with '>', got {first.decode('ascii', 'replace')!r}"
         )
-
-
-def _check_regions(regions: Sequence[Region]) -> None:
-    for region in regions:
-        if region.name:
-            raise SpecError(f"region {region}: expected START-END, as it is taken of every record of a FASTA file")
-    inorder = sorted(regions, key=lambda one: one.start)
-    for before, after in itertools.pairwise(inorder):
-        if after.start <= before.end:
-            raise SpecError(f"region {after}: expected regions that do not overlap, got {before} beside it")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -51,6 +53,17 @@ class Region:
 
     def __str__(self) -> str:
         return f"{self.name}:{self.start}-{self.end}" if self.name else f"{self.start}-{self.end}"
+
+
+def check_apart(regions: Sequence[Region]) -> None:
+    """Refuse regions that overlap: their rows would come twice.
+
+    Raises:
+        SpecError: two of them do.
+    """
+    for before, after in itertools.pairwise(sorted(regions, key=lambda one: (one.name, one.start))):
+        if after.name == before.name and after.start <= before.end:
+            raise SpecError(f"region {after}: expected regions that do not overlap, got {before} beside it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ def test_json_tells_what_was_written(files, tmp_path):
 @pytest.mark.parametrize(
     ("source", "out", "text"),
     [
-        ("x.vcf", "c.h5ad", "expected a .tsv or .tsv.gz file"),
+        ("x.xlsx", "c.h5ad", "expected a .tsv, .fa, .fasta, .fna or .vcf file"),
         ("x.tsv", "c.csv", "--out: expected a name that ends in .h5ad, got 'c.csv'"),
         ("x.tsv", "c.h5ad", "expected annotation, the table that says its samples' labels"),
     ],
