@@ -60,7 +60,8 @@ def fasta_records(
                     f"{where}: expected letters up to position {region.end} (region {region}), got {len(text)}"
                 )
             letters = text[region.start - 1 : region.end]
-            yield Record(name=name, donor=donor, text=letters, start=region.start - 1, label=label, kept=kept)
+            start = region.start - 1
+            yield Record(name=name, donor=donor, text=letters, start=start, label=label, kept=kept, source=path)
 
 
 def entries(path: str) -> Iterator[tuple[str, str]]:

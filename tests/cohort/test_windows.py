@@ -13,7 +13,7 @@ from fedgenome.errors import SpecError
 
 
 def record(text, **more):
-    return Record(name="r", donor="d", text=text, **more)
+    return Record(name="r", donor="d", text=text, source="x.fa", **more)
 
 
 def naive(text, spec, start):
@@ -67,7 +67,7 @@ def test_start_counts_gaps_that_were_left_out():
 
 @pytest.mark.parametrize("letter", ["*", "X", ".", " ", "1"])
 def test_letter_that_is_none_is_named_with_its_position(letter):
-    text = f"record 'r', position 13: expected A, C, G, T, N, another IUPAC code or '-', got {letter!r}"
+    text = f"x.fa: record 'r', position 13: expected A, C, G, T, N, another IUPAC code or '-', got {letter!r}"
     with pytest.raises(SpecError, match=f"^{re.escape(text)}$"):
         cut(record(f"AC{letter}GT", start=10), WindowSpec(length=2))
 
