@@ -228,7 +228,7 @@ def _row_counters(x: Matrix) -> list[int]:
 
 def _select(table: Table, spec: CohortSpec) -> tuple[list[int], tuple[str, ...], str]:
     """Return the columns of the panel's genes, by name only, the genes that are not there, and the panel in words."""
-    wanted, said = table.genes, "every gene of the file"
+    wanted, said = table.genes, "every gene of the file" if spec.tokens is None else "every position of a window"
     if spec.panel is not None:
         wanted = panel(spec.panel) if isinstance(spec.panel, str) else spec.panel
         said = told(spec.panel, len(wanted))
