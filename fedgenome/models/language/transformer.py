@@ -1,0 +1,67 @@
+"""Decoder of self-attention blocks over learned positions (Radford et al. 2018), normalised before each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fedgenome.errors import require
+from fedgenome.models.language.attention import HEAD, Block, norm
+from fedgenome.models.language.base import State
+from fedgenome.models.language.reading import embedding, positions, shifted, starts
+from fedgenome.models.parameters import linear
+
+
+class Transformer(nn.Module):
+    """A causal model of at most ``length`` tokens. Weights are zero until drawn or loaded.
+
+    Args:
+        vocabulary: V.
+        width: Features of a position, a multiple of 16.
+        layers: Blocks.
+        length: Positions there are.
+    """
+
+    def __init__(self, vocabulary: int, width: int, layers: int, length: int) -> None:
+        super().__init__()
+        require(layers >= 1, "layers >= 1", layers=layers)
+        self.vocabulary, self.length = vocabulary, length
+        self.read = embedding(vocabulary, width)
+        self.place = positions(length, width)
+        self.layers = nn.ModuleList(Block(width) for _ in range(layers))
+        self.norm = norm(width)
+        self.predict = linear(width, vocabulary)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits (rows, length, V).
+
+        Raises:
+            SpecError: ``tokens`` are longer than the model.
+        """
+        rows, length = tokens.shape
+        require(length <= self.length, "tokens no longer than the model", length=length, model=self.length)
+        # Looked up by row as well: per-donor clipping needs rows first.
+        x = self.read(shifted(tokens, self.vocabulary)) + self.place(torch.arange(length).expand(rows, length))
+        for layer in self.layers:
+            x = layer(x, causal=True)
+        logits: Tensor = self.predict(self.norm(x))
+        return logits
+
+    def begin(self, rows: int) -> tuple[Tensor, State]:
+        """Return the logits of the first token and the state before it: keys and values of each block."""
+        nothing = torch.zeros(rows, self.read.embedding_dim // HEAD, 0, HEAD)
+        return self.step(starts(rows, self.vocabulary), (nothing,) * (2 * len(self.layers)))
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return the logits of what follows ``tokens`` and the state after them.
+
+        Raises:
+            SpecError: The model has no position left.
+        """
+        at = state[0].shape[2]
+        require(at < self.length, "tokens no longer than the model", length=at + 1, model=self.length)
+        x, after = (self.read(tokens) + self.place(torch.full_like(tokens, at)))[:, None], list[Tensor]()
+        for layer, keys, values in zip(self.layers, state[::2], state[1::2], strict=True):
+            x, *more = layer.step(x, keys, values)
+            after += more
+        return self.predict(self.norm(x[:, 0])), tuple(after)
