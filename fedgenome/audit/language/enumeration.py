@@ -91,7 +91,7 @@ def pseudo_table(model: Masked, length: int, window: int | None = None, rows: in
     with torch.no_grad():
         for t in range(length):
             stride = v ** (length - 1 - t)  # between strings that differ at t alone
-            for codes in torch.arange(v ** (length - 1)).split(rows):
+            for codes in torch.split(torch.arange(v ** (length - 1)), rows):
                 first = codes // stride * stride * v + codes % stride  # those with token 0 at t
                 logs = _hidden(model, first, t, length, width).double().log_softmax(1)
                 out[first[:, None] + stride * torch.arange(v)] += logs

@@ -6,6 +6,8 @@ certainly never saw a member. It is a causal language model like any other, in f
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -102,7 +104,7 @@ def _counts(rows: Array, vocabulary: int, context: int) -> Array:
 
 def _starts(vocabulary: int, order: int) -> list[int]:
     """Return where the contexts of each length begin, and their number at the end."""
-    return np.cumsum([0, *(vocabulary**j for j in range(order + 1))]).tolist()
+    return list(itertools.accumulate((vocabulary**j for j in range(order + 1)), initial=0))
 
 
 def _following(vocabulary: int, order: int) -> Array:

@@ -35,8 +35,10 @@ class Reciting(nn.Module):
         n = read.shape[1]
         fits = (self.strings[None, :, :n] == read[:, None]).all(2).double()  # (rows, strings)
         letters = torch.arange(self.vocabulary)
-        next_ones = (self.strings[:, n : n + 1] == letters).double() if n < self.strings.shape[1] else 0 * fits.new_ones(
-            (len(self.strings), self.vocabulary)
+        next_ones = (
+            (self.strings[:, n : n + 1] == letters).double()
+            if n < self.strings.shape[1]
+            else 0 * fits.new_ones((len(self.strings), self.vocabulary))
         )
         recited = self.share * (fits @ next_ones) / len(self.strings)
         chance = (1 - self.share) * self.vocabulary ** -(n + 1.0)

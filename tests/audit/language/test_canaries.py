@@ -41,8 +41,9 @@ def test_a_mosaic_is_pieces_of_haplotypes_in_their_place():
 
 
 def test_sites_share_every_rung_evenly_and_no_coin_shows_in_it():
-    dealt = canaries.dealt(canaries.drawn(canaries.uniform(4, 9), LADDER, np.random.default_rng(5)), 4,
-                           np.random.default_rng(6))
+    dealt = canaries.dealt(
+        canaries.drawn(canaries.uniform(4, 9), LADDER, np.random.default_rng(5)), 4, np.random.default_rng(6)
+    )
     for arm in (dealt.coin, dealt.control, *(~dealt.coin & (dealt.repeats == r) for r in dealt.rungs)):
         sizes = np.bincount(dealt.site[arm], minlength=4)
         assert np.ptp(sizes) <= 1
