@@ -82,4 +82,4 @@ def _emissions(panel: Panel, t: int) -> Array:
     v, column = panel.vocabulary, panel.rows[:, t]
     copied = (column[:, None] == np.arange(v)).astype(np.float64)
     copied[column >= v] = 1 / v
-    return (1 - panel.error) * copied + panel.error / v
+    return np.asarray((1 - panel.error) * copied + panel.error / v)

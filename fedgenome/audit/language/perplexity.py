@@ -102,13 +102,18 @@ def calibrated(bits: Array, reference: Array) -> Array:
 
 def gap(members: Array, controls: Array, level: float = LEVEL) -> Gap:
     """Return the gap of bits a base between members (or planted canaries) and controls that are matched to them."""
-    apart = stats.ttest_ind(controls, members, equal_var=False)
-    low, high = apart.confidence_interval(level)
     return Gap(
-        bits=Interval(
-            estimate=float(controls.mean() - members.mean()), low=float(low), high=float(high), level=level,
-            method="Welch",
-        ),
+        bits=_welch(controls, members, level),
         auc=ranking.auc_interval(-members, -controls, level),
         p_value=ranking.chance_p_value(-members, -controls),
-    )  # fmt: skip
+    )
+
+
+def _welch(high: Array, low: Array, level: float) -> Interval:
+    """Return mean ``high`` − mean ``low`` with Welch's interval; of constants it is a point."""
+    require(min(len(high), len(low)) >= 2, "at least 2 members and 2 controls")
+    apart, parts = float(high.mean() - low.mean()), [each.var(ddof=1) / len(each) for each in (high, low)]
+    squares = sum(part**2 / (len(each) - 1) for part, each in zip(parts, (high, low), strict=True))
+    freedom = sum(parts) ** 2 / squares if squares > 0 else math.inf
+    half = float(stats.t.isf((1 - level) / 2, freedom)) * math.sqrt(sum(parts))
+    return Interval(estimate=apart, low=apart - half, high=apart + half, level=level, method="Welch")

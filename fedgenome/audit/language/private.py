@@ -75,7 +75,7 @@ def variants(windows: Array, donor: Array, vocabulary: int) -> Variants:
     common, counts = carriers.argmax(0), carriers.max(0)
     allele, position = np.nonzero((carriers == 1) & (counts >= _COMMON))
     person = last[allele, position]
-    here = (whose == person[:, None]) & (windows[:, position].T == allele[:, None])
+    here = (whose == person[:, None]) & (allele[:, None] == windows[:, position].T)
     return Variants(
         row=here.argmax(1),
         position=position,
@@ -122,7 +122,7 @@ def named(model: LanguageModel, windows: Array, found: Variants) -> Array:
             else:
                 logits = model(tokens, torch.arange(tokens.shape[1]) == at[:, None])
             said.append(logits[torch.arange(len(at)), at].argmax(1).numpy())
-    return np.concatenate(said) == found.allele
+    return np.asarray(np.concatenate(said) == found.allele)
 
 
 def by_donor(scores: Array, found: Variants, member: Array) -> tuple[Array, Array]:

@@ -65,4 +65,4 @@ class Block(nn.Module):
 
 def _heads(x: Tensor) -> Tensor:
     """Return (rows, heads, positions, features) of (rows, positions, width)."""
-    return x.unflatten(2, (-1, HEAD)).transpose(1, 2)
+    return x.view(*x.shape[:2], -1, HEAD).transpose(1, 2)

@@ -10,6 +10,8 @@ states are a convolution with powers of λ, by FFT; one token at a time they are
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +115,7 @@ class StateSpace(nn.Module):
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the logits of what follows ``tokens`` and the state after them."""
         x, after = self.read(tokens), list[Tensor]()
-        for layer, real, imaginary in zip(self.layers, state[::2], state[1::2], strict=True):
+        for layer, real, imaginary in zip(cast("Iterable[Block]", self.layers), state[::2], state[1::2], strict=True):
             x, *more = layer.step(x, real, imaginary)
             after += more
         return self.predict(self.norm(x)), tuple(after)

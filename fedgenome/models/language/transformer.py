@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +64,7 @@ class Transformer(nn.Module):
         at = state[0].shape[2]
         require(at < self.length, "tokens no longer than the model", length=at + 1, model=self.length)
         x, after = (self.read(tokens) + self.place(torch.full_like(tokens, at)))[:, None], list[Tensor]()
-        for layer, keys, values in zip(self.layers, state[::2], state[1::2], strict=True):
+        for layer, keys, values in zip(cast("Iterable[Block]", self.layers), state[::2], state[1::2], strict=True):
             x, *more = layer.step(x, keys, values)
             after += more
         return self.predict(self.norm(x[:, 0])), tuple(after)
