@@ -121,8 +121,8 @@ def run(
         folder=folder,
         trained=trained,
         seen=watch.seen,
-        members=_people(prepared, prepared.split.members),
-        controls=_people(prepared, prepared.split.controls),
+        members=people_of(prepared, prepared.split.members),
+        controls=people_of(prepared, prepared.split.controls),
         root=root,
         file=file,
         seconds=clock.seconds,
@@ -130,7 +130,7 @@ def run(
     return _conclude(done, clock)
 
 
-def _people(prepared: Prepared, shard: Shard) -> Records:
+def people_of(prepared: Prepared, shard: Shard) -> Records:
     """Return rows with their strata: the class and, where the sites are hospitals, the hospital."""
     found, cohort = people(shard), prepared.cohort
     strata = {"label": np.array(prepared.split.labels)[found.label]}

@@ -76,7 +76,7 @@ def _worst(found: Mapping[str, Mapping[str, Any]]) -> Html:
         [
             tag("h3", "Worst case"),
             tag("p", told),
-            table(caption, head, rows, numbers=range(1, 6)),
+            table(caption, head, rows, numbers=range(1, 6), stack=True),
             worst,
             *(_effects(_RELEASED[of], w) for of, w in found.items()),
         ]
@@ -102,9 +102,9 @@ def _effects(name: str, worst: Mapping[str, Any]) -> Html:
 def _rates(attacks: Sequence[Mapping[str, Any]]) -> Html:
     """Return hits at low false-alarm rates, or that so few controls cannot speak of them."""
     rates = attacks[0]["rates"] if attacks else []
-    head = ("attack", *(f"at {each['false_alarms']:.2g} false alarms" for each in rates))
+    head = ("attack", *(f"at {100 * each['false_alarms']:g} % false alarms" for each in rates))
     rows = [(a["name"], *(each["words"] for each in a["rates"])) for a in attacks]
-    return table("Hits at low false-alarm rates; an attack's intervals hold together", head, rows, stack=True)
+    return table("Hits at low false-alarm rates; the 95 % intervals of an attack hold together", head, rows, stack=True)
 
 
 def _strata(strata: Sequence[Mapping[str, Any]]) -> Html:

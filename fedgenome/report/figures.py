@@ -25,6 +25,7 @@ _SYMBOLS = {
     "triangle-down": "▼",
 }
 _TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_APART = 1.03  # of the marks of two attacks at one rate
 _MARGIN = 0.02  # decades beyond the ends of a logarithmic axis, so that lines on them are seen
 _LINES = ("solid", "dash", "dot", "dashdot")
 
@@ -81,7 +82,7 @@ def roc(name: str, attacks: Sequence[Mapping[str, Any]], least: float) -> Figure
     """
     ends = [least, 1.0]
     chance = {"x": ends, "y": ends, "name": "chance", "mode": "lines", "line": {"color": "--quiet", "dash": "dot"}}
-    drawn = [each for k, attack in enumerate(attacks) for each in _recognised(k, attack, least)]
+    drawn = [each for k, a in enumerate(attacks) for each in _recognised(k, a, least, _APART ** (k - len(attacks) / 2))]
     ticks = [rate for rate in _TICKS if rate >= least]
     axis = {"type": "log", "range": _numbers([math.log10(least) - _MARGIN, _MARGIN]), "tickvals": ticks}
     layout = _axes("false alarms", "hits") | {"showlegend": True}
@@ -91,13 +92,16 @@ def roc(name: str, attacks: Sequence[Mapping[str, Any]], least: float) -> Figure
     caption = (
         "Attack curves on logarithmic axes: members recognised (hits) against controls taken for members (false "
         f"alarms), from {least:.2g}, the smallest rate that the controls support. On the dotted line an attacker does "
-        "no better than a coin. Marks: hits at stated rates, with intervals."
+        "no better than a coin. Marks: hits at stated rates, side by side, with intervals."
     )
     return Figure(name=name, data=[chance, *drawn], layout=layout, caption=caption, alternative=f"{caption} {found}.")
 
 
-def _recognised(k: int, attack: Mapping[str, Any], least: float) -> list[dict[str, Any]]:
-    """Return an attack's curve and its marks; what a logarithm does not have, or nobody can claim, is a gap."""
+def _recognised(k: int, attack: Mapping[str, Any], least: float, aside: float) -> list[dict[str, Any]]:
+    """Return an attack's curve and its marks, a bit aside so that those of several are seen.
+
+    What a logarithm does not have, or nobody can claim, is a gap.
+    """
     found = zip(attack["roc"]["false_alarms"], attack["roc"]["hits"], strict=True)
     curve = [(x, y) for x, y in found if x >= least]
     line = _line(k, attack["name"], [x for x, _ in curve], [y or math.nan for _, y in curve])
@@ -111,7 +115,7 @@ def _recognised(k: int, attack: Mapping[str, Any], least: float) -> list[dict[st
         "color": _colour(k),
     }
     marks = {
-        "x": _numbers([rate for rate, _ in seen]),
+        "x": _numbers([rate * aside for rate, _ in seen]),
         "y": _numbers([hits["estimate"] for _, hits in seen]),
         "name": line["name"],
         "mode": "markers",
