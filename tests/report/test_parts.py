@@ -162,7 +162,7 @@ def test_utility_table_names_the_worst_gene_and_says_why_a_figure_is_absent(inpu
 
 
 def test_attack_curves_are_logarithmic_from_the_smallest_rate_that_the_controls_support(inputs):
-    """A hit rate of 0 has no logarithm: a gap. The mark at 10 % false alarms has its interval, that at 1 % nobody claims."""
+    """A hit rate of 0 has no logarithm: a gap. The mark at 10 % has its interval; nobody claims one at 1 %."""
     figure = roc("r", inputs().audit["attacks"], 0.03)
     chance, curve, marks = figure.data
     assert {figure.layout[axis]["type"] for axis in ("xaxis", "yaxis")} == {"log"}
