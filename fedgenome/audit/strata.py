@@ -20,7 +20,7 @@ from fedgenome.audit.bounds.ranking import auc_interval, detectable_auc
 from fedgenome.audit.results import LEVEL, Audit, Interval
 from fedgenome.audit.scores import Scores
 
-FEWEST = 10  # donors among members, and among controls: of so few an attack with an AUC under .8 goes unseen
+FEWEST = 10  # donors among members, and among controls: of so few an attack with an AUC under .83 goes unseen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fedgenome.audit import measure
+from fedgenome.audit.bounds.ranking import detectable_auc
 from fedgenome.audit.results import Audit
 from fedgenome.audit.run import audit
 from fedgenome.audit.scores import Scores
@@ -59,6 +60,7 @@ def test_strata_of_few_are_named_and_say_nothing():
     small = [each for each in found if not each.aucs]
     assert small and all(min(each.members, each.controls) < FEWEST for each in small)
     assert all(f"are too few (at least {FEWEST} of each)" in each.words for each in small)
+    assert detectable_auc(FEWEST, FEWEST, 1) == pytest.approx(0.83, abs=0.005)
     assert found[-1] in small and {each.value for each in found} == set(SITES)
 
 
