@@ -27,9 +27,16 @@ def attacks(audit: Mapping[str, Any]) -> Html:
         f" This audit finds an AUC of {audit['detectable_auc']:.2f} with 80 % power; weaker leaks can go unseen. "
         f"It supports no claim below {audit['smallest_false_alarms']:.2g} false alarms."
     )
-    head = ("attack", "attacker holds", "AUC", "95 % interval", "hits", "95 % interval", "p")
+    head = ("attack", "on the", "attacker holds", "AUC", "95 % interval", "hits", "95 % interval", "p")
     rows = [
-        (a["name"], a["threat"], *estimate(a["auc"]), *estimate(a["hits"]), f"{a['p_value']:.2g}")
+        (
+            a["name"],
+            _RELEASED[a.get("of", "data")],
+            a["threat"],
+            *estimate(a["auc"]),
+            *estimate(a["hits"]),
+            f"{a['p_value']:.2g}",
+        )
         for a in audit["attacks"]
     ]
     rate = audit["attacks"][0]["false_alarms"] if audit["attacks"] else 0.1
@@ -41,7 +48,7 @@ def attacks(audit: Mapping[str, Any]) -> Html:
         _worst(audit["worst"]),
         tag("h3", "Each attack"),
         figures.roc("attack-curves", audit["attacks"], audit["smallest_false_alarms"]).to_html(),
-        table(f"Membership attacks; hits at {rate:.0%} false alarms", head, rows, numbers=(2, 3, 4, 5, 6)),
+        table(f"Membership attacks; hits at {rate:.0%} false alarms", head, rows, numbers=(3, 4, 5, 6, 7)),
         _rates(audit["attacks"]),
         _near_copies(audit["near_copies"]),
         _strata(audit["strata"]),
