@@ -1,10 +1,10 @@
 """Shadow features: whether a record was in, told by what a table says in sum (threat: knows how tables are made).
 
 The attacker trains the generator many times on other people, with the record and without it, puts each table down as a
-few numbers, and has a classifier learn which are which. It then guesses about as many tables more, of generators
-trained afresh, at a threshold fixed beforehand: guesses are independent trials, so that Clopper–Pearson's bounds hold of
-them, of *this* record among *these* people. Nothing released is looked at; what is judged is a way to make tables, and
-a record that it fails to hide.
+few numbers, and has a classifier learn which are which. It then guesses about more tables, of generators trained
+afresh, at a threshold fixed beforehand: guesses are independent trials, so that Clopper–Pearson's bounds hold of them,
+of *this* record among *these* people. Nothing released is looked at; what is judged is a way to make tables, and a
+record that it fails to hide.
 
 Source: Stadler, Oprisanu & Troncoso 2022, "Synthetic Data – Anonymisation Groundhog Day" (naive, histogram and
 correlation features). Deviations: features of the genes in which the record lies farthest from the others, as an
@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fedgenome.audit.bounds.clopper_pearson import Counts
-from fedgenome.audit.targets import Records
+from fedgenome.audit.targets import Records, joined
 from fedgenome.errors import require
 from fedgenome.query import Array
 
@@ -88,7 +88,7 @@ def guessed(
 
     def table(held: bool) -> Array:
         makers = others.of(rng.choice(units, people, replace=False))
-        return fit(_joined(makers, record) if held else makers, rng.spawn(1)[0]).x[:, genes]
+        return fit(joined(makers, record) if held else makers, rng.spawn(1)[0]).x[:, genes]
 
     tables = [table(held) for _ in range(shadows + trials) for held in (True, False)]
     return {name: _counts(np.stack([take(x) for x in tables]), shadows) for name, take in FEATURES.items()}
@@ -99,12 +99,6 @@ def farthest(record: Records, others: Records) -> Array:
     spread = others.x.std(0, dtype=np.float64)
     apart = np.abs(record.x.mean(0) - others.x.mean(0))
     return np.argsort(-np.divide(apart, spread, out=np.zeros_like(spread), where=spread > 0), kind="stable")[:GENES]
-
-
-def _joined(makers: Records, record: Records) -> Records:
-    owner = np.concatenate([makers.owner, np.full(len(record), makers.owner.max() + 1)])
-    x, label = np.concatenate([makers.x, record.x]), np.concatenate([makers.label, record.label])
-    return Records(x=x, label=label, donor=owner)
 
 
 def _counts(features: Array, shadows: int) -> Counts:

@@ -1,8 +1,8 @@
 """Singling out: whether predicates made from the table alone hold of exactly one real person (synthetic data only).
 
 A predicate is a row's most extreme genes, each about as far out as the row has it or farther, as few of them as no
-other row of the table meets. It *singles out* a person if it holds of that person and of nobody else among members and evaluated
-controls together. Which people are singled out depends on table and pool, not on who of the pool was a member; so if
+other row of the table meets. It *singles out* a person if it holds of that person and of nobody else among members and
+evaluated controls together. Whom it singles out depends on table and pool, not on who of the pool was a member; so if
 the table does not either, the members among them are a draw from the pool: hypergeometric, and the level exact,
 whatever the data.
 
@@ -25,7 +25,7 @@ import numpy as np
 from fedgenome.audit.bounds import effects
 from fedgenome.audit.bounds.clopper_pearson import Counts
 from fedgenome.audit.bounds.effects import Effect, Tails
-from fedgenome.audit.targets import Records, Target
+from fedgenome.audit.targets import Records, Target, joined
 from fedgenome.query import Array
 
 NAME = "singling-out"
@@ -81,25 +81,19 @@ def singling_out(members: Records, controls: Records, target: Target, tails: Tai
         target: Its table makes the predicates.
         tails: Chances of the ends; default: this finding alone, at 95 %.
     """
-    m, n = len(members.units), len(controls.units)
-    alone = singled_out(members, controls, target.table)
-    inside = int((alone < m).sum())
-    counts = Counts(hits=inside, members=m, false_alarms=len(alone) - inside, controls=n)
+    alone = singled_out(joined(members, controls), target.table)
+    inside, outside = np.split(alone, [len(members.units)])
+    counts = Counts(hits=int(inside.sum()), members=len(inside), false_alarms=int(outside.sum()), controls=len(outside))
     return effects.residual(NAME, counts, tails or effects.tails_for(1))
 
 
-def singled_out(members: Records, controls: Records, table: Records) -> Array:
-    """Return who is singled out, int (people,): positions among the members' donors and then the controls'."""
-    m = len(members.units)
-    owner = np.concatenate(
-        [np.unique(members.owner, return_inverse=True)[1], m + np.unique(controls.owner, return_inverse=True)[1]]
-    )
-    order = np.argsort(owner, kind="stable")
-    pool = np.concatenate([members.x, controls.x])[order]
-    first = np.flatnonzero(np.diff(owner[order], prepend=-1))
-    found = [np.empty(0, np.int64)]
+def singled_out(pool: Records, table: Records) -> Array:
+    """Return whom of ``pool`` a predicate of ``table`` singles out, bool (donors,), in the order of sorted donors."""
+    order = np.argsort(pool.owner, kind="stable")
+    x, first = pool.x[order], np.unique(pool.owner[order], return_index=True)[1]
+    alone = np.zeros(len(first), bool)
     for predicate in predicates(table.x):
-        who = np.logical_or.reduceat(predicate.holds(pool), first)
+        who = np.logical_or.reduceat(predicate.holds(x), first)
         if who.sum() == 1:
-            found.append(np.flatnonzero(who))
-    return np.unique(np.concatenate(found))
+            alone |= who
+    return alone

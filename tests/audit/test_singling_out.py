@@ -7,7 +7,7 @@ from scipy import stats
 from fedgenome.audit import singling_out
 from fedgenome.audit.bounds import effects
 from fedgenome.audit.singling_out import predicates, singled_out
-from fedgenome.audit.targets import Records, Target, scaled
+from fedgenome.audit.targets import Records, Target, joined, scaled
 
 find = singling_out.singling_out
 
@@ -56,12 +56,12 @@ def test_copies_of_members_single_them_out_and_are_found(cohort, copying):
 def test_estimate_is_the_residual_risk_and_p_is_hypergeometric(cohort, copying):
     members, controls, table = cohort(120, 60, 100)
     target = _target(copying(table, members, 0.3))
-    alone = singled_out(members, controls, target.table)
-    k = (alone < 120).sum()
-    inside, outside = k / 120, (len(alone) - k) / 60
+    alone = singled_out(joined(members, controls), target.table)
+    k = alone[:120].sum()
+    inside, outside = k / 120, alone[120:].mean()
     found = find(members, controls, target, effects.tails_for(4))
     assert 0 < outside < inside and found.estimate == pytest.approx((inside - outside) / (1 - outside))
-    assert found.p_value == pytest.approx(stats.hypergeom.sf(k - 1, 180, 120, len(alone)))
+    assert found.p_value == pytest.approx(stats.hypergeom.sf(k - 1, 180, 120, alone.sum()))
     assert found.tails == effects.tails_for(4)
 
 
@@ -86,10 +86,10 @@ def test_p_is_small_no_oftener_than_it_says(cohort, copying):
 
 def test_who_shares_a_predicate_is_not_singled_out_and_rows_of_one_person_are_one():
     table = _line(0.0, 0.2, 0.4, 1.0)  # at most .05, …, at least .95
-    members, controls = _line(0.01, 0.02, 0.5, donor=[3, 3, 4]), _line(0.97, 0.6)
-    assert singled_out(members, controls, table).tolist() == [0, 2]
-    assert singled_out(members, _line(0.97, 0.0), table).tolist() == [2]
-    assert singled_out(_line(0.3, 0.4), _line(0.5), table).size == 0
+    people = _line(0.01, 0.6, 0.02, 0.97, 0.5, donor=[3, 5, 3, 6, 4])
+    assert singled_out(people, table).tolist() == [True, False, False, True]
+    assert singled_out(joined(people, _line(0.97, 0.0)), table).tolist() == [False] * 6
+    assert not singled_out(_line(0.3, 0.4, 0.5), table).any()
 
 
 def test_a_long_table_makes_so_many_predicates_and_equal_rows_the_same_one(cohort, monkeypatch):
