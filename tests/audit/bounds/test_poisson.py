@@ -5,7 +5,7 @@ from fedgenome.audit.bounds.poisson import overlaps_p_value, sizes_p_value
 from fedgenome.errors import SpecError
 
 QUERIES, DONORS, RATE = 60, 100, 0.2
-HIGHEST = 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5  # a sound check is above it in 200 draws with a chance of 2.3 %
+HIGHEST = 0.05 + 2 * (0.05 * 0.95 / 100) ** 0.5  # a sound check is above it in 100 draws with a chance of 2.3 %
 
 
 def _coins(rng):
@@ -27,7 +27,7 @@ def _again(rng):
 @pytest.mark.parametrize("check", [sizes_p_value, overlaps_p_value])
 def test_samples_by_coins_are_refuted_no_oftener_than_nominal(check):
     rng = np.random.default_rng(1)
-    assert np.mean([check(_coins(rng), RATE) <= 0.05 for _ in range(200)]) <= HIGHEST
+    assert np.mean([check(_coins(rng), RATE) <= 0.05 for _ in range(100)]) <= HIGHEST
 
 
 @pytest.mark.parametrize(
