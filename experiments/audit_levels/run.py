@@ -22,7 +22,7 @@ from experiments.audit_levels import levels, worlds
 from experiments.audit_levels.levels import Draw, Whole
 from experiments.audit_levels.worlds import BASE, CONTROLS, MEMBERS, World
 from experiments.harness import Result, Target
-from fedgenome.audit import run
+from fedgenome.audit import run, singling_out
 from fedgenome.audit.bounds import exposure
 from fedgenome.audit.gate import Policy
 from fedgenome.audit.near_copies import NAME
@@ -91,6 +91,13 @@ def _levels(drawn: Sequence[Draw]) -> Iterator[dict[str, Any]]:
         "p at most .05": _share(found.p_value <= NOMINAL for found in copies),
         "p below .001": _share(found.p_value < 1e-3 for found in copies),
     }
+    singled = [one.singled.p_value for one in drawn]
+    yield {
+        "attack": singling_out.NAME,
+        "draws": len(singled),
+        "p at most .05": _share(p <= NOMINAL for p in singled),
+        "p below .001": _share(p < 1e-3 for p in singled),
+    }
 
 
 def _by_attack(found: Sequence[tuple[Attack, ...]]) -> Mapping[str, list[Attack]]:
@@ -157,6 +164,7 @@ def _found(leak: Draw) -> Iterator[dict[str, Any]]:
         "share of members": round(leak.copies.share.estimate, 4),
         "p": leak.copies.p_value,
     }
+    yield {"leak planted, attack": singling_out.NAME, "p": leak.singled.p_value}
 
 
 def _targets(drawn: Sequence[Draw], gated: Sequence[Whole]) -> Iterator[Target]:
@@ -166,7 +174,8 @@ def _targets(drawn: Sequence[Draw], gated: Sequence[Whole]) -> Iterator[Target]:
         return Target(name=what, value=value, target=round(limit, 6), sense="at most")
 
     alarms = {name: [a.p_value for a in each] for name, each in _by_attack([one.attacks for one in drawn]).items()}
-    alarms |= {NAME: [one.copies.p_value for one in drawn], "worst case": [one.worst.p_value for one in drawn]}
+    alarms |= {NAME: [one.copies.p_value for one in drawn], singling_out.NAME: [one.singled.p_value for one in drawn]}
+    alarms |= {"worst case": [one.worst.p_value for one in drawn]}
     for name, found in alarms.items():
         yield at_most(f"{name}: share of p at most .05", _share(p <= NOMINAL for p in found), most(NOMINAL, n))
     missed = _share(one.worst.low > 0 for one in drawn)
@@ -185,7 +194,8 @@ def _targets(drawn: Sequence[Draw], gated: Sequence[Whole]) -> Iterator[Target]:
 def _power(leak: Draw) -> Iterator[Target]:
     yield Target(name="leak planted: lower end of the worst case", value=leak.worst.low, target=0.1, sense="at least")
     found = {attack.name: attack.p_value for attack in leak.attacks if attack.name in run.ATTACKS}
-    for name, p in (found | {NAME: leak.copies.p_value}).items():
+    found |= {NAME: leak.copies.p_value, singling_out.NAME: leak.singled.p_value}
+    for name, p in found.items():
         yield Target(name=f"leak planted: p of {name}", value=p, target=1e-3, sense="at most")
 
 

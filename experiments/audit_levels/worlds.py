@@ -23,6 +23,7 @@ from fedgenome.audit.membership import attacks
 from fedgenome.audit.membership.run import gather
 from fedgenome.audit.shadows import draws, training
 from fedgenome.audit.shadows.recipe import Recipe
+from fedgenome.audit.singling_out import singled_out
 from fedgenome.audit.targets import Records, Target, independent, people, scaled
 from fedgenome.cohort import expression
 from fedgenome.cohort.shard import Shard
@@ -61,6 +62,7 @@ class World:
         pool: Rows of those of whom members and controls are drawn, scaled.
         target: The table, scaled.
         scores: Of the pool's donors in their order, by attack, float64 (donors,).
+        alone: Whom of the pool the table singles out, bool (donors,).
         candidates: Of rows that are nobody's, by attack on the table, float64 (CANDIDATES,).
         leaked: Whether a donor of the pool was let into table and classifier, bool (donors,); nobody but in the
             positive control.
@@ -72,6 +74,7 @@ class World:
     pool: Records
     target: Target
     scores: Mapping[str, Array]
+    alone: Array
     candidates: Mapping[str, Array]
     leaked: Array
 
@@ -118,6 +121,7 @@ def world(study: Study, seed: int, copied: float = 0.0) -> World:
         pool=within,
         target=target,
         scores={name: per_donor(each, pool.owner) for name, each in told.items()},
+        alone=singled_out(within, target.table),
         candidates={name: score(nobody, target, own) for name, score in run.ATTACKS.items()},
         leaked=leaked,
     )

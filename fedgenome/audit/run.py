@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from fedgenome.audit import checks, measure
+from fedgenome.audit.attribute import inferred
 from fedgenome.audit.bounds import ranking
 from fedgenome.audit.checks import Score
 from fedgenome.audit.densities import density_ratio, monte_carlo
@@ -36,6 +37,7 @@ ATTACKS: dict[str, Score] = {
     "domias": density_ratio,
     "monte-carlo": monte_carlo,
     "logan": discriminator,
+    "attribute": inferred,
 }
 THREATS = {
     "closest-record": "synthetic data only",
@@ -43,6 +45,7 @@ THREATS = {
     "domias": "synthetic data, other people's rows",
     "monte-carlo": "query access to the generator",
     "logan": "synthetic data, other people's rows",
+    "attribute": "synthetic data, other people's rows, three quarters of a record's genes",
 }
 # The gate's: the others withhold more tables that do not leak, and found nothing that these miss (docs/decisions.md).
 STANDARD = ("closest-record", "gan-leaks")

@@ -100,6 +100,14 @@ def scaled(records: Records, low: float, high: float) -> Records:
     return replace(records, x=np.nan_to_num(x, copy=False, nan=0.0))
 
 
+def joined(*groups: Records) -> Records:
+    """Return the rows of all groups, whose donors are different people: numbered from 0 on, group after group."""
+    before = np.cumsum([0, *(len(group.units) for group in groups)])
+    owner = [n + np.unique(group.owner, return_inverse=True)[1] for n, group in zip(before, groups, strict=False)]
+    x, label = (np.concatenate([getattr(group, name) for group in groups]) for name in ("x", "label"))
+    return Records(x=x, label=label, donor=np.concatenate(owner))
+
+
 def independent(base: Records, n: int, rng: np.random.Generator) -> Records:
     """Return ``n`` rows of a generator fitted to ``base`` alone: genes drawn independently in a class.
 
