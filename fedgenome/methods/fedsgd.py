@@ -140,7 +140,7 @@ class FedSgd(Learner[Options]):
         genes = len(self.schema.genes)
         require(sample.x.shape[1] == genes, f"a shard of the schema's {genes} genes", genes=sample.x.shape[1])
         if not question.payload:
-            return sum_rows(self._onehot(sample), sample.donor, sample.mask, question.bound)
+            return sum_rows(self._onehot(sample.label), sample.donor, sample.mask, question.bound)
         weights = question.payload.get("weights", np.zeros(0))
         fits = len(question.payload) == 1 and weights.shape == (self.parameters,) and weights.dtype == np.float32
         names = tuple(question.payload)
@@ -149,7 +149,7 @@ class FedSgd(Learner[Options]):
         rank = ranks(sample.donor)
         kept = np.flatnonzero(rank < MOST_ROWS)
         x = self._scaled(sample.x[kept])
-        inputs = x, self._onehot(sample)[kept], self._draws(sample, rank, rng)[kept]
+        inputs = x, self._onehot(sample.label)[kept], self._draws(sample, rank, rng)[kept]
         mask = sample.mask[kept] & np.isfinite(x).all(1) & (sample.label[kept] < len(self.schema.labels))
         return sum_gradients(
             self.model,
@@ -161,9 +161,9 @@ class FedSgd(Learner[Options]):
             question.precision,
         )
 
-    def _onehot(self, sample: Shard) -> npt.NDArray[np.float32]:
-        """Return the labels one-hot, (slots, labels); a label that the schema does not have is all zeros."""
-        onehot: npt.NDArray[np.bool_] = sample.label[:, None] == np.arange(len(self.schema.labels))
+    def _onehot(self, label: Array) -> npt.NDArray[np.float32]:
+        """Return labels one-hot, (rows, labels); a label that the schema does not have is all zeros."""
+        onehot: npt.NDArray[np.bool_] = label[:, None] == np.arange(len(self.schema.labels))
         return onehot.astype(np.float32)
 
     def _scaled(self, x: Array) -> npt.NDArray[np.float32]:
@@ -207,14 +207,21 @@ class FedSgd(Learner[Options]):
         return {name: state[name] for name in ("weights", "label_weights", "curve")}
 
     def loss(self, state: State, rows: Shard) -> float:
-        """Return the mean loss of the unmasked, complete rows at their latents' means. Internal, never released."""
-        cvae.load_flat(self.model, state["weights"])
-        x = self._scaled(rows.x)
-        kept = rows.mask & np.isfinite(x).all(1)
-        draws = np.zeros((len(x), self.options.latent), np.float32)
-        inputs = tuple(torch.from_numpy(array[kept]) for array in (x, self._onehot(rows), draws))
-        with torch.no_grad():
-            return float(cvae.loss(self.model, inputs).mean()) if kept.any() else math.nan
+        """Return the mean loss of the unmasked, complete rows (:meth:`losses`). Internal, never released."""
+        kept = rows.mask & np.isfinite(rows.x).all(1)
+        return float(self.losses(state, rows.x[kept], rows.label[kept]).mean()) if kept.any() else math.nan
+
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return each row's negative evidence bound at its latent's mean (constants left out), float64 (rows,)."""
+        cvae.load_flat(self.model, arrays["weights"])
+        out = np.empty(len(x))
+        for i in range(0, len(x), _CHUNK):
+            rows, onehot = self._scaled(x[i : i + _CHUNK]), self._onehot(label[i : i + _CHUNK])
+            draws = np.zeros((len(rows), self.options.latent), np.float32)
+            with torch.no_grad():
+                inputs = tuple(torch.from_numpy(array) for array in (rows, onehot, draws))
+                out[i : i + _CHUNK] = cvae.loss(self.model, inputs).numpy()
+        return out
 
     def label_weights(self, arrays: Mapping[str, Array]) -> Array:
         """Return the share of each label, float64 (labels,)."""
