@@ -12,7 +12,7 @@ import numpy as np
 
 from fedgenome import release, sampling
 from fedgenome.audit import gate, results
-from fedgenome.audit.run import EVERY, ON_MODEL, STANDARD, STANDARD_ON_MODEL, audit, named
+from fedgenome.audit.run import EVERY, GATE, ON_MODEL, audit, named
 from fedgenome.audit.targets import Records
 from fedgenome.cohort.table import Table
 from fedgenome.errors import SpecError, require
@@ -24,7 +24,6 @@ from fedgenome.strict import Strict, from_toml
 from fedgenome.study import Schema
 from fedgenome.tables import SYNTHETIC_LABEL, Reading, fit
 
-GATE = (*STANDARD, *STANDARD_ON_MODEL)
 TABLE, REFERENCE = "table", "reference"  # the roles of the table that is audited, and of one to calibrate by
 
 

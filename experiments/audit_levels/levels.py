@@ -90,7 +90,7 @@ def _worst(world: World, inside: Array, outside: Array, bits: Mapping[str, Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """One whole audit of the table, as the gate reads it, and why it would be withheld."""
+    """One whole audit of table and model, as the gate reads it, and why it would be withheld."""
 
     void: bool
     auc: bool
@@ -114,6 +114,7 @@ def whole(world: World, controls: int, rng: np.random.Generator, policy: gate.Po
         members=world.everybody.of(drawn[:MEMBERS]),
         controls=world.everybody.of(drawn[MEMBERS : MEMBERS + controls]),
         synthetic=world.table,
+        losses=world.losses,
         low=low,
         high=high,
         rng=rng,

@@ -53,6 +53,7 @@ _DRAWING = ("gan-leaks", "monte-carlo")  # are on the model where it draws more 
 STANDARD = ("closest-record", "gan-leaks")
 STANDARD_ON_MODEL = ("model-loss-calibrated",)
 EVERY = {**ATTACKS, **ON_MODEL}
+GATE = (*STANDARD, *STANDARD_ON_MODEL)
 FEWEST = 6  # control donors: 2 for the base, 4 evaluated, of whom the blind attacker judges 2
 FEWEST_MEMBERS = 4
 _BASE = 3  # one control in three becomes the base
@@ -72,7 +73,7 @@ def audit(
     losses: Callable[[Array, Array], Array] | None = None,
     base: Records | None = None,
     generator_reference: Records | None = None,
-    attacks: Sequence[str] = (*STANDARD, *STANDARD_ON_MODEL),
+    attacks: Sequence[str] = GATE,
     unit: str = "row",
     progress: Progress = lambda step: None,
 ) -> Audit:
