@@ -21,7 +21,7 @@ _PRIOR = 2.0  # rows of everybody's that a label's mean counts beside its own
 _ALIKE = 0.2  # share of all genes' mean variance in a gene's, so that a gene that a small base shows flat is none
 _RIDGE = 0.1  # of the mean variance, in every direction: what a small base does not show is not taken for impossible
 _FEW, _MANY = 2, 64  # rows that a Gaussian is to know by heart
-_OWN = 0.05  # share of a gene's variance that is left to it
+_OWN = 1e-3  # share of a gene's variance that is left to it
 
 
 def model_loss(people: Records, target: Target, _base: Records) -> Array:
