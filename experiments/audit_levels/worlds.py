@@ -117,7 +117,7 @@ def world(study: Study, seed: int, copied: float = 0.0) -> World:
         table = _copying(table, pool.of(pool.units[leaked][: round(copied * MEMBERS)]))
         makers = pool.of(pool.units[leaked])
         taught = np.isin(np.arange(n), np.flatnonzero(part == 0)[leaked])
-        made, arrays = _fitted(OVERFITTED, study, taught, seed)
+        made, arrays = fitted(OVERFITTED, study, taught, seed)
         losses = functools.partial(made.losses, arrays)
     within, own = scaled(pool, *study.ends), scaled(base, *study.ends)
     rows = scaled(table, *study.ends)
@@ -140,11 +140,12 @@ def world(study: Study, seed: int, copied: float = 0.0) -> World:
 
 def _generator(study: Study, makers: Array, seed: int) -> tuple[Records, Losses]:
     """Return rows of the library's low-rank Gaussian, fitted without noise to ``makers``, and its losses."""
-    made, arrays = _fitted(GAUSSIAN, study, makers, seed)
+    made, arrays = fitted(GAUSSIAN, study, makers, seed)
     return loop.table(made, arrays, ROWS, seed), functools.partial(made.losses, arrays)
 
 
-def _fitted(kind: Kind, study: Study, makers: Array, seed: int) -> tuple[Any, Mapping[str, Array]]:
+def fitted(kind: Kind, study: Study, makers: Array, seed: int) -> tuple[Any, Mapping[str, Array]]:
+    """Return a method without noise, and what it releases after training on ``makers``, bool (donors,)."""
     made = loop.method(kind, study.facts, None)
     return made, loop.trained(made, study.shard.take(makers), seed)
 
