@@ -56,7 +56,7 @@ def of_members(
         yield {"cohort": cohort, "model of members": name, "splits": len(splits)} | _told(found)
 
 
-def of_others(deals: int, count: int) -> Iterator[dict[str, Any]]:
+def of_others(deals: int, count: int, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Yield how often CVAEs that are trained too long, but on other people, are withheld."""
     study, found = worlds.read(), []
     for seed in range(count):
@@ -69,6 +69,7 @@ def of_others(deals: int, count: int) -> Iterator[dict[str, Any]]:
             order = rng.permutation(pool.units)
             groups = pool.of(order[: worlds.MEMBERS]), pool.of(order[worlds.MEMBERS :])
             found.append(_audited(*groups, made, arrays, study.ends, deal, GATE))
+        say(f"of other people: {len(found)} audits")
     yield {"cohort": worlds.COHORT, "model of other people": "CVAE, trained too long", "audits": len(found)} | _told(
         found
     )

@@ -92,7 +92,7 @@ def _models(quick: bool, say: Callable[[str], None]) -> _Part:
 
 def _others(quick: bool, say: Callable[[str], None]) -> _Part:
     """Measure how often models that know nobody are withheld."""
-    rows = list(models.of_others(10 if quick else models.DEALS, 1 if quick else models.OTHERS))
+    rows = list(models.of_others(*((10, 1) if quick else (models.DEALS, models.OTHERS)), say))
     name = "CVAEs trained too long on other people: share of audits withheld"
     return rows, [Target(name=name, value=row["withheld"], target=MOST, sense="at most") for row in rows]
 
