@@ -99,7 +99,7 @@ def _counts(called: Array, inside: Array, outside: Array) -> Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """One whole audit of the table, as the gate reads it: why it would be withheld, and what else it finds for sure.
+    """One whole audit of table and model, as the gate reads it: why it is withheld, what else it finds for sure.
 
     Attributes:
         void: A control failed.
@@ -136,6 +136,7 @@ def whole(world: World, controls: int, rng: np.random.Generator, policy: gate.Po
         members=everybody.of(drawn[:MEMBERS]),
         controls=everybody.of(drawn[MEMBERS : MEMBERS + controls]),
         synthetic=world.table,
+        losses=world.losses,
         low=low,
         high=high,
         rng=rng,

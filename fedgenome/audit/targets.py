@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedgenome.errors import require
+from fedgenome.errors import SpecError, require
 from fedgenome.query import Array
 
 if TYPE_CHECKING:
     from fedgenome.cohort.shard import Shard
+
+_HUGE = 1e30  # a loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,6 +70,9 @@ class Records:
         return self.rows(np.isin(self.owner, donors))
 
 
+Losses = Callable[[Records], Array]  # a model's loss of each row, float64 (rows,): the lower, the better known
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Target:
     """What an attacker holds.
@@ -77,11 +82,24 @@ class Target:
         samples: Many rows drawn from the released generator (threat: query access); the table again
             where nothing else is released.
         reference: Rows of a generator that never saw the members, for calibrated GAN-leaks; optional.
+        losses: The released model's loss of scaled rows (threat: released weights); None where no model leaves.
     """
 
     table: Records
     samples: Records
     reference: Records | None = None
+    losses: Losses | None = None
+
+
+def required(target: Target) -> Losses:
+    """Return the losses of ``target``.
+
+    Raises:
+        SpecError: It has no model.
+    """
+    if target.losses is None:
+        raise SpecError("expected a target with a model that tells losses, got none")
+    return target.losses
 
 
 def people(shard: Shard) -> Records:
@@ -106,6 +124,19 @@ def joined(*groups: Records) -> Records:
     owner = [n + np.unique(group.owner, return_inverse=True)[1] for n, group in zip(before, groups, strict=False)]
     x, label = (np.concatenate([getattr(group, name) for group in groups]) for name in ("x", "label"))
     return Records(x=x, label=label, donor=np.concatenate(owner))
+
+
+def of_range(losses: Callable[[Array, Array], Array], low: float, high: float) -> Losses:
+    """Return the losses of scaled rows under a model that reads values in [low, high], codes of labels beside them.
+
+    A loss that is no number, as noisy weights may give, is the largest: nobody is well known to such a model.
+    """
+
+    def of_scaled(rows: Records) -> Array:
+        told = np.asarray(losses((low + (high - low) * rows.x).astype(rows.x.dtype), rows.label), np.float64)
+        return np.nan_to_num(told, nan=_HUGE, posinf=_HUGE, neginf=-_HUGE)
+
+    return of_scaled
 
 
 def independent(base: Records, n: int, rng: np.random.Generator) -> Records:
