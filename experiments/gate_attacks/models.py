@@ -19,7 +19,7 @@ from fedgenome.audit.targets import Records, people
 from fedgenome.cohort import expression
 from fedgenome.query import Array
 
-CVAE = "CVAE"
+CVAE, TOO_LONG = "CVAE", "CVAE, trained too long"
 CHOSEN, SPLITS = ("metabric", (0, 1, 2)), ("tcga_brca", (3, 4, 5))  # which attack is the gate's; what is reported
 ROWS, BOUND = 500, 900
 OTHERS, DEALS = 2, 50  # CVAEs of other people, and how often members and controls are dealt for each
@@ -28,13 +28,9 @@ OTHERS, DEALS = 2, 50  # CVAEs of other people, and how often members and contro
 def kinds(cohort: str) -> Mapping[str, Kind]:
     """Return the generators that are looked at; none adds noise."""
     made = arms.methods(others.GUESSES.get(cohort, arms.LOG))
-    names = {
-        "marginals": "marginals",
-        "gaussian, low rank": "gaussian, low rank",
-        "factors": "factors",
-        CVAE: "DP-CVAE",
-    }
-    return {name: kind for name, arm in names.items() if (kind := made[arm].kind) is not None}
+    found = {name: made[name].kind for name in ("marginals", "gaussian, low rank", "factors")}
+    found[CVAE] = made["DP-CVAE"].kind
+    return {name: kind for name, kind in found.items() if kind is not None} | {TOO_LONG: worlds.OVERFITTED}
 
 
 def of_members(
@@ -70,9 +66,7 @@ def of_others(deals: int, count: int, say: Callable[[str], None]) -> Iterator[di
             groups = pool.of(order[: worlds.MEMBERS]), pool.of(order[worlds.MEMBERS :])
             found.append(_audited(*groups, made, arrays, study.ends, deal, GATE))
         say(f"of other people: {len(found)} audits")
-    yield {"cohort": worlds.COHORT, "model of other people": "CVAE, trained too long", "audits": len(found)} | _told(
-        found
-    )
+    yield {"cohort": worlds.COHORT, "model of other people": TOO_LONG, "audits": len(found)} | _told(found)
 
 
 def _audited(
