@@ -24,7 +24,7 @@ from fedgenome.query import Array
 from fedgenome.sampling import Wish
 from fedgenome.strict import Strict, from_toml
 from fedgenome.study import Schema
-from fedgenome.tables import SYNTHETIC_LABEL, Reading, fit
+from fedgenome.tables import SYNTHETIC_LABEL, Fitted, Reading, fit
 
 TABLE, REFERENCE = "table", "reference"  # the roles of the table that is audited, and of one to calibrate by
 
@@ -166,12 +166,15 @@ def run(asked: Asked) -> Audited:
     fitted = fit(made, real, asked.how, first=TABLE, wider=True, schema=target.schema)
     if asked.how.donor is not None:
         _check_apart(fitted.owners, asked.people)
-    low, high, notes = _range(asked, target.schema, fitted.records[TABLE].x)
+    coded = fitted.tokens is not None
+    low, high, notes = (0.0, 1.0, ()) if coded else _range(asked, target.schema, fitted.records[TABLE].x)
     if target.schema is not None and fitted.genes != target.schema.genes:
         target = replace(target, losses={})
         notes = (*notes, "no model is attacked by its loss: the files lack genes that it reads")
+    if coded:
+        notes = (*notes, "rows are sequences, compared token by token")
     return Audited(
-        audit=stratified(scored(_attacked(asked, target, fitted.records, low, high))),
+        audit=stratified(scored(_attacked(asked, target, fitted, low, high))),
         files={TABLE: asked.target.name}
         | ({REFERENCE: asked.reference.name} if asked.reference else {})
         | {role: path.name for role, path in asked.people.items()},
@@ -187,8 +190,9 @@ def _role(method: str) -> str:
     return f"drawn by {method}"  # no other role, whatever a method is called
 
 
-def _attacked(asked: Asked, target: _Target, rows: Mapping[str, Records], low: float, high: float) -> results.Audit:
+def _attacked(asked: Asked, target: _Target, fitted: Fitted, low: float, high: float) -> results.Audit:
     """Attack the table, and of a release every method: the first made the table, the others' draws are theirs."""
+    rows = fitted.records
 
     def attack(table: Records | None, samples: Records | None, method: str | None = None) -> results.Audit:
         return audit(
@@ -202,6 +206,7 @@ def _attacked(asked: Asked, target: _Target, rows: Mapping[str, Records], low: f
             losses=target.losses.get(method) if method else None,
             low=low,
             high=high,
+            vocabulary=fitted.tokens.size if fitted.tokens else None,
             rng=np.random.default_rng(asked.seed),  # the same for every method: one control base for all
             unit="row" if asked.how.donor is None else "donor",
         )

@@ -151,7 +151,8 @@ def _conclude(done: Done, clock: _Clock) -> Outcome:
         audited = _audits(done, rows, sums)
         verdict = gate.judge(audited, policy, sums, missed, done.withheld)
     with clock.step("evaluate"):
-        useful = {label: _utility(done, made) for label, made in rows.items() if len(done.controls)}
+        compared = len(done.controls) > 0 and done.prepared.study.schema_.tokens is None  # the suite is of expression
+        useful = {label: _utility(done, made) for label, made in rows.items() if compared}
     with clock.step("report"):
         return publish(done, rows, Findings(audit=audited, verdict=verdict, utility=useful))
 
@@ -303,6 +304,7 @@ def _audit(done: Done, label: str, made: Rows | None) -> Audit:
         low=schema.low,
         high=schema.high,
         rng=done.root.stream("audit").generator(),  # the same for every method: one control base for all
+        vocabulary=schema.tokens.size if schema.tokens else None,
         unit=schema.unit,
     )
 

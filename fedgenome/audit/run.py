@@ -29,7 +29,7 @@ from fedgenome.audit.model_loss import calibrated, model_loss
 from fedgenome.audit.near_copies import NAME, near_copies
 from fedgenome.audit.results import Attack, Audit
 from fedgenome.audit.scores import Scores
-from fedgenome.audit.targets import Records, Target, of_range, scaled
+from fedgenome.audit.targets import Records, Target, of_codes, of_range, one_hot, scaled
 from fedgenome.errors import require
 from fedgenome.query import Array
 
@@ -78,6 +78,7 @@ def audit(
     base: Records | None = None,
     generator_reference: Records | None = None,
     attacks: Sequence[str] = GATE,
+    vocabulary: int | None = None,
     unit: str = "row",
     progress: Progress = lambda step: None,
 ) -> Audit:
@@ -97,6 +98,7 @@ def audit(
         generator_reference: Rows of a generator that never saw members, to calibrate GAN-leaks.
         attacks: Which of ``ATTACKS`` to run on the table, where near-copies are always looked for, and which of
             ``ON_MODEL`` on the model.
+        vocabulary: V, where rows are codes of tokens: they are compared token by token, whatever the range.
         unit: The word for one unit.
         progress: Told each step's name.
 
@@ -108,11 +110,15 @@ def audit(
     chosen = _chosen(attacks, synthetic is not None, losses is not None)
     progress("scale")
     nothing = Records(x=members.x[:0], label=members.label[:0])
-    people, others, table = (scaled(records, low, high) for records in (members, controls, synthetic or nothing))
-    more, against = (scaled(records, low, high) if records else None for records in (samples, generator_reference))
-    told = of_range(losses, low, high) if losses else None
+
+    def seen(records: Records) -> Records:
+        return scaled(records, low, high) if vocabulary is None else one_hot(records, vocabulary)
+
+    people, others, table = (seen(records) for records in (members, controls, synthetic or nothing))
+    more, against = (seen(records) if records else None for records in (samples, generator_reference))
+    told = losses and (of_range(losses, low, high) if vocabulary is None else of_codes(losses, vocabulary))
     target = Target(table=table, samples=more or table, reference=against, losses=told)
-    others, own = (others, scaled(base, low, high)) if base else split_base(others, rng)
+    others, own = (others, seen(base)) if base else split_base(others, rng)
     results = tuple(_attacked(chosen, people, others, target, own, progress))
     progress(NAME)
     copies = (near_copies(people, others, target),) if synthetic else ()

@@ -139,6 +139,26 @@ def of_range(losses: Callable[[Array, Array], Array], low: float, high: float) -
     return of_scaled
 
 
+def one_hot(records: Records, vocabulary: int) -> Records:
+    """Return codes of tokens (rows, positions) as 0 and 1, (rows, positions · V): an unknown token is all zeros.
+
+    Codes are names: A is no nearer to C than to T, and the squared distance of two rows is twice the number of
+    positions at which they differ.
+    """
+    hot = records.x[..., None] == np.arange(vocabulary)
+    return replace(records, x=hot.reshape(len(records.x), -1).astype(np.float32))
+
+
+def of_codes(losses: Callable[[Array, Array], Array], vocabulary: int) -> Losses:
+    """Return the losses of such rows under a model that reads codes."""
+
+    def of_hot(rows: Records) -> Array:
+        hot = rows.x.reshape(len(rows.x), -1, vocabulary)
+        return np.asarray(losses(np.where(hot.any(2), hot.argmax(2), vocabulary), rows.label), np.float64)
+
+    return of_hot
+
+
 def independent(base: Records, n: int, rng: np.random.Generator) -> Records:
     """Return ``n`` rows of a generator fitted to ``base`` alone: genes drawn independently in a class.
 
