@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedgenome.errors import SpecError, require
+from fedgenome.methods import nearness
 from fedgenome.query import Array
 
 if TYPE_CHECKING:
@@ -140,13 +141,8 @@ def of_range(losses: Callable[[Array, Array], Array], low: float, high: float) -
 
 
 def one_hot(records: Records, vocabulary: int) -> Records:
-    """Return codes of tokens (rows, positions) as 0 and 1, (rows, positions · V): an unknown token is all zeros.
-
-    Codes are names: A is no nearer to C than to T, and the squared distance of two rows is twice the number of
-    positions at which they differ.
-    """
-    hot = records.x[..., None] == np.arange(vocabulary)
-    return replace(records, x=hot.reshape(len(records.x), -1).astype(np.float32))
+    """Return records of codes of tokens as 0 and 1, (rows, positions · V); see :func:`nearness.one_hot`."""
+    return replace(records, x=nearness.one_hot(records.x, vocabulary))
 
 
 def of_codes(losses: Callable[[Array, Array], Array], vocabulary: int) -> Losses:

@@ -34,7 +34,7 @@ _CHUNK = 1 << 12  # windows scored or written at a time
 class Options(RoundOptions):
     """Options of ``language``."""
 
-    architecture: sizes.Architecture = Field(description="lstm, transformer, state-space or masked")
+    architecture: sizes.Architecture = Field(default="lstm", description="how it reads; masked: both ways")
     capacity: sizes.Capacity = Field(default="small", description="its size, unless width and layers are given")
     width: int | None = Field(default=None, ge=1, le=4096, description="features of a position")
     layers: int | None = Field(default=None, ge=1, le=64, description="layers, or blocks")

@@ -6,8 +6,9 @@ over its root mean square distance to all rows; of a donor with several records,
 rows and of that one donor, so that a donor moves one count by 1, whoever else is at the site. Bins are fixed by the
 rows alone. Who is held is the site's coin (``Study.holdout``), which nobody else knows.
 
-Beside people, canaries (``cohort.canaries``): from the rows alone it is guessed of half of them whether they are in,
-fixed before it is asked, and sites tell in one more number, summed with the rest, how many guesses are right.
+Beside people, canaries (``cohort.canaries``): from the rows alone, of sequences from the model's loss, it is guessed of
+half of them whether they are in, fixed before it is asked. Sites tell in one more number, summed with the rest, how
+many guesses are right.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from pydantic import Field
 from fedgenome.cohort import canaries
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError, require
-from fedgenome.methods.base import DonorStreams, Generator, Method
-from fedgenome.methods.nearness import BINS, IN, OUT, edges, guesses, nearness
+from fedgenome.methods.base import DonorStreams, Generator, Method, Scored
+from fedgenome.methods.nearness import BINS, IN, OUT, edges, guessed, guesses, nearness, one_hot
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.query import Array, Mechanism, Question, State
 from fedgenome.strict import Strict
@@ -128,8 +129,19 @@ class Membership:
         drawn = method.sample(arrays, codes, rng)
         sent, fresh = drawn[:n], drawn[n:]
         x, label = canaries.rows(self.schema, 0, len(state["guess"]))
-        guess = guesses(x, label, sent, codes[:n])
-        return state | {"rows": sent, "edges": edges(nearness(fresh, sent)), "guess": guess}
+        if self.schema.tokens is None:
+            guess = guesses(x, label, sent, codes[:n])
+        elif isinstance(method, Scored):
+            guess = guessed(-method.losses(arrays, x, label))
+        else:
+            raise SpecError(f"methods.{self.name}.options.of: expected a method that tells losses of sequences")
+        return state | {"rows": sent, "edges": edges(self._nearness(fresh, sent)), "guess": guess}
+
+    def _nearness(self, x: Array, rows: Array) -> Floats:
+        """Return how near ``rows`` come to each record; tokens are names, and compared as such."""
+        if self.schema.tokens is None:
+            return nearness(x, rows)
+        return nearness(*(one_hot(each, self.schema.tokens.size) for each in (x, rows)))
 
     def ask(self, state: State) -> Question | None:
         """Ask for both histograms and the right guesses at once; then None."""
@@ -155,7 +167,7 @@ class Membership:
         require(sample.x.shape[1] == genes, f"a shard of the schema's {genes} genes", genes=sample.x.shape[1])
         seen = sample.mask & np.isfinite(sample.x).all(axis=1)
         score = np.zeros(len(seen))
-        score[seen] = nearness(sample.x[seen], rows)
+        score[seen] = self._nearness(sample.x[seen], rows)
         records = np.bincount(sample.donor[seen], minlength=sample.n_donors)
         mean = np.bincount(sample.donor, score, minlength=sample.n_donors) / np.maximum(records, 1)
         at = np.where(sample.held, HELD, MEMBERS) * BINS + np.searchsorted(ends, mean, side="right")

@@ -69,9 +69,8 @@ def guesses(x: Array, label: Array, rows: Array, codes: Array) -> npt.NDArray[np
         rows: Rows drawn from the release, (rows, genes).
         codes: Their labels, int64 (rows,).
     """
-    told = np.zeros(len(x), np.int8)
     if len(x) < _FEWEST:
-        return told
+        return guessed(np.zeros(len(x)))
     low, high = float(x.min()), float(x.max())
     up = x == high
     outer = _OUTER * (high - low)
@@ -80,9 +79,29 @@ def guesses(x: Array, label: Array, rows: Array, codes: Array) -> npt.NDArray[np
         _own(np.where(up, 1.0, -1.0), label, rows, codes),
         _own(up, label, rows >= high - outer, codes) + _own(~up, label, rows <= low + outer, codes),
     ]
-    order = np.argsort(sum(score / max(float(score.std()), 1e-30) for score in scores), kind="stable")
-    told[order[-(len(x) // 4) :]], told[order[: len(x) // 4]] = IN, OUT
+    return guessed(np.asarray(sum(score / max(float(score.std()), 1e-30) for score in scores)))
+
+
+def guessed(score: Floats) -> npt.NDArray[np.int8]:
+    """Return a guess for each canary: 1 for the highest quarter of the scores, -1 for the lowest, else 0.
+
+    Of fewer than four canaries none is guessed.
+    """
+    told, quarter = np.zeros(len(score), np.int8), len(score) // 4
+    if len(score) >= _FEWEST:
+        order = np.argsort(score, kind="stable")
+        told[order[-quarter:]], told[order[:quarter]] = IN, OUT
     return told
+
+
+def one_hot(codes: Array, vocabulary: int) -> npt.NDArray[np.float32]:
+    """Return codes of tokens (rows, positions) as 0 and 1, (rows, positions · V): an unknown token is all zeros.
+
+    Codes are names: A is no nearer to C than to T, and the squared distance of two rows is twice the number of
+    positions at which they differ.
+    """
+    hot: npt.NDArray[np.bool_] = codes[..., None] == np.arange(vocabulary)
+    return hot.reshape(len(codes), -1).astype(np.float32)
 
 
 def _own(side: Array, label: Array, rows: Array, codes: Array) -> Floats:

@@ -93,7 +93,7 @@ def check_rows(spec: MethodSpec, schema: Schema) -> None:
     Raises:
         SpecError: it is so.
     """
-    if (spec.kind in SEQUENCES) == (schema.tokens is not None):
+    if spec.kind in EITHER or (spec.kind in SEQUENCES) == (schema.tokens is not None):
         return
     field = f"methods.{spec.label}.kind"
     if schema.tokens is not None:
@@ -176,6 +176,7 @@ def _tree(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) ->
 
 
 SEQUENCES = frozenset({"language"})  # kinds whose rows are codes of tokens; all others read expression
+EITHER = frozenset({"membership"})  # but these, which read what the method before them does
 KINDS: Mapping[str, _Build] = MappingProxyType(
     {
         "marginals": _marginals,

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fedgenome.cohort import canaries
 from fedgenome.cohort.shard import Shard
-from fedgenome.study import Schema
+from fedgenome.study import Schema, Vocabulary
 
 SCHEMA = Schema(genes=tuple(f"G{i}" for i in range(100)), labels=("x", "y", "z"), low=1.0, high=6.0)
 
@@ -21,6 +22,14 @@ def test_canaries_lie_at_both_ends_and_are_the_same_wherever_they_are_made():
     assert (part == x[40:]).all() and (labels == label[40:]).all()
     assert set(np.unique(x)) == {1.0, 6.0} and set(label) == {0, 1, 2}
     assert abs((x == 6.0).mean() - 0.5) < 4 * 0.5 / np.sqrt(x.size)
+
+
+def test_canaries_of_sequences_are_any_known_tokens_alike():
+    schema = Schema(genes=tuple(map(str, range(50))), labels=("x",), high=16.0, tokens=Vocabulary(k=2))
+    x, _ = canaries.rows(schema, 0, 60)
+    assert (canaries.rows(schema, 40, 20)[0] == x[40:]).all() and canaries.rows(schema, 3, 0)[0].shape == (0, 50)
+    p = stats.chisquare(np.bincount(x.astype(int).ravel(), minlength=16)).pvalue  # false alarm 1e-4
+    assert 5e-5 < p < 1 - 5e-5 and x.max() == 15
 
 
 def test_those_who_are_out_are_held_and_people_stay_as_they_were():

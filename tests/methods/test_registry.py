@@ -12,8 +12,13 @@ from fedgenome.study import MethodSpec, Schema
 SCHEMA = Schema(genes=("A", "B"), labels=("x", "y"), high=6.0)
 
 
+CODED = Schema(genes=("p0001", "p0002"), labels=("x", "y"), tokens={})
+
+
 def build(kind, name=None, **options):
-    return registry.build(MethodSpec(kind=kind, name=name, options=options), SCHEMA, 20, True)
+    return registry.build(
+        MethodSpec(kind=kind, name=name, options=options), CODED if kind in registry.SEQUENCES else SCHEMA, 20, True
+    )
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)
@@ -60,12 +65,11 @@ def test_wrong_spec_is_refused_in_one_line_that_names_it(kind, options, said):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("kind", sorted(set(registry.KINDS) - registry.SEQUENCES))
+@pytest.mark.parametrize("kind", sorted(set(registry.KINDS) - registry.SEQUENCES - registry.EITHER))
 def test_method_of_expression_refuses_rows_of_tokens(kind):
-    coded = Schema(genes=("p0001", "p0002"), labels=("x", "y"), tokens={})
     said = rf"methods\.{kind}\.kind: expected a method of sequences \(language\), as rows are tokens, got '{kind}'"
     with pytest.raises(SpecError, match=said):
-        registry.build(MethodSpec(kind=kind), coded, 20, True)
+        registry.build(MethodSpec(kind=kind), CODED, 20, True)
 
 
 def test_method_of_sequences_refuses_expression():
