@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome import release, sampling
+from fedgenome import planted, release, sampling
 from fedgenome.audit import gate, results
+from fedgenome.audit.language.canaries import Canaries
+from fedgenome.audit.language.score import Score
 from fedgenome.audit.run import EVERY, GATE, ON_MODEL, audit, named
 from fedgenome.audit.strata import stratified
 from fedgenome.audit.targets import Records
@@ -19,11 +21,12 @@ from fedgenome.audit.worst_case import scored
 from fedgenome.cohort.table import Table
 from fedgenome.errors import SpecError, require
 from fedgenome.methods import registry
-from fedgenome.methods.base import Generator, Scored
+from fedgenome.methods.base import Generator, Scored, Speaking
+from fedgenome.models.language.base import LanguageModel
 from fedgenome.query import Array
 from fedgenome.sampling import Wish
 from fedgenome.strict import Strict, from_toml
-from fedgenome.study import Schema
+from fedgenome.study import Schema, Vocabulary
 from fedgenome.tables import SYNTHETIC_LABEL, Fitted, Reading, fit
 
 TABLE, REFERENCE = "table", "reference"  # the roles of the table that is audited, and of one to calibrate by
@@ -39,6 +42,7 @@ class Asked:
         controls: Rows of people like them that it never saw, drawn from the same cohort by chance.
         base: Real rows that are neither; None: a third of the controls.
         reference: Rows of a generator that never saw the members, to calibrate GAN-leaks.
+        canaries: Made-up windows that were planted in a language model's training data, and others that were not.
         attacks: Which attacks to run.
         how: How to read files.
         low: Lowest expression value; None: the release's, or the table's own.
@@ -52,6 +56,7 @@ class Asked:
     controls: Path
     base: Path | None = None
     reference: Path | None = None
+    canaries: Path | None = None
     attacks: tuple[str, ...] = GATE
     how: Reading = field(default_factory=Reading)
     low: float | None = None
@@ -78,6 +83,7 @@ class Audited:
         low: Lower end of the range.
         high: Upper end.
         notes: What a reader must know of how it was read.
+        memorization: Of language models whose canaries were looked for: score by method.
     """
 
     audit: results.Audit
@@ -87,6 +93,7 @@ class Audited:
     low: float
     high: float
     notes: tuple[str, ...]
+    memorization: Mapping[str, Score] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -97,6 +104,7 @@ class Audited:
             "range": [self.low, self.high],
             "notes": list(self.notes),
             "audit": self.audit.to_json(),
+            "memorization": {name: score.to_json() for name, score in self.memorization.items()},
         }
 
 
@@ -107,13 +115,26 @@ class _Target:
     Attributes:
         drawn: By method; the one that made the table is the first.
         losses: By method: of rows (n, genes) of these labels (n,).
+        models: Of methods that train a language model, with the released weights.
     """
 
     table: Table
     drawn: Mapping[str, Table] = field(default_factory=dict)
     losses: Mapping[str, Callable[[Array, Array], Array]] = field(default_factory=dict)
+    models: Mapping[str, LanguageModel] = field(default_factory=dict)
     schema: Schema | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> Vocabulary:
+        """What codes stand for.
+
+        Raises:
+            SpecError: nothing is coded.
+        """
+        if self.schema is None or self.schema.tokens is None:
+            raise SpecError("expected a release of sequences")
+        return self.schema.tokens
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -173,8 +194,10 @@ def run(asked: Asked) -> Audited:
         notes = (*notes, "no model is attacked by its loss: the files lack genes that it reads")
     if coded:
         notes = (*notes, "rows are sequences, compared token by token")
+    canaries = _canaries(asked, target)
+    audit = stratified(scored(_attacked(asked, target, fitted, low, high)))
     return Audited(
-        audit=stratified(scored(_attacked(asked, target, fitted, low, high))),
+        audit=audit,
         files={TABLE: asked.target.name}
         | ({REFERENCE: asked.reference.name} if asked.reference else {})
         | {role: path.name for role, path in asked.people.items()},
@@ -183,7 +206,21 @@ def run(asked: Asked) -> Audited:
         low=low,
         high=high,
         notes=(*target.notes, *notes),
+        memorization={
+            name: planted.score(model, target.tokens, len(fitted.genes), canaries, planted.of_model(audit, name))
+            for name, model in target.models.items()
+            if canaries is not None
+        },
     )
+
+
+def _canaries(asked: Asked, target: _Target) -> Canaries | None:
+    """Return the canaries that are given, which want a language model to be looked for in."""
+    if asked.canaries is None:
+        return None
+    if target.schema is None or not target.models:
+        raise SpecError(f"--canaries {asked.canaries}: expected a release with a language model, got {asked.target}")
+    return planted.read(asked.canaries, target.tokens, len(target.schema.genes))
 
 
 def _role(method: str) -> str:
@@ -241,6 +278,7 @@ def _release(asked: Asked) -> _Target:
             for name, wish in wishes.items()
         },
         losses=losses,
+        models={n: method.released(found.arrays[n]) for n, method in built.items() if isinstance(method, Speaking)},
         schema=schema,
         notes=(
             "the release is whole and unaltered, by the digests on its card",

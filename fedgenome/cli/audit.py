@@ -15,6 +15,7 @@ from fedgenome.errors import require
 
 if TYPE_CHECKING:
     from fedgenome.audit.gate import Verdict
+    from fedgenome.audit.language.score import Score
     from fedgenome.audit.results import Attack, Audit, Check
     from fedgenome.auditing import Audited
 
@@ -34,6 +35,10 @@ def audit(
     ] = "standard",
     reference: Annotated[
         Path | None, typer.Option(help="rows of a generator that never saw the members: calibrates gan-leaks")
+    ] = None,
+    canaries: Annotated[
+        Path | None,
+        typer.Option(help="of a language model: .h5ad of codes, obs repeats says how often each was planted"),
     ] = None,
     label: Label = "label",
     donor: Annotated[str | None, typer.Option(help="obs column of donors; absent: every row is a unit")] = None,
@@ -78,6 +83,7 @@ def audit(
             controls=controls,
             base=base,
             reference=reference,
+            canaries=canaries,
             attacks=auditing.attacks(attacks),
             how=how,
             low=low,
@@ -131,6 +137,7 @@ def text(found: Audited, verdict: Verdict) -> str:
         ["Near-copies", *(f"  {each.name}: {each.words}" for each in audit.near_copies)],
         ["Controls of the attacks", *map(_check, audit.checks)],
         ["Worst case (0: nothing is found, 1: every member is)", *_worst(audit)],
+        *([f"Canaries in {name}", *_canaries(score)] for name, score in found.memorization.items()),
         ["Strata (by the attack that finds most; 95 % intervals hold together)", *_strata(audit)],
         ["Power", *_power(audit)],
         [f"Verdict: {word}", *(line for name, every in lists.items() for line in _list(name, every))],
@@ -151,6 +158,17 @@ def _check(check: Check) -> str:
 def _worst(audit: Audit) -> Iterator[str]:
     for of, found in audit.worst.items():
         yield f"  {of}: {found.words}"
+
+
+def _canaries(score: Score) -> Iterator[str]:
+    for rung in score.rungs:
+        seen = f"AUC {rung.auc:.2f}, {rung.bits:.2f} bits a base"
+        seen += "" if rung.exposure is None else f", exposure {rung.exposure:.1f} bits (chance 1.44)"
+        seen += "" if rung.extracted is None else f", {rung.extracted:.0%} completed"
+        yield f"  {rung.repeats or 'not'} planted{' times' * (rung.repeats > 0)}, {rung.canaries} canaries: {seen}"
+    yield f"  memorization, 0 to 1: {score.worst.words}"
+    if score.void:
+        yield "  void: canaries that were not planted are told apart by halves; they are no draws of one law"
 
 
 def _strata(audit: Audit) -> Iterator[str]:

@@ -7,7 +7,7 @@ the Study. The engine, not the method, samples donors, rounds, shares, seals, ad
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from fedgenome.cohort.shard import Shard
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Mechanism, Question, State
 from fedgenome.study import TrustModel
+
+if TYPE_CHECKING:
+    from fedgenome.models.language.base import LanguageModel  # loads torch
 
 
 class DonorStreams(Protocol):
@@ -170,6 +173,15 @@ class Scored(Protocol):
             x: Finite values within the public range, (rows, genes).
             label: Codes of the schema's labels, int (rows,).
         """
+        ...
+
+
+@runtime_checkable
+class Speaking(Protocol):
+    """A method whose release is a language model."""
+
+    def released(self, arrays: Mapping[str, Array]) -> LanguageModel:
+        """Return the model with its released weights; other calls of the method may change them."""
         ...
 
 

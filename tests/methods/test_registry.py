@@ -16,9 +16,8 @@ CODED = Schema(genes=("p0001", "p0002"), labels=("x", "y"), tokens={})
 
 
 def build(kind, name=None, **options):
-    return registry.build(
-        MethodSpec(kind=kind, name=name, options=options), CODED if kind in registry.SEQUENCES else SCHEMA, 20, True
-    )
+    schema = CODED if kind in registry.SEQUENCES else SCHEMA
+    return registry.build(MethodSpec(kind=kind, name=name, options=options), schema, 20, True)
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)
