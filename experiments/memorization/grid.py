@@ -1,0 +1,40 @@
+"""Which runs there are, in the order in which they are worth having, and what each costs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from experiments.memorization.cell import Cell
+from experiments.memorization.regimes import Regime
+from experiments.memorization.worlds import Data, Scale
+from fedgenome.models.language.sizes import Architecture, Capacity
+
+ARCHITECTURES: tuple[Architecture, ...] = ("lstm", "transformer", "state-space", "masked")
+BOTH: tuple[Data, ...] = ("random", "mtDNA")
+SEEDS = (0, 1, 2)
+QUICK = Scale(rows=200, rates=(1, 64), each=4, controls=64, asked=50, epochs=(1, 5))
+
+
+def _cells(
+    data: Sequence[Data], capacity: Capacity, regimes: Sequence[Regime], seeds: Sequence[int] = SEEDS
+) -> tuple[Cell, ...]:
+    """Return cells of all architectures, seed by seed, so that what a killed run leaves is whole seeds."""
+    return tuple(
+        Cell(data=of, architecture=architecture, capacity=capacity, regime=regime, seed=seed)
+        for seed, of, regime, architecture in itertools.product(seeds, data, regimes, ARCHITECTURES)
+    )
+
+
+# CPU seconds of a run on one core are about 25 small, 60 medium and 200 large.
+PARTS: Mapping[str, tuple[Cell, ...]] = MappingProxyType(
+    {
+        "small": _cells(BOTH, "small", ("scratch",)),
+        "controls": _cells(("random",), "small", ("one rate", "nothing planted")),
+        "tuned": _cells(("mtDNA",), "small", ("full", "adapters")),
+        "medium": _cells(BOTH, "medium", ("scratch",)),
+        "sites": _cells(BOTH, "small", ("sites",)),
+        "large": _cells(BOTH, "large", ("scratch",)),
+    }
+)
