@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from experiments.memorization import looks, regimes, worlds
@@ -18,7 +19,7 @@ from fedgenome.models.language.sizes import CAPACITIES, Architecture, Capacity
 from fedgenome.streams import Root
 
 ORDER = 4  # of the chain of public windows that perplexities are compared with
-SINGLE = (16,)  # the rate that is planted alone
+PLANTED: Mapping[Regime, tuple[int, ...]] = MappingProxyType({"one rate": (16,), "nothing planted": ()})  # else: all
 
 
 Figures = Mapping[str, Any]  # plain JSON values
@@ -89,13 +90,8 @@ def run(cell: Cell) -> Figures:
 def placed(cell: Cell) -> World:
     """Return people and canaries, as many planted as the cell's regime says."""
     every = worlds.world(cell.data, cell.scale, cell.seed)
-    match cell.regime:
-        case "one rate":
-            return worlds.only(every, SINGLE)
-        case "nothing planted":
-            return worlds.only(every, ())
-        case _:
-            return every
+    rates = PLANTED.get(cell.regime)
+    return every if rates is None else worlds.only(every, rates)
 
 
 def _reference(world: World, asked: int) -> dict[str, list[float]]:

@@ -111,22 +111,29 @@ def world(data: Data, scale: Scale, seed: int) -> World:
     copies = int(sum(scale.rates)) * scale.each + scale.coins
     sizes = (scale.rows, scale.rows, copies, scale.rows + copies)
     members, others, spare, public = _PEOPLE[data](sizes, root.stream("people").generator())
-    rng = root.stream("canaries").generator()
-    drawn = canaries.drawn(canaries.uniform(ALPHABET.size, HEAD), scale.ladder, rng)
-    rest = rng.integers(0, ALPHABET.size, (len(drawn), WINDOW))  # so many public windows, one for each canary
+    drawn, windows = planted(data, scale, seed)
     return World(
         members=members,
         others=others,
         spare=spare.rows,
         public=public.rows,
         canaries=drawn,
-        planting=_planted(drawn, rest),
+        planting=Planting(rows=windows, repeats=drawn.repeats, length=HEAD),
     )
+
+
+def planted(data: Data, scale: Scale, seed: int) -> tuple[Canaries, Array]:
+    """Return the canaries of a seed, and the window of each, int64 (canaries, 48)."""
+    rng = Root.simulation(seed, "memorization", data).stream("canaries").generator()
+    drawn = canaries.drawn(canaries.uniform(ALPHABET.size, HEAD), scale.ladder, rng)
+    windows = rng.integers(0, ALPHABET.size, (len(drawn), WINDOW))
+    windows[:, :HEAD] = drawn.tokens
+    return drawn, windows
 
 
 def only(world: World, rates: tuple[int, ...]) -> World:
     """Return the world with the canaries of ``rates`` alone planted; the others' copies are ``spare`` rows instead."""
-    repeats = np.where(np.isin(world.canaries.repeats, rates), world.canaries.repeats, 0)
+    repeats = kept(world.canaries.repeats, rates)
     free = int(world.canaries.repeats.sum() - repeats.sum())
     rows = np.concatenate([world.members.rows, world.spare[:free]])
     donor = np.concatenate([world.members.donor, world.members.donor.max() + 1 + np.arange(free)])
@@ -138,10 +145,9 @@ def only(world: World, rates: tuple[int, ...]) -> World:
     )
 
 
-def _planted(drawn: Canaries, rest: Array) -> Planting:
-    rows = rest.astype(np.int64)
-    rows[:, : drawn.tokens.shape[1]] = drawn.tokens
-    return Planting(rows=rows, repeats=drawn.repeats, length=drawn.tokens.shape[1])
+def kept(repeats: Array, rates: tuple[int, ...]) -> Array:
+    """Return the copies of canaries, 0 for those whose rate is not one of ``rates``."""
+    return np.where(np.isin(repeats, rates), repeats, 0)
 
 
 def _random(sizes: tuple[int, ...], rng: np.random.Generator) -> list[People]:
