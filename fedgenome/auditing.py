@@ -12,7 +12,9 @@ import numpy as np
 from fedgenome import release, sampling
 from fedgenome.audit import gate, results
 from fedgenome.audit.run import ATTACKS, STANDARD, audit, named
+from fedgenome.audit.strata import stratified
 from fedgenome.audit.targets import Records
+from fedgenome.audit.worst_case import scored
 from fedgenome.cohort.table import Table
 from fedgenome.errors import SpecError, require
 from fedgenome.query import Array
@@ -151,8 +153,9 @@ def run(asked: Asked) -> Audited:
     if asked.how.donor is not None:
         _check_apart(fitted.owners, asked.people)
     low, high, notes = _range(asked, target.schema, fitted.records[TABLE].x)
+    found = _attacked(asked, tuple(target.drawn), fitted.records, low, high)
     return Audited(
-        audit=_attacked(asked, tuple(target.drawn), fitted.records, low, high),
+        audit=stratified(scored(found)),
         files={TABLE: asked.target.name}
         | ({REFERENCE: asked.reference.name} if asked.reference else {})
         | {role: path.name for role, path in asked.people.items()},

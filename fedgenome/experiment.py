@@ -12,6 +12,7 @@ from fedgenome.cohort import panel as panels
 from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.panel import panel
 from fedgenome.cohort.split import SplitSpec
+from fedgenome.cohort.tokens import positions
 from fedgenome.strict import Strict, from_toml
 from fedgenome.study import PLAIN, Holdout, MethodSpec, Name, Privacy, Schema
 
@@ -51,7 +52,9 @@ class Experiment(Strict):
     out: Path = Field(default=Path("runs"), description="folder for run folders, relative to the working directory")
     cohort: CohortSpec | None = Field(default=None, description="whose rows are at hand: a simulation's, or a deal's")
     schema_: Schema | None = Field(
-        default=None, alias="schema", description="or what is public of data at hospitals alone; genes as a panel, too"
+        default=None,
+        alias="schema",
+        description="or what is public of hospitals' data; genes as a panel or, with tokens, a number of positions",
     )
     split: SplitSpec = SplitSpec()
     caps: Caps
@@ -65,8 +68,11 @@ class Experiment(Strict):
     @field_validator("schema_", mode="before")
     @classmethod
     def _listed(cls, told: object) -> object:
-        if not isinstance(told, dict) or not isinstance(chosen := told.get("genes"), str | list):
+        if not isinstance(told, dict) or not isinstance(chosen := told.get("genes"), str | list | int):
             return told
+        if isinstance(chosen, int):  # of a window, where there are tokens
+            every = {"genes": positions(chosen), "panel": "every position of a window"}
+            return told if told.get("tokens") is None else told | every
         genes = panel(chosen) if isinstance(chosen, str) else chosen
         return {"panel": panels.told(chosen, len(genes))} | told | {"genes": genes}
 

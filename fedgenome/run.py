@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -18,7 +18,10 @@ from fedgenome import federate, folders, prepare, prices, trust
 from fedgenome.audit import charged, gate
 from fedgenome.audit.results import Audit, Charged, merge
 from fedgenome.audit.run import audit, enough
+from fedgenome.audit.strata import stratified
 from fedgenome.audit.targets import Records, people
+from fedgenome.audit.worst_case import scored
+from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
 from fedgenome.federation.checkpoint import Progress
@@ -118,13 +121,23 @@ def run(
         folder=folder,
         trained=trained,
         seen=watch.seen,
-        members=people(prepared.split.members),
-        controls=people(prepared.split.controls),
+        members=people_of(prepared, prepared.split.members),
+        controls=people_of(prepared, prepared.split.controls),
         root=root,
         file=file,
         seconds=clock.seconds,
     )
     return _conclude(done, clock)
+
+
+def people_of(prepared: Prepared, shard: Shard) -> Records:
+    """Return rows with their strata: the class and, where the sites are hospitals, the hospital."""
+    found, cohort = people(shard), prepared.cohort
+    strata = {"label": np.array(prepared.split.labels)[found.label]}
+    if prepared.experiment.split.by == "column" and cohort.site is not None:
+        site = dict(zip(cohort.owners, cohort.site, strict=True))
+        strata["site"] = np.array([site[donor] for donor in shard.donors], str)[found.owner]
+    return replace(found, strata=strata)
 
 
 def _conclude(done: Done, clock: _Clock) -> Outcome:
@@ -133,8 +146,9 @@ def _conclude(done: Done, clock: _Clock) -> Outcome:
     with clock.step("generate"):
         rows = _generate(done)
     with clock.step("audit"):
-        audited = _audits(done, rows)
-        verdict = gate.judge(audited, policy, *_charged(done), done.withheld)
+        sums, missed = _charged(done)
+        audited = _audits(done, rows, sums)
+        verdict = gate.judge(audited, policy, sums, missed, done.withheld)
     with clock.step("evaluate"):
         useful = {label: _utility(done, made) for label, made in rows.items() if len(done.controls)}
     with clock.step("report"):
@@ -262,11 +276,12 @@ def _counted(done: Done, label: str, about: str) -> Charged:
     return replace(found, canaries=seen)
 
 
-def _audits(done: Done, rows: Mapping[str, Rows]) -> Audit | None:
+def _audits(done: Done, rows: Mapping[str, Rows], sums: Sequence[Charged]) -> Audit | None:
     """Attack every generator of the release; None where there are too few donors to say anything."""
     if not enough(done.members, done.controls):
         return None
-    return merge({label: _audit(done, label, made) for label, made in rows.items()})
+    found = merge({label: _audit(done, label, made) for label, made in rows.items()})
+    return stratified(scored(found, sums))
 
 
 def _audit(done: Done, label: str, made: Rows) -> Audit:

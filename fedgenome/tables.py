@@ -14,10 +14,12 @@ from fedgenome.cohort.h5ad import open_h5ad
 from fedgenome.cohort.table import Table, dense
 from fedgenome.cohort.text import is_text, open_text
 from fedgenome.errors import SpecError, did_you_mean
+from fedgenome.query import Array
 from fedgenome.study import Schema
 
 SYNTHETIC_LABEL = "label"  # the obs column of a release's synthetic.h5ad
 _WIDE = 1e30  # a range that clips nothing
+_ABSENT = "not given"  # the stratum of who has no value
 _HEAD = 200  # rows that tell counts from other scales
 
 
@@ -32,6 +34,7 @@ class Reading:
         common: Compare the genes that all files have, where they differ.
         counts: Scale files of whole counts to 1e4 a row, then log1p.
         drop_unlabelled: Leave out real rows without a label.
+        strata: More obs columns of real files, by which people are told apart.
     """
 
     label: str = SYNTHETIC_LABEL
@@ -40,6 +43,7 @@ class Reading:
     common: bool = False
     counts: bool = False
     drop_unlabelled: bool = False
+    strata: tuple[str, ...] = ()
 
     def open(self, path: Path, *, real: bool) -> Table:
         """Open an h5ad, or a table of text.
@@ -48,7 +52,8 @@ class Reading:
             SpecError: it is neither, or cannot be read.
         """
         if is_text(str(path)):
-            return open_text(str(path), [name for name in (self.label, self.donor, SYNTHETIC_LABEL) if name])
+            named = [name for name in (self.label, self.donor, *self.strata, SYNTHETIC_LABEL) if name]
+            return open_text(str(path), named)
         return open_h5ad(str(path), self.layer if real else "X")
 
 
@@ -114,16 +119,25 @@ def fit(
         )
         cohorts[role] = expression.of_table(table, spec)
     return Fitted(
-        records={role: _records(cohort) for role, cohort in cohorts.items()},
+        records={
+            role: _records(cohort, _strata(real[role], how) if role in real else {}) for role, cohort in cohorts.items()
+        },
         owners={role: frozenset(cohort.owners) for role, cohort in cohorts.items()},
         genes=genes,
         labels=labels,
     )
 
 
-def _records(cohort: expression.Cohort) -> Records:
+def _records(cohort: expression.Cohort, strata: Mapping[str, Array]) -> Records:
     _, donor = np.unique(np.asarray(cohort.owners), return_inverse=True)
-    return Records(x=np.asarray(cohort.x, np.float64), label=cohort.label, donor=donor)
+    return Records(x=np.asarray(cohort.x, np.float64), label=cohort.label, donor=donor, strata=strata)
+
+
+def _strata(table: Table, how: Reading) -> dict[str, Array]:
+    """Return class and ``how.strata`` of each labelled row, as text."""
+    columns = {name: expression.obs(table.source, table.columns, name) for name in (how.label, *how.strata)}
+    labelled = np.flatnonzero([bool(value) for value in columns[how.label]])
+    return {name: np.array([values[i] or _ABSENT for i in labelled]) for name, values in columns.items()}
 
 
 def _genes(tables: Mapping[str, Table], first: Table, common: bool, wider: bool) -> tuple[str, ...]:

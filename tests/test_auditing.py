@@ -60,7 +60,16 @@ def test_a_table_over_other_people_is_not_refuted(files):
     assert ended.stdout.startswith("internal: reads real people\ntable made.csv, members members.h5ad, controls")
     assert "150 members, 100 controls, 50 more as a base; the unit is a row, not a person" in ended.stdout
     assert "could have detected an AUC of 0." in ended.stdout and "allow p = 0.600^k at best" in ended.stdout
-    parts = ("Attacks", "Near-copies", "Controls of", "Power", "Verdict: nothing refuted", "Evidence against: none")
+    parts = (
+        "Attacks",
+        "Near-copies",
+        "Controls of",
+        "Worst case",
+        "Strata",
+        "Power",
+        "Verdict: nothing refuted",
+        "Evidence against: none",
+    )
     assert all(f"\n{part}" in ended.stdout for part in parts) and "warning" not in ended.stdout
     assert "private" not in ended.stdout.lower() and max(map(len, ended.stdout.splitlines())) <= 100
 
@@ -97,6 +106,22 @@ def test_all_attacks_or_some_are_run_as_asked_with_a_reference_generator(files):
     assert found["name"] == "gan-leaks" and found["auc"] != whole[1]["auc"]
     refused = call(files, "made.csv", "--attacks", "gan-leaks,lira")
     assert refused.exit_code == 2 and "attacks of closest-record, gan-leaks, domias" in refused.stderr
+
+
+def test_strata_are_the_classes_and_whatever_columns_are_asked_for(files):
+    """The first half of either cohort is at one site; one control has no site."""
+    for name, seed in (("members.h5ad", 1), ("controls.h5ad", 2)):
+        site = ["Graz"] * 75 + ["Linz"] * (75 - (seed == 2)) + [""] * (seed == 2)
+        write(files, name, people(150, seed).assign(site=site))
+    asked = {"controls": "controls.h5ad"}
+    ended = call(files, "made.csv", "--strata", "site", **asked)
+    text = " ".join(ended.stdout.split())
+    assert ended.exit_code == 0 and "type B: AUC" in text and "site Graz: AUC" in text and "would be found" in text
+    told = json.loads(call(files, "made.csv", "--strata", "site", "--json", **asked).stdout)["audit"]
+    assert list(told["worst"]) == ["data"] and len(told["worst"]["data"]["effects"]) == 5
+    assert {one["column"] for one in told["strata"]} == {"type", "site"}
+    wrong = call(files, "made.csv", "--strata", "hospital", **asked)
+    assert wrong.exit_code == 2 and "expected an obs column 'hospital', got none of that name" in wrong.stderr
 
 
 def test_a_policy_of_ones_own_withholds(files):

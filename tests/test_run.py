@@ -8,11 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from typer.testing import CliRunner
 
-from fedgenome import experiment, folders, ledgers
+from fedgenome import experiment, folders, ledgers, prepare
 from fedgenome import run as run_module
 from fedgenome.card import NOISED_AT_HOME
 from fedgenome.cli.main import app
@@ -96,6 +97,8 @@ def test_a_released_run_leaves_release_and_internal_and_says_so(finished):
     assert release == {"model.safetensors", "synthetic.h5ad", "card.json", "card.html", "ledger.jsonl", "audit.json"}
     internal = {path.name for path in (folder / outcome["report"]).parent.iterdir()}
     assert {"report.html", "audit.json", "utility.json", "outcome.json"} <= internal and "candidate" not in internal
+    found = json.loads((folder / outcome["report"]).with_name("audit.json").read_text())["audit"]
+    assert {one["column"] for one in found["strata"]} == {"label"} and found["worst"]["data"]["level"] == 0.95
 
 
 def test_a_seeded_release_claims_no_privacy(finished):
@@ -247,6 +250,18 @@ KEPT = (  # a budget over runs needs hospitals whose donors stay theirs
     ('label = "bulk_labels"', 'label = "bulk_labels"\nsite = "phase"'),
     ("site_cap = 400", "site_cap = 700"),
 )
+
+
+def test_people_of_hospitals_are_told_apart_by_class_and_hospital(tmp_path):
+    found = prepare.prepare(experiment.load(write(tmp_path, *KEPT)), np.random.default_rng(0))
+    members, controls = (run_module.people_of(found, shard) for shard in (found.split.members, found.split.controls))
+    assert list(members.strata) == list(controls.strata) == ["label", "site"]
+    sizes = dict(zip(*np.unique(members.strata["site"], return_counts=True), strict=True))
+    assert {site.lower(): n for site, n in sizes.items()} == {
+        n: len(shard.label) for n, shard in found.split.sites.items()
+    }
+    named = [found.split.labels[code] for code in controls.label]
+    assert list(controls.strata["label"]) == named and set(controls.strata["site"]) <= set(sizes)
 
 
 def test_a_budget_kept_over_runs_refuses_the_second_run(tmp_path, here):

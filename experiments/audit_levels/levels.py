@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from fedgenome.audit.bounds.clopper_pearson import Counts
 from fedgenome.audit.bounds.simultaneous import Worst, worst
 from fedgenome.audit.near_copies import near_copies
 from fedgenome.audit.results import Attack, Audit, NearCopies
+from fedgenome.audit.strata import stratified
+from fedgenome.audit.worst_case import scored
 from fedgenome.query import Array
 
 CANARIES = 20  # of each draw, whose exposure is taken
@@ -90,13 +92,25 @@ def _worst(world: World, inside: Array, outside: Array, bits: Mapping[str, Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """One whole audit of the table, as the gate reads it, and why it would be withheld."""
+    """One whole audit of the table, as the gate reads it: why it would be withheld, and what else it finds for sure.
+
+    Attributes:
+        void: A control failed.
+        auc: An upper end is above its limit.
+        hits: Likewise.
+        copies: Near-copies are below theirs.
+        withheld: It is.
+        score: The score over everything is surely above 0.
+        exposed: In some class an attack surely tells members from controls.
+    """
 
     void: bool
     auc: bool
     hits: bool
     copies: bool
     withheld: bool
+    score: bool
+    exposed: bool
 
 
 def whole(world: World, controls: int, rng: np.random.Generator, policy: gate.Policy) -> Whole:
@@ -108,11 +122,12 @@ def whole(world: World, controls: int, rng: np.random.Generator, policy: gate.Po
         rng: Draws people, base and control tables.
         policy: The gate's.
     """
-    drawn = rng.permutation(world.everybody.units)
+    everybody = replace(world.everybody, strata={"label": world.everybody.label.astype(str)})
+    drawn = rng.permutation(everybody.units)
     low, high = world.study.ends
     found = run.audit(
-        members=world.everybody.of(drawn[:MEMBERS]),
-        controls=world.everybody.of(drawn[MEMBERS : MEMBERS + controls]),
+        members=everybody.of(drawn[:MEMBERS]),
+        controls=everybody.of(drawn[MEMBERS : MEMBERS + controls]),
         synthetic=world.table,
         low=low,
         high=high,
@@ -125,6 +140,8 @@ def whole(world: World, controls: int, rng: np.random.Generator, policy: gate.Po
         hits=any(attack.hits is None or attack.hits.high > policy.hits.most for attack in found.attacks),
         copies=_copied(found, policy),
         withheld=not gate.judge(found, policy).released,
+        score=any(each.low > 0 for each in scored(found).worst.values()),
+        exposed=any(auc.low > 0.5 for each in stratified(found).strata for auc in each.aucs.values()),
     )
 
 

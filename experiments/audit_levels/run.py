@@ -176,6 +176,9 @@ def _targets(drawn: Sequence[Draw], gated: Sequence[Whole]) -> Iterator[Target]:
         yield at_most(
             f"{row['unplanted canaries, scored by']}: mean bits of unplanted canaries", row["mean bits"], limit
         )
+    for what, field in (("the score surely above 0", "score"), ("a class surely told apart", "exposed")):
+        share = _share(getattr(one, field) for one in gated)
+        yield at_most(f"share of whole audits with {what}", share, most(1 - LEVEL, len(gated)))
     yield at_most("share of whole audits without a leak that are withheld", _share(o.withheld for o in gated), WITHHELD)
 
 

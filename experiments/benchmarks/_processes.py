@@ -1,8 +1,11 @@
-"""Child processes as ``/proc`` shows them (Linux)."""
+"""Child processes, and this one's memory, as ``/proc`` shows them (Linux)."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -22,3 +25,13 @@ def memory(pid: int, field: str) -> int:
     """Return a size of a process, by its name in ``/proc/PID/status`` (``VmRSS``, ``VmHWM``), in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def growth(work: Callable[[], object]) -> int:
+    """Return by how many bytes ``work`` grows this process, at its largest."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins again
+    before = memory(os.getpid(), "VmRSS")
+    work()
+    return memory(os.getpid(), "VmHWM") - before

@@ -18,15 +18,12 @@ Run: ``python -m experiments.benchmarks.dp_sgd`` (``--quick``: the CVAE only).
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import gc
 import statistics
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +33,7 @@ from experiments.benchmarks import _dp_models as models
 from experiments.benchmarks import _dp_rivals as rivals
 from experiments.benchmarks._dp_models import Case
 from experiments.benchmarks._dp_rivals import BOUND, RATE, Step
+from experiments.benchmarks._processes import growth
 from experiments.harness import Result, Target
 from fedgenome.addition import gradient_precision
 from fedgenome.federation import home
@@ -112,21 +110,6 @@ def _query(parameters: int, rows: int) -> Query:
 # ── measuring ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _growth(work: Callable[[], object]) -> int:
-    """Return by how many bytes ``work`` grows this process, at its largest."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins again
-    before = _status("VmRSS")
-    work()
-    return _status("VmHWM") - before
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
-
-
 class Race:
     """Candidates that take turns, and what each took.
 
@@ -151,7 +134,7 @@ class Race:
                 self._steps[name]()
 
         make()()  # what libraries set up once is not its memory
-        self.memory[name] = _growth(started)
+        self.memory[name] = growth(started)
 
     def run(self, rounds: int) -> None:
         """Let all take turns; a very slow one sits out most of them."""

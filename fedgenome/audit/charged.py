@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from fedgenome.audit.bounds import one_run
+from fedgenome.audit.bounds import effects, one_run
+from fedgenome.audit.bounds.effects import Effect, Tails
 from fedgenome.audit.bounds.one_run import Guesses
 from fedgenome.audit.results import LEVEL, Canaries, Charged, Interval
 from fedgenome.errors import require
@@ -21,6 +22,8 @@ from fedgenome.query import Array
 
 METHOD = "normal, DeLong's variance of binned scores (null variance at least) and that of the noise"
 _FEWEST = 10.0  # noisy members, or held donors: below, there is nothing to divide by
+_NOISE = 1e-4  # chance, of the p-value of guesses, that their noise hides more wrong ones than are allowed for
+_ROUNDING = 1e-6  # of sums that are whole numbers
 _SURE = 5.0  # standard deviations of its noise by which a total must exceed that
 
 
@@ -75,7 +78,7 @@ def guessed(guess: Array, right: float, noise: float, delta: float, claimed: flo
     if not made:
         return None
     tail = (1 - LEVEL) / 2
-    sure = min(made, max(0, math.floor(right - noise * float(stats.norm.isf(tail)) + 1e-6)))
+    sure = min(made, max(0, math.floor(right - noise * float(stats.norm.isf(tail)) + _ROUNDING)))
     bound = one_run.epsilon(Guesses(canaries=len(guess), made=made, right=sure), delta, 1 - tail)
     return Canaries(
         canaries=len(guess),
@@ -84,6 +87,39 @@ def guessed(guess: Array, right: float, noise: float, delta: float, claimed: flo
         bound=replace(bound, level=LEVEL, method=f"{bound.method}, counts noised"),
         claimed=claimed,
         detectable=one_run.detectable(len(guess), made, delta, level=1 - tail),
+    )
+
+
+def ranking(vector: str, told: Charged, seen: Interval, tails: Tails) -> Effect:
+    """Return 2·AUC − 1 of noisy histograms whose AUC is ``seen``."""
+    # An end that was cut at 0 or 1 tells nothing of the deviation, but the other one does.
+    deviation = max(seen.high - seen.estimate, seen.estimate - seen.low) / float(stats.norm.isf((1 - seen.level) / 2))
+    low, high = (float(stats.norm.isf(tail)) * deviation for tail in (tails.low, tails.high))
+    estimate = 2 * seen.estimate - 1
+    return effects.effect(vector, estimate, estimate - 2 * low, estimate + 2 * high, told.p_value, tails)
+
+
+def guessing(vector: str, told: Charged, seen: Canaries, tails: Tails) -> Effect:
+    """Return 2v/r − 1 of the canaries ``seen``, v noisy.
+
+    Half of each tail is for the noise, as in :func:`guessed`; p pays ``_NOISE`` for it.
+    """
+    delta, half = seen.bound.delta, Tails(low=tails.low / 2, high=tails.high / 2)
+
+    def shifted(by: float) -> Guesses:
+        """Return as many right guesses as there are at ``by`` deviations of the noise, rounded against the bound."""
+        right = seen.right + by * told.noise
+        whole = math.ceil(right - _ROUNDING) if by > 0 else math.floor(right + _ROUNDING)
+        return Guesses(canaries=seen.canaries, made=seen.made, right=min(seen.made, max(0, whole)))
+
+    quantile = stats.norm.isf
+    return effects.effect(
+        vector,
+        2 * seen.right / seen.made - 1,
+        effects.guessing(vector, shifted(-quantile(half.low)), delta, half).low,
+        effects.guessing(vector, shifted(quantile(half.high)), delta, half).high,
+        one_run.p_value(shifted(-quantile(_NOISE)), 0.0, delta) + _NOISE,
+        tails,
     )
 
 

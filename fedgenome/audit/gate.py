@@ -4,13 +4,14 @@ Soundness of the limits: a release needs *every* upper bound below its limit. Th
 ends of 95 % intervals, so a generator that truly exceeds a limit on any attack is released with a
 chance of about 2.5 % at most (an intersection–union test: nothing to correct for several attacks).
 Near-copies have no such bound: they withhold if chance would hardly bring them, and passing says only
-what p the table's size and the controls allowed.
+what p the table's size and the controls allowed. The score over everything (``Audit.worst``) and strata
+are told, not judged: a limit on the largest upper end would be the same limits at another level.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -18,8 +19,12 @@ from fedgenome.audit.results import STATEMENT, Attack, Audit, Charged, Check, Ne
 from fedgenome.card import DECISION
 from fedgenome.strict import Strict
 
+if TYPE_CHECKING:
+    from fedgenome.audit.bounds.simultaneous import Worst
+
 NOT_DP = "the audit is internal and not differentially private: it " + STATEMENT
 PAID = "the verdict was taken from sums of counts that the plan paid for: ε covers it"
+_CHANCE = 0.5  # AUC
 
 
 class Limit(Strict):
@@ -205,8 +210,15 @@ def _on_people(audit: Audit, policy: Policy) -> Verdict:
     reasons = (*(void if policy.require_controls else ()), *over, *copied)
     every: tuple[Attack | NearCopies, ...] = (*audit.attacks, *audit.near_copies)
     found = (reason for attack in every for reason in _found(attack, audit.tests))
+    scores = {_scored(of, worst): worst.low > 0 for of, worst in audit.worst.items()}
+    against = (line for line, leaks in scores.items() if leaks)
+    unseen = (line for line, leaks in scores.items() if not leaks)
     return _verdict(
-        policy, audited=True, reasons=reasons, against=(*found, *void), evidence=_for(audit, policy, not reasons)
+        policy,
+        audited=True,
+        reasons=reasons,
+        against=(*found, *_exposed(audit), *against, *void),
+        evidence=(*_for(audit, policy, not reasons), *unseen),
     )
 
 
@@ -255,6 +267,20 @@ def _found(attack: Attack | NearCopies, tests: int) -> list[str]:
         return [f"{attack.name}: {attack.words}; p = {p:.2g} over {tests} attacks"]
     seen = f"AUC {attack.auc.words}, p = {p:.2g} over {tests} attacks"
     return [f"{attack.name} tells members from controls above chance: {seen}"]
+
+
+def _scored(of: str, worst: Worst) -> str:
+    return f"worst case of the {of} released, 0 where nothing leaks and 1 where everybody is told apart: {worst.words}"
+
+
+def _exposed(audit: Audit) -> list[str]:
+    """Return strata in which an attack works, by intervals that all hold together."""
+    return [
+        f"{stratum.name}: {attack} tells members from controls above chance: AUC {auc.words}, over all strata at once"
+        for stratum in audit.strata
+        for attack, auc in stratum.aucs.items()
+        if auc.low > _CHANCE
+    ]
 
 
 def _for(audit: Audit, policy: Policy, released: bool) -> tuple[str, ...]:

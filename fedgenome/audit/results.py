@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from fedgenome.errors import SpecError
+
+if TYPE_CHECKING:
+    from fedgenome.audit.bounds.rates import LowRate
+    from fedgenome.audit.bounds.simultaneous import Worst
+    from fedgenome.audit.scores import Scores
+    from fedgenome.audit.strata import Stratum
 
 STATEMENT = "reads real members and controls; stays internal"
 FALSE_ALARMS = 0.1  # the false-alarm rate at which hits are counted
@@ -85,6 +93,8 @@ class Attack:
         hits: True-positive rate at 10 % false alarms; None if the controls are too few to say.
         p_value: Of "members score no higher than controls", one-sided Mann–Whitney, uncorrected.
         roc: True-positive rates at the false-alarm rates ``GRID``.
+        rates: True-positive rates at low false-alarm rates; their intervals hold together.
+        scores: What it said of members and of controls, of which bounds over several attacks are made; None if lost.
     """
 
     name: str
@@ -93,9 +103,22 @@ class Attack:
     hits: Interval | None
     p_value: float
     roc: tuple[float, ...]
+    rates: tuple[LowRate, ...] = ()
+    scores: tuple[Scores, Scores] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def groups(self) -> tuple[Scores, Scores]:
+        """Scores of members and of controls.
+
+        Raises:
+            SpecError: they were not kept.
+        """
+        if self.scores is None:
+            raise SpecError(f"expected the scores of every attack, {self.name} has none")
+        return self.scores
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return plain JSON values, without the scores."""
         return {
             "name": self.name,
             "threat": self.threat,
@@ -104,6 +127,7 @@ class Attack:
             "false_alarms": FALSE_ALARMS,
             "p_value": self.p_value,
             "roc": {"false_alarms": list(GRID), "hits": list(self.roc)},
+            "rates": [each.to_json() for each in self.rates],
         }
 
 
@@ -265,6 +289,8 @@ class Audit:
         samples: Rows that GAN-leaks drew on.
         unit: What one "donor" is: a donor, or a row.
         detectable_auc: AUC that the attacks together find above chance with 80 % power.
+        worst: The worst case of what is released, by ``data`` and ``model``; see :mod:`fedgenome.audit.worst_case`.
+        strata: Attacks by class, site and such; see :mod:`fedgenome.audit.strata`.
     """
 
     attacks: tuple[Attack, ...]
@@ -277,6 +303,8 @@ class Audit:
     samples: int
     unit: str
     detectable_auc: float
+    worst: Mapping[str, Worst] = field(default_factory=dict)
+    strata: tuple[Stratum, ...] = ()
 
     @property
     def void(self) -> tuple[Check, ...]:
@@ -305,6 +333,8 @@ class Audit:
             "attacks": [attack.to_json() for attack in self.attacks],
             "near_copies": [found.to_json() for found in self.near_copies],
             "checks": [check.to_json() for check in self.checks],
+            "worst": {of: found.to_json() for of, found in self.worst.items()},
+            "strata": [stratum.to_json() for stratum in self.strata],
         }
 
 
@@ -312,7 +342,8 @@ def merge(audits: Mapping[str, Audit]) -> Audit:
     """Return the audits of several generators of one release as one: attacks and checks named by generator.
 
     All were run on the same members, controls and base. Power is the weakest audit's, and the number of
-    attacks counts them all, so that p-values are corrected for every attack on the release.
+    attacks counts them all, so that p-values are corrected for every attack on the release. What is found over
+    all attacks at once (worst case, strata) is left out: it has to be made of the whole.
     """
     first = next(iter(audits.values()))
     return replace(
@@ -325,4 +356,6 @@ def merge(audits: Mapping[str, Audit]) -> Audit:
         rows=min(each.rows for each in audits.values()),
         samples=min(each.samples for each in audits.values()),
         detectable_auc=max(each.detectable_auc for each in audits.values()),
+        worst={},
+        strata=(),
     )

@@ -21,11 +21,12 @@ from fedgenome.audit import checks, measure
 from fedgenome.audit.bounds import ranking
 from fedgenome.audit.checks import Score
 from fedgenome.audit.densities import density_ratio, monte_carlo
-from fedgenome.audit.distance import closest_record, per_donor
+from fedgenome.audit.distance import closest_record
 from fedgenome.audit.gan_leaks import reconstruction
 from fedgenome.audit.logan import discriminator
 from fedgenome.audit.near_copies import NAME, near_copies
 from fedgenome.audit.results import Attack, Audit
+from fedgenome.audit.scores import Scores
 from fedgenome.audit.targets import Records, Target, scaled
 from fedgenome.errors import require
 
@@ -133,10 +134,8 @@ def named(attacks: Sequence[str]) -> tuple[str, ...]:
 
 def attack(name: str, members: Records, controls: Records, target: Target, base: Records) -> Attack:
     """Run the attack ``name`` on scaled records and return what it achieved, by donor."""
-    score = ATTACKS[name]
-    inside = per_donor(score(members, target, base), members.owner)
-    outside = per_donor(score(controls, target, base), controls.owner)
-    return measure.of_scores(name, THREATS[name], inside, outside)
+    inside, outside = (Scores.of(who, ATTACKS[name](who, target, base)) for who in (members, controls))
+    return measure.of_rows(name, THREATS[name], inside, outside)
 
 
 def split_base(controls: Records, rng: np.random.Generator) -> tuple[Records, Records]:

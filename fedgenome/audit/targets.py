@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,17 +23,21 @@ class Records:
         x: Expression, (rows, genes), any float dtype; NaN stands for "not measured".
         label: Class of each row, int (rows,).
         donor: Whose row it is, int (rows,), any numbering; without it every row is its own unit.
+        strata: By column (class, site, …) what the row's person is one of, str (rows,).
     """
 
     x: Array
     label: Array
     donor: Array | None = None
+    strata: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.x.ndim == 2, "x of two dimensions (rows, genes)", shape=self.x.shape)
         require(self.label.shape == (len(self.x),), "a label per row", rows=len(self.x), labels=self.label.shape)
         whose = np.arange(len(self.x)) if self.donor is None else self.donor
         require(whose.shape == (len(self.x),), "a donor per row", rows=len(self.x), donors=whose.shape)
+        for column, values in self.strata.items():
+            require(values.shape == (len(self.x),), f"a {column} per row", rows=len(self.x), shape=values.shape)
         object.__setattr__(self, "donor", whose)
 
     def __len__(self) -> int:
@@ -51,7 +56,12 @@ class Records:
 
     def rows(self, chosen: Array) -> Records:
         """Return the rows that a mask or an index array picks."""
-        return Records(x=self.x[chosen], label=self.label[chosen], donor=self.owner[chosen])
+        return Records(
+            x=self.x[chosen],
+            label=self.label[chosen],
+            donor=self.owner[chosen],
+            strata={column: values[chosen] for column, values in self.strata.items()},
+        )
 
     def of(self, donors: Array) -> Records:
         """Return all rows of ``donors``."""

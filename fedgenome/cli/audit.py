@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 EXIT_WITHHELD = 3
 _WIDTH = 100
+_NAMED = 10  # strata that are too small, by name
 INTERNAL = "internal: reads real people"
 
 
@@ -36,6 +37,10 @@ def audit(
     ] = None,
     label: Label = "label",
     donor: Annotated[str | None, typer.Option(help="obs column of donors; absent: every row is a unit")] = None,
+    strata: Annotated[
+        list[str] | None,
+        typer.Option(help="an obs column: attacks by its values too; may be given again", metavar="COLUMN"),
+    ] = None,
     layer: Layer = "X",
     common: Common = False,
     counts: Counts = False,
@@ -59,7 +64,13 @@ def audit(
         require(report is None or report.parent.is_dir(), f"--report: a folder {report.parent if report else ''}")
         limits = auditing.policy(policy)
         how = Reading(
-            label=label, donor=donor, layer=layer, common=common, counts=counts, drop_unlabelled=drop_unlabelled
+            label=label,
+            donor=donor,
+            layer=layer,
+            common=common,
+            counts=counts,
+            drop_unlabelled=drop_unlabelled,
+            strata=tuple(strata or ()),
         )
         asked = auditing.Asked(
             target=target,
@@ -110,11 +121,13 @@ def text(found: Audited, verdict: Verdict) -> str:
         "Evidence against": verdict.evidence_against,
         "Evidence for": verdict.evidence_for,
     }
-    parts = [
+    parts: list[list[str]] = [
         head,
         ["Attacks (AUC .5 is chance; 95 % intervals)", *_attacks(audit.attacks)],
         ["Near-copies", *(f"  {each.name}: {each.words}" for each in audit.near_copies)],
         ["Controls of the attacks", *map(_check, audit.checks)],
+        ["Worst case (0: nothing is found, 1: every member is)", *_worst(audit)],
+        ["Strata (by the attack that finds most; 95 % intervals hold together)", *_strata(audit)],
         ["Power", *_power(audit)],
         [f"Verdict: {word}", *(line for name, every in lists.items() for line in _list(name, every))],
     ]
@@ -129,6 +142,24 @@ def _attacks(attacks: Sequence[Attack]) -> Iterator[str]:
 
 def _check(check: Check) -> str:
     return f"  {'ok    ' if check.passed else 'FAILED'} {check.kind:8} {check.attack}: {check.words}"
+
+
+def _worst(audit: Audit) -> Iterator[str]:
+    for of, found in audit.worst.items():
+        yield f"  {of}: {found.words}"
+
+
+def _strata(audit: Audit) -> Iterator[str]:
+    from fedgenome.audit.strata import FEWEST
+
+    judged = [stratum for stratum in audit.strata if stratum.aucs]
+    small = [stratum.name for stratum in audit.strata if not stratum.aucs]
+    yield from (f"  {stratum.words}" for stratum in judged)
+    if small:
+        more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
+        yield f"  too small to say anything (under {FEWEST} members or controls): {', '.join(small[:_NAMED])}{more}"
+    if not audit.strata:
+        yield "  none: everybody is of one class; --strata COLUMN gives others"
 
 
 def _power(audit: Audit) -> Iterator[str]:

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from click.core import ParameterSource
 
 from fedgenome.cli.shared import Json, one_line_errors
+from fedgenome.errors import SpecError, require
+
+if TYPE_CHECKING:
+    from fedgenome.cohort.samples import Samples
+    from fedgenome.cohort.sequence_file import Records
+    from fedgenome.cohort.variants import Unphased
+    from fedgenome.cohort.windows import Region, WindowSpec
 
 
-class Gaps(StrEnum):
-    """What becomes of "-"."""
-
-    DROP = "drop"
-    UNKNOWN = "unknown"
+_SEQUENCES, _FASTA, _VCF = "Sequences", "FASTA alone", "VCF alone"
+_PANELS = {_SEQUENCES: ("fasta", "vcf", "FASTA and VCF"), _FASTA: ("fasta", "FASTA"), _VCF: ("vcf", "VCF")}
 
 
-class Unphased(StrEnum):
-    """What becomes of heterozygotes without phase."""
-
-    REFUSE = "refuse"
-    ONE = "one"
-
-
-_SEQUENCES = "Sequences (FASTA, VCF)"
-_FASTA, _VCF = "FASTA alone", "VCF alone"
-
-
-def _option(text: str, panel: str = _SEQUENCES, **more: Any) -> Any:
-    return typer.Option(help=text, rich_help_panel=panel, **more)
+def _option(text: str, *flag: str, panel: str = _SEQUENCES, **more: Any) -> Any:
+    return typer.Option(*flag, help=text, rich_help_panel=panel, **more)
 
 
 def ingest(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -60,14 +55,17 @@ def ingest(
         _option("START-END in every record, or CONTIG:START-END of a VCF; from 1, both ends in it; may be repeated"),
     ] = None,
     unknown: Annotated[float, _option("largest share of unknown tokens in a row", min=0, max=1)] = 0.1,
-    both_strands: Annotated[bool, _option("add every row's reverse complement")] = False,
+    both_strands: Annotated[bool, _option("add every row's reverse complement", "--both-strands")] = False,
     rows_per_donor: Annotated[int | None, _option("most rows of one donor, chosen by their names", min=1)] = None,
-    gaps: Annotated[Gaps, _option("of '-': left out, or kept as unknown letters", _FASTA)] = Gaps.UNKNOWN,
-    aligned: Annotated[bool, _option("refuse records of unequal length", _FASTA)] = False,
-    reference: Annotated[Path | None, _option("FASTA file of the region's contig; needed", _VCF)] = None,
+    gaps: Annotated[
+        Literal["drop", "unknown"], _option("of '-': left out, or kept as unknown letters", panel=_FASTA)
+    ] = "unknown",
+    aligned: Annotated[bool, _option("refuse records of unequal length", "--aligned", panel=_FASTA)] = False,
+    reference: Annotated[Path | None, _option("FASTA file of the region's contig; needed", panel=_VCF)] = None,
     unphased: Annotated[
-        Unphased, _option("heterozygotes without phase; one: one sequence a person, alleles by coin", _VCF)
-    ] = Unphased.REFUSE,
+        Literal["refuse", "one"],
+        _option("heterozygotes without phase; one: one sequence a person, alleles by coin", panel=_VCF),
+    ] = "refuse",
     as_json: Json = False,
 ) -> None:
     """Turn a table of expression, people's sequences, or a reference and people's variants into an .h5ad file.
@@ -75,10 +73,109 @@ def ingest(
     Expression: genes × samples or samples × genes. Sequences are cut into rows of token codes, person by person.
     """
     with one_line_errors(as_json):
-        from fedgenome.cohort import ingest as steps
         from fedgenome.cohort.samples import read_samples
         from fedgenome.cohort.tokens import Tokens
         from fedgenome.cohort.windows import Region, WindowSpec
-        from fedgenome.errors import SpecError
 
-        raise NotImplementedError
+        kind = _kind(source, out, context)
+        if kind == "expression":
+            _say(_expression(source, out, annotation), as_json)
+            return
+        require(window is not None, "--window: the number of tokens a row")
+        table = None if annotation is None else str(annotation)
+        who = read_samples(table, join=join, donor=donor, label=label, keep=keep or ())
+        spec = WindowSpec(
+            length=window or 0,
+            stride=stride,
+            tokens=Tokens(k=k),
+            gaps=gaps,
+            most_unknown=unknown,
+            both_strands=both_strands,
+        )
+        regions = [Region.parse(text) for text in region or ()]
+        if kind == "vcf":
+            records = _haplotypes(source, reference, regions, who, unphased)
+        else:
+            records = _fasta(source, regions, who, aligned)
+        read = {"source": source.name, "reference": reference.name if reference else "", "unphased": unphased}
+        _say(
+            _sequences(out, records, spec, who, read | {"regions": ", ".join(map(str, regions))}, rows_per_donor),
+            as_json,
+        )
+
+
+def _kind(source: Path, out: Path, context: typer.Context) -> str:
+    """Return what a source is, by its name; refuse options that do not go with it."""
+    from fedgenome.cohort.camda import is_camda
+    from fedgenome.cohort.sequences import is_fasta
+    from fedgenome.cohort.variants import is_vcf
+
+    known = {"expression": is_camda, "fasta": is_fasta, "vcf": is_vcf}
+    kind = next((kind for kind, fits in known.items() if fits(str(source))), None)
+    if kind is None:
+        rule = "expected a .tsv, .fa, .fasta, .fna or .vcf file, each also .gz, or a .bcf"
+        raise SpecError(f"{source}: {rule}")
+    if out.suffix != ".h5ad":
+        raise SpecError(f"--out: expected a name that ends in .h5ad, got {out.name!r}")
+    for option in context.command.params:
+        panel, given = getattr(option, "rich_help_panel", None), context.get_parameter_source(option.name or "")
+        if panel in _PANELS and kind not in _PANELS[panel] and given is ParameterSource.COMMANDLINE:
+            raise SpecError(f"{option.opts[0]}: expected only with {_PANELS[panel][-1]} files, got {source.name}")
+    return kind
+
+
+def _say(told: tuple[dict[str, Any], str], as_json: bool) -> None:
+    fields, text = told
+    typer.echo(json.dumps(fields) if as_json else text)
+
+
+def _expression(source: Path, out: Path, annotation: Path | None) -> tuple[dict[str, Any], str]:
+    from fedgenome.cohort.camda import open_camda
+    from fedgenome.cohort.h5ad import write_h5ad
+
+    table = open_camda(str(source), None if annotation is None else str(annotation))
+    write_h5ad(table, out)
+    told = {"file": str(out), "rows": len(table.rows), "genes": len(table.genes), "columns": list(table.columns)}
+    return told, f"{out}: {len(table.rows)} rows × {len(table.genes)} genes; obs columns: {', '.join(table.columns)}"
+
+
+def _fasta(source: Path, regions: list[Region], who: Samples, aligned: bool) -> Records:
+    from fedgenome.cohort.sequences import fasta_records
+
+    return lambda: fasta_records(str(source), who, regions, aligned=aligned)
+
+
+def _haplotypes(
+    source: Path, reference: Path | None, regions: list[Region], who: Samples, unphased: Unphased
+) -> Records:
+    from fedgenome.cohort.haplotypes import haplotype_records
+    from fedgenome.cohort.windows import check_apart
+
+    require(reference is not None, "--reference: the FASTA file of the region's contig")
+    require(bool(regions), "--region CONTIG:START-END: what to read of the reference")
+    check_apart(regions)
+    at = str(reference)
+    return lambda: (
+        record for region in regions for record in haplotype_records(str(source), at, region, who, unphased=unphased)
+    )
+
+
+def _sequences(
+    out: Path, records: Records, spec: WindowSpec, who: Samples, read: dict[str, str], most: int | None
+) -> tuple[dict[str, Any], str]:
+    from fedgenome.cohort.sequence_file import write_sequences
+
+    cut = {
+        "stride": spec.step,
+        "gaps": spec.gaps,
+        "most_unknown": spec.most_unknown,
+        "strands": 2 if spec.both_strands else 1,
+    }
+    made = write_sequences(out, records, spec, kept=who.kept, provenance={**read, **cut}, rows_per_donor=most)
+    told = {"file": str(out), "tokens": spec.tokens.size, "window": spec.length, **asdict(made)}
+    text = f"{out}: {made.rows} rows × {spec.length} tokens of {made.donors} donors"
+    if made.left_out or made.without:
+        text += (
+            f"; left out: {made.left_out} windows with too many unknown tokens, {made.without} donors without any other"
+        )
+    return told, text

@@ -100,7 +100,7 @@ def _opened(spec: CohortSpec) -> Table:
     def pick(columns: Columns) -> Array | None:
         if spec.only is None or spec.site is None:
             return None
-        names = _obs(spec.source, columns, spec.site)
+        names = obs(spec.source, columns, spec.site)
         own = np.flatnonzero(np.isin(np.array(names, dtype=object), np.array(spec.only, dtype=object)))
         if not own.size:
             near = f"it has {_some(dict.fromkeys(names))}"
@@ -228,7 +228,7 @@ def _row_counters(x: Matrix) -> list[int]:
 
 def _select(table: Table, spec: CohortSpec) -> tuple[list[int], tuple[str, ...], str]:
     """Return the columns of the panel's genes, by name only, the genes that are not there, and the panel in words."""
-    wanted, said = table.genes, "every gene of the file"
+    wanted, said = table.genes, "every gene of the file" if spec.tokens is None else "every position of a window"
     if spec.panel is not None:
         wanted = panel(spec.panel) if isinstance(spec.panel, str) else spec.panel
         said = told(spec.panel, len(wanted))
@@ -247,7 +247,7 @@ def _select(table: Table, spec: CohortSpec) -> tuple[list[int], tuple[str, ...],
 
 def _labels(table: Table, spec: CohortSpec) -> tuple[Array, Array]:
     """Return the label codes of the rows kept and the indices of those rows."""
-    names = _obs(table.source, table.columns, spec.label)
+    names = obs(table.source, table.columns, spec.label)
     blank = names.count("")
     field = f"{table.source}: obs[{spec.label!r}]"
     if blank == len(names):
@@ -267,7 +267,7 @@ def _labels(table: Table, spec: CohortSpec) -> tuple[Array, Array]:
 def _owners(table: Table, column: str | None, kept: Array, what: str) -> tuple[str, ...] | None:
     if column is None:
         return None
-    every = _obs(table.source, table.columns, column)
+    every = obs(table.source, table.columns, column)
     names = tuple(every[i] for i in kept)
     if blank := names.count(""):
         first = table.rows[kept[names.index("")]]
@@ -276,7 +276,12 @@ def _owners(table: Table, column: str | None, kept: Array, what: str) -> tuple[s
     return names
 
 
-def _obs(source: str, columns: Columns, column: str) -> list[str]:
+def obs(source: str, columns: Columns, column: str) -> list[str]:
+    """Return an obs column as text, '' where a value is missing.
+
+    Raises:
+        SpecError: there is no such column.
+    """
     if column not in columns:
         near = did_you_mean(column, columns, f"the file has {_some(columns) or 'none'}")
         raise SpecError(f"{source}: expected an obs column {column!r}, got none of that name ({near})")

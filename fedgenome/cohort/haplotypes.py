@@ -69,7 +69,8 @@ def haplotype_records(
                 continue
             text = put_in(letters, region.start, variants, calls, where)
             name = f"{sample}.{h + 1}:{region.name}"
-            yield Record(name=name, donor=donor, text=text, start=region.start - 1, label=label, kept=kept)
+            start = region.start - 1
+            yield Record(name=name, donor=donor, text=text, start=start, label=label, kept=kept, source=path)
 
 
 def reference_letters(path: str, region: Region) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from fedgenome.cohort.samples import Samples
-from fedgenome.cohort.windows import Record, Region
+from fedgenome.cohort.windows import Record, Region, check_apart
 from fedgenome.errors import SpecError
 
 SUFFIXES = tuple(f"{name}{packed}" for name in (".fasta", ".fa", ".fna") for packed in ("", ".gz"))
@@ -39,7 +38,9 @@ def fasta_records(
         SpecError: no FASTA, a name that is empty or comes twice, a sample that nobody knows, a length that does not
             fit; names file, record and its number.
     """
-    _check_regions(regions)
+    if named := next((region for region in regions if region.name), None):
+        raise SpecError(f"region {named}: expected START-END, as it is taken of every record of a FASTA file")
+    check_apart(regions)
     number: dict[str, int] = {}
     length = -1
     for name, text in entries(path):
@@ -59,7 +60,8 @@ def fasta_records(
                     f"{where}: expected letters up to position {region.end} (region {region}), got {len(text)}"
                 )
             letters = text[region.start - 1 : region.end]
-            yield Record(name=name, donor=donor, text=letters, start=region.start - 1, label=label, kept=kept)
+            start = region.start - 1
+            yield Record(name=name, donor=donor, text=letters, start=start, label=label, kept=kept, source=path)
 
 
 def entries(path: str) -> Iterator[tuple[str, str]]:
@@ -114,13 +116,3 @@ def _check_fasta(path: str) -> None:
         raise SpecError(
             f"{path}: expected a FASTA file, which begins with '>', got {first.decode('ascii', 'replace')!r}"
         )
-
-
-def _check_regions(regions: Sequence[Region]) -> None:
-    for region in regions:
-        if region.name:
-            raise SpecError(f"region {region}: expected START-END, as it is taken of every record of a FASTA file")
-    inorder = sorted(regions, key=lambda one: one.start)
-    for before, after in itertools.pairwise(inorder):
-        if after.start <= before.end:
-            raise SpecError(f"region {after}: expected regions that do not overlap, got {before} beside it")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -53,6 +55,17 @@ class Region:
         return f"{self.name}:{self.start}-{self.end}" if self.name else f"{self.start}-{self.end}"
 
 
+def check_apart(regions: Sequence[Region]) -> None:
+    """Refuse regions that overlap: their rows would come twice.
+
+    Raises:
+        SpecError: two of them do.
+    """
+    for before, after in itertools.pairwise(sorted(regions, key=lambda one: (one.name, one.start))):
+        if after.name == before.name and after.start <= before.end:
+            raise SpecError(f"region {after}: expected regions that do not overlap, got {before} beside it")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowSpec:
     """How sequences are cut into rows. All of it is public.
@@ -101,6 +114,7 @@ class Record:
         start: 0-based position of the first letter.
         label: The class of its rows.
         kept: Further obs columns of its rows.
+        source: The file, for messages.
     """
 
     name: str
@@ -109,6 +123,7 @@ class Record:
     start: int = 0
     label: str = ""
     kept: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -133,7 +148,7 @@ def cut(record: Record, spec: WindowSpec) -> Cut:
     """Return the windows of a record, from its start; letters at its end that fill no window are left out.
 
     Raises:
-        SpecError: a letter is none of DNA's, nor of the vocabulary's; names record and position.
+        SpecError: a letter is none of DNA's, nor of the vocabulary's; names file, record and position.
     """
     raw = np.frombuffer(record.text.encode("ascii", "replace"), np.uint8)
     _check_letters(raw, record, spec.tokens)
@@ -165,5 +180,5 @@ def _check_letters(raw: Array, record: Record, tokens: Tokens) -> None:
     if not (fits := proper[raw]).all():
         at = int(np.argmin(fits))
         rule = f"expected {', '.join(tokens.letters)}, N, another IUPAC code or {GAP!r}"
-        where = f"record {record.name!r}, position {record.start + at + 1}"
+        where = f"{record.source}: record {record.name!r}, position {record.start + at + 1}"
         raise SpecError(f"{where}: {rule}, got {record.text[at]!r}")

@@ -82,7 +82,7 @@ def build(
     if trust == "site" and private:
         raise SpecError(
             f"methods.{spec.label}: trust 'site' needs one clipped vector of a whole site, which this method does not "
-            "send; expected kind cvae with options.local_steps, or trust 'distributed' or 'local'"
+            "send; expected kind cvae or language with options.local_steps, or trust 'distributed' or 'local'"
         )
     return method
 
@@ -155,6 +155,14 @@ def _inverted(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool
     return Inverted.build(spec, _options(spec, Options), schema, donors_bound, private)
 
 
+def _language(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.language import Language, LanguageAtHome, Options  # loads torch
+
+    options = _options(spec, Options)
+    method = Language if options.local_steps is None else LanguageAtHome
+    return method.build(spec, options, schema, donors_bound, private)
+
+
 def _membership(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.membership import Membership, Options
 
@@ -179,6 +187,7 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "inverted": _inverted,
         "tree": _tree,
         "membership": _membership,
+        "language": _language,
     }
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedgenome.report import sections
+from fedgenome.report.attacks import attacks
 from fedgenome.report.html import asset, facts, page, section, tag
 
 
@@ -44,7 +45,7 @@ def audit_page(found: Mapping[str, Any], scripts: Sequence[str]) -> str:
         tag("p", tag("strong", f"{found['statement'][0].upper()}{found['statement'][1:]}."), class_="banner plain"),
         sections.verdict(found["verdict"], found["audit"], ("Nothing is refuted under the policy.", "Withheld.")),
         section("files", "Files", facts(told.items())),
-        sections.attacks(found["audit"]),
+        attacks(found["audit"]),
         contents={"verdict": "Verdict", "files": "Files", "attacks": "Attacks"},
         scripts=(*scripts, asset("report.js")),
     )

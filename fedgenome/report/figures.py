@@ -24,6 +24,9 @@ _SYMBOLS = {
     "star": "★",
     "triangle-down": "▼",
 }
+_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_APART = 1.03  # of the marks of two attacks at one rate
+_MARGIN = 0.02  # decades beyond the ends of a logarithmic axis, so that lines on them are seen
 _LINES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -69,19 +72,58 @@ def training(name: str, curves: Sequence[Curve]) -> Figure:
     )
 
 
-def roc(name: str, attacks: Sequence[Mapping[str, Any]]) -> Figure:
-    """Return ROC curves of ``Attack.to_json()`` beside the line of chance."""
-    chance = {"x": [0, 1], "y": [0, 1], "name": "chance", "mode": "lines", "line": {"color": "--quiet", "dash": "dot"}}
-    lines = [_line(k, a["name"], a["roc"]["false_alarms"], a["roc"]["hits"]) for k, a in enumerate(attacks)]
+def roc(name: str, attacks: Sequence[Mapping[str, Any]], least: float) -> Figure:
+    """Return ROC curves of ``Attack.to_json()`` beside the line of chance, both axes logarithmic.
+
+    Args:
+        name: Its anchor in the page.
+        attacks: The attacks.
+        least: The smallest false-alarm rate that the controls support: nothing below it is drawn.
+    """
+    ends = [least, 1.0]
+    chance = {"x": ends, "y": ends, "name": "chance", "mode": "lines", "line": {"color": "--quiet", "dash": "dot"}}
+    drawn = [each for k, a in enumerate(attacks) for each in _recognised(k, a, least, _APART ** (k - len(attacks) / 2))]
+    ticks = [rate for rate in _TICKS if rate >= least]
+    axis = {"type": "log", "range": _numbers([math.log10(least) - _MARGIN, _MARGIN]), "tickvals": ticks}
     layout = _axes("false alarms", "hits") | {"showlegend": True}
-    layout["xaxis"] |= {"range": [0, 1]}
-    layout["yaxis"] |= {"range": [0, 1.02]}
+    for each in ("xaxis", "yaxis"):
+        layout[each] |= axis | {"ticktext": [f"{rate:.3g}" for rate in ticks], "zeroline": False}
     found = ", ".join(f"{a['name']} AUC {a['auc']['estimate']:.3f}" for a in attacks)
     caption = (
-        "Attack curves: members recognised (hits) against controls taken for members (false alarms). "
-        "On the dotted line an attacker does no better than a coin."
+        "Attack curves on logarithmic axes: members recognised (hits) against controls taken for members (false "
+        f"alarms), from {least:.2g}, the smallest rate that the controls support. On the dotted line an attacker does "
+        "no better than a coin. Marks: hits at stated rates, side by side, with intervals."
     )
-    return Figure(name=name, data=[chance, *lines], layout=layout, caption=caption, alternative=f"{caption} {found}.")
+    return Figure(name=name, data=[chance, *drawn], layout=layout, caption=caption, alternative=f"{caption} {found}.")
+
+
+def _recognised(k: int, attack: Mapping[str, Any], least: float, aside: float) -> list[dict[str, Any]]:
+    """Return an attack's curve and its marks, a bit aside so that those of several are seen.
+
+    What a logarithm does not have, or nobody can claim, is a gap.
+    """
+    found = zip(attack["roc"]["false_alarms"], attack["roc"]["hits"], strict=True)
+    curve = [(x, y) for x, y in found if x >= least]
+    line = _line(k, attack["name"], [x for x, _ in curve], [y or math.nan for _, y in curve])
+    seen = [(each["false_alarms"], each["hits"]) for each in attack["rates"] if each["hits"] is not None]
+    seen = [(rate, hits) for rate, hits in seen if hits["estimate"] > 0]
+    bars = {
+        "type": "data",
+        "symmetric": False,
+        "array": _numbers([hits["high"] - hits["estimate"] for _, hits in seen]),
+        "arrayminus": _numbers([hits["estimate"] - max(hits["low"], least / 10) for _, hits in seen]),
+        "color": _colour(k),
+    }
+    marks = {
+        "x": _numbers([rate * aside for rate, _ in seen]),
+        "y": _numbers([hits["estimate"] for _, hits in seen]),
+        "name": line["name"],
+        "mode": "markers",
+        "marker": {"color": _colour(k), "symbol": _symbol(k), "size": 9},
+        "error_y": bars,
+        "showlegend": False,
+    }
+    return [line, marks]
 
 
 def projection(name: str, shown: Comparison) -> tuple[Figure, Figure]:

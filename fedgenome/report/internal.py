@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedgenome.report import sections
+from fedgenome.report.attacks import attacks
 from fedgenome.report.card_page import alerts, card_sections
 from fedgenome.report.html import asset, page, tag
 from fedgenome.report.inputs import ReportInputs
@@ -33,7 +34,7 @@ def internal_report(given: ReportInputs) -> str:
         sections.training(given.curves),
         sections.comparison(given.comparisons),
         sections.utility(given.utility, schema["labels"], schema["genes"]),
-        sections.attacks(given.audit),
+        attacks(given.audit),
         sections.cost(given.cost),
         sections.ledger(given.ledger),
         sections.card(given.card, card_sections(given.card)),

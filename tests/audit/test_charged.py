@@ -1,11 +1,14 @@
 """What noised histograms say: right intervals, level, power, and silence where noise leaves too few."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from fedgenome.audit import charged
 from fedgenome.audit.bounds import ranking
+from fedgenome.audit.bounds.effects import Tails
 from fedgenome.errors import SpecError
 
 EDGES = np.quantile(stats.norm.rvs(size=20_000, random_state=1), np.linspace(0.05, 0.95, 11))
@@ -69,3 +72,22 @@ def test_the_effect_that_it_says_it_finds_is_found_four_times_in_five():
 def test_bad_counts_are_refused(bad, noise):
     with pytest.raises(SpecError, match=r"expected"):
         charged.found("m", bad, noise)
+
+
+def test_effects_of_noisy_sums_have_their_level_and_see_what_is_there():
+    """300 audits by noisy sums, no leak: ends at .2 are above 0 in at most .2 + 3 standard errors; canaries as well."""
+    rng, tails, allowed = np.random.default_rng(7), Tails(low=0.2, high=0.2), 0.2 + 3 * (0.2 * 0.8 / 300) ** 0.5
+    clear = charged.guessed(np.ones(100, int), 95.0, 3.0, 0.0, 1.0)
+    alarms = {"ranking": [], "guessing": []}
+    for _ in range(300):
+        told = charged.found("m", counts(rng) + rng.normal(0, 3, (2, 12)), 3.0)
+        canaries = dataclasses.replace(clear, right=rng.binomial(100, 0.5) + rng.normal(0, 3))
+        alarms["ranking"].append(charged.ranking("v", told, told.auc, tails))
+        alarms["guessing"].append(charged.guessing("v", told, canaries, tails))
+    for found in alarms.values():
+        assert (
+            np.mean([one.low > 0 for one in found]) <= allowed
+            and np.mean([one.p_value < 0.2 for one in found]) <= allowed
+        )
+    seen = charged.guessing("v", told, clear, tails)
+    assert seen.p_value < 1e-3 and 0.6 < seen.low < seen.estimate == pytest.approx(0.9) and seen.high > 0.9

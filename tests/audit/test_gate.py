@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from fedgenome.audit.gate import Chance, Limit, Policy, judge
 from fedgenome.audit.results import Canaries, Charged, EpsilonBound, Interval
 from fedgenome.audit.run import STANDARD, audit
+from fedgenome.audit.strata import Stratum
+from fedgenome.audit.worst_case import scored
 
 DEFAULT = Policy()
 NEVER = Chance(least=1e-300, reason="none")
@@ -146,6 +148,33 @@ def test_changed_limit_needs_its_own_reason_and_unknown_keys_are_refused():
 def test_reading_a_policy_loads_neither_scipy_nor_scikit_learn():
     code = "import sys, fedgenome.audit.gate; sys.exit(bool({'scipy', 'sklearn', 'torch', 'flwr'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_score_is_evidence_for_what_was_not_found_or_against_and_judges_nothing(draw, copying, clean):
+    line = judge(scored(clean), DEFAULT).evidence_for[-1]
+    assert (
+        line.startswith("worst case of the data released, 0 where nothing leaks") and "no lower bound above 0" in line
+    )
+    rng = np.random.default_rng(8)
+    members, controls = draw(560, rng), draw(140, rng)
+    leaking = scored(_run(members, controls, copying(draw(500, rng), members, 0.3)))
+    lenient = Policy(**dict.fromkeys(("auc", "hits"), Limit(most=1, reason="none")), near_copies=NEVER)
+    verdict = judge(leaking, lenient)
+    assert verdict.released and verdict.evidence_against[-1].startswith("worst case of the data released")
+    assert "at least 0." in verdict.evidence_against[-1] and "worst" not in json.dumps(verdict.public())
+
+
+def test_a_stratum_that_an_attack_tells_apart_is_evidence_against(clean):
+    aucs = {
+        name: Interval(estimate=0.7, low=low, high=0.9, level=0.99, method="m")
+        for name, low in (("a", 0.51), ("b", 0.5))
+    }
+    stratum = Stratum(column="site", value="Graz", members=40, controls=12, aucs=aucs)
+    (line,) = judge(dataclasses.replace(clean, strata=(stratum,)), DEFAULT).evidence_against
+    assert (
+        line
+        == "site Graz: a tells members from controls above chance: AUC 0.700 [0.510, 0.900], over all strata at once"
+    )
 
 
 def charged(auc=0.52, high=0.58, p=0.3, name="membership of marginals"):

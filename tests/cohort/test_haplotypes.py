@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments.coalescent import CONTIG, write_genomes
 from fedgenome.cohort.haplotypes import haplotype_records
 from fedgenome.cohort.samples import Samples
 from fedgenome.cohort.windows import Region
@@ -174,3 +175,22 @@ def test_what_is_no_vcf_is_one_clear_line(folder, name, text):
     _, reference = write(folder, [(3, "G", "A", "0|1", "0|0")])
     with pytest.raises(SpecError, match=text):
         read((str(folder / name), reference))
+
+
+# ---- Against the coalescent's own haplotypes
+
+
+def test_coalescent_genomes_come_back_as_they_were_simulated(tmp_path):
+    made = write_genomes(tmp_path, people=10, length_bp=20_000, seed=7, mutation=1e-6)
+    found = haplotype_records(str(made.variants), str(made.reference), Region(1, 20_000, CONTIG), Samples())
+    texts = [record.text for record in found]
+    assert texts == list(made.haplotypes) and len(set(texts)) == 20
+
+
+def test_same_seed_gives_the_same_genomes_and_another_gives_others(tmp_path):
+    def files(seed):
+        made = write_genomes(tmp_path, people=2, length_bp=5_000, seed=seed)
+        return made.reference.read_bytes(), made.variants.read_bytes()
+
+    first = files(3)
+    assert first == files(3) and first != files(4)

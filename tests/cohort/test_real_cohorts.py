@@ -1,13 +1,18 @@
 """Real public cohorts, where they are present: each reads with a sensible spec, or is refused for its known fault."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fedgenome.cohort.expression import CohortSpec, align, read, schema_of
+from fedgenome.cohort.samples import read_samples
+from fedgenome.cohort.sequence_file import write_sequences
+from fedgenome.cohort.sequences import fasta_records
 from fedgenome.cohort.split import SplitSpec, split
+from fedgenome.cohort.windows import Region, WindowSpec
 from fedgenome.errors import SpecError
 
 PAM50 = ("LumA", "LumB", "Basal", "Her2", "Normal")
@@ -28,6 +33,19 @@ def real(repository):
         return align(cohort, schema_of(cohort, asked))
 
     return read_real
+
+
+@pytest.fixture(scope="module")
+def mtdna(tmp_path_factory, repository):
+    """Return a file of windows of 2,534 people's mitochondrial control region, or skip where it is absent."""
+    folder = Path(os.environ.get("FEDGENOME_DATA", repository / "../shared/data")) / "sequences"
+    source, meta = folder / "mtdna_1000g_2534.fasta.gz", folder / "mtdna_1000g_2534_meta.csv.gz"
+    if not source.exists():
+        pytest.skip(f"real sequences {source.name} are not in {folder}; set FEDGENOME_DATA to the folder of sequences/")
+    out = tmp_path_factory.mktemp("mtdna") / "cohort.h5ad"
+    who = read_samples(str(meta), donor="sample", label="superpopulation", keep=("population",))
+    records = partial(fasta_records, str(source), who, [Region(16_024, 16_383)], aligned=True)
+    return str(out), write_sequences(out, records, WindowSpec(length=48), kept=who.kept)
 
 
 TCGA = {"name": "tcga_brca_rnaseq_1218x909.h5ad", "label": "pam50", "labels": PAM50, "donor": "patient", "site": "tss"}
@@ -97,3 +115,27 @@ def test_autism_reads_with_its_batches_as_sites(real):
     dealt = split(real("autism_blood_bapred_250x1000.h5ad", **spec), SplitSpec(by="column"), np.random.default_rng(1))
     assert tuple(dealt.sites) == ("b1", "b2", "b3", "b4")
     assert dealt.controls.n_donors == 50
+
+
+CONTINENTS = ("AFR", "AMR", "EAS", "EUR", "SAS", "EUR,AFR")
+
+
+def coded(path, **more):
+    told = {"label": "label", "labels": CONTINENTS, "donor": "donor", "scale": "codes", "site": "population"}
+    spec = CohortSpec(source=path, **(told | more))
+    cohort = read(spec)
+    return align(cohort, schema_of(cohort, spec))
+
+
+def test_mtdna_is_cut_into_seven_windows_a_person(mtdna):
+    path, told = mtdna
+    assert (told.rows, told.donors, told.left_out, told.without) == (7 * 2534, 2534, 0, 0)
+    cohort = coded(path)
+    assert (len(set(cohort.owners)), cohort.x.shape, cohort.unit) == (2534, (7 * 2534, 48), "donor")
+    assert np.bincount(cohort.label[::7]).tolist() == [668, 352, 515, 504, 494, 1]
+
+
+def test_mtdna_is_dealt_out_by_population_whole_people_at_a_time(mtdna):
+    dealt = split(coded(mtdna[0], rows_per_donor=3), SplitSpec(by="column"), np.random.default_rng(1))
+    assert len(dealt.sites) == 27  # one person's population is two
+    assert all(np.bincount(shard.donor).tolist() == [3] * shard.n_donors for shard in dealt.sites.values())

@@ -64,10 +64,10 @@ def test_every_code_fits_the_storage_that_is_named():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Tokens("ACCT"), "every letter once, got letters='ACCT'"),
-        (lambda: Tokens("acgt"), "two or more letters A-Z, got letters='acgt'"),
-        (lambda: Tokens("ACGN"), "letters without N"),
-        (lambda: Tokens(k=8), "k >= 1 and len(letters)**k < 65536, got k=8"),
+        (lambda: Tokens("ACCT"), "two or more letters A-Z, each once, without N (unknown), got 'ACCT'"),
+        (lambda: Tokens("acgt"), "two or more letters A-Z, each once, without N (unknown), got 'acgt'"),
+        (lambda: Tokens("ACGN"), "without N (unknown), got 'ACGN'"),
+        (lambda: Tokens(k=8), "tokens: expected len(letters)**k < 65536, got 65536 with k=8"),
         (lambda: Tokens().decode(np.array([0, 5])), "codes from 0 to 4"),
         (lambda: Tokens().decode(np.array([0.0])), "codes that are integers, got dtype='float64'"),
         (lambda: Tokens("ACGU").reverse_complement(np.array([0])), "letters A, C, G and T"),

@@ -13,10 +13,12 @@ from fedgenome.methods import registry
 from fedgenome.privacy.coins import DonorNormals
 from fedgenome.query import Array, Query, Question, State, Terms, choose_scale
 from fedgenome.streams import Root
-from fedgenome.study import MethodSpec, Schema
+from fedgenome.study import MethodSpec, Schema, Vocabulary
 
 SCHEMA = Schema(genes=("A", "B", "C", "D"), labels=("x", "y", "z"), high=6.0, unit="donor")
 SMALL = {"hidden": 4, "latent": 2, "rounds": 3, "sampling": 0.5}
+CODES = Schema(genes=SCHEMA.genes, labels=SCHEMA.labels, high=4.0, unit="donor", tokens=Vocabulary())
+SEQUENCE = {"architecture": "lstm", "width": 4, "layers": 1, "rounds": 3, "sampling": 0.5, "clip": 0.1}
 # A kind that is not here is examined at its defaults.
 OPTIONS = {
     "cvae": SMALL,
@@ -25,6 +27,7 @@ OPTIONS = {
     "factors": {"directions": 1, "width": 1},
     "inverted": {"rounds": 3},
     "membership": {"rows": 20},
+    "language": SEQUENCE,
     "tree": {"pairs": 2},
 }
 PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
@@ -32,6 +35,7 @@ VARIANTS = {
     "preludes": ("cvae", PRELUDES),
     "one scale": ("cvae", SMALL | {"normalise": "global"}),
     "histograms": ("gaussian", {"margins": "histograms"}),
+    "masked": ("language", SEQUENCE | {"architecture": "masked", "width": 16}),
     "zeros": ("gaussian", {"covariance": "diagonal", "zeros": True}),
 }
 KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
@@ -41,11 +45,16 @@ BOUND = 20
 NOISE = 2.0
 
 
+def schema_of(kind: str) -> Schema:
+    """Return the schema of what a kind reads."""
+    return CODES if kind in registry.SEQUENCES else SCHEMA
+
+
 def build(kind: str, *, private: bool = True, noise: float | None = NOISE):
     """Return a method of ``kind``, ready to ask unless ``noise`` is None."""
     kind, options = VARIANTS.get(kind, (kind, OPTIONS.get(kind, {})))
     spec = MethodSpec(kind=kind, noise=1.5, options=options)
-    method = registry.build(spec, SCHEMA, BOUND, private)
+    method = registry.build(spec, schema_of(kind), BOUND, private)
     return method if noise is None else method.at(noise)
 
 

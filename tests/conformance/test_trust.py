@@ -29,11 +29,12 @@ from tests.conformance.cases import (
     masked,
     opened,
     query_of,
+    schema_of,
 )
 
 SITES = 2
 STEPS = 3
-AVERAGED = [(kind, {**OPTIONS[kind], "local_steps": STEPS}) for kind in ("cvae", "fedsgd")]
+AVERAGED = [(kind, {**OPTIONS[kind], "local_steps": STEPS}) for kind in ("cvae", "fedsgd", "language")]
 METHODS = [VARIANTS.get(kind, (kind, OPTIONS.get(kind, {}))) for kind in KINDS] + AVERAGED
 MODELS = ("distributed", "local", "site", "none")
 SHARD = SHARDS["several rows a donor"]
@@ -41,7 +42,7 @@ SHARD = SHARDS["several rows a donor"]
 
 def build(kind, options, model):
     spec = MethodSpec(kind=kind, noise=1.5, options=options)
-    method = registry.build(spec, SCHEMA, BOUND, model != "none", trust=model, sites=SITES)
+    method = registry.build(spec, schema_of(kind), BOUND, model != "none", trust=model, sites=SITES)
     return method if model == "none" else method.at(NOISE)
 
 

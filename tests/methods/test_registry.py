@@ -60,6 +60,20 @@ def test_wrong_spec_is_refused_in_one_line_that_names_it(kind, options, said):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("kind", sorted(set(registry.KINDS) - registry.SEQUENCES))
+def test_method_of_expression_refuses_rows_of_tokens(kind):
+    coded = Schema(genes=("p0001", "p0002"), labels=("x", "y"), tokens={})
+    said = rf"methods\.{kind}\.kind: expected a method of sequences \(language\), as rows are tokens, got '{kind}'"
+    with pytest.raises(SpecError, match=said):
+        registry.build(MethodSpec(kind=kind), coded, 20, True)
+
+
+def test_method_of_sequences_refuses_expression():
+    said = r"methods\.language\.kind: expected a method of expression, as the schema has no tokens, got 'language'"
+    with pytest.raises(SpecError, match=said):
+        registry.check_rows(MethodSpec(kind="language"), SCHEMA)
+
+
 def loads_torch(kind):
     code = f"""
 import sys

@@ -55,14 +55,31 @@ def make_audit(name: str = "gan-leaks") -> dict[str, Any]:
         "hits": None,
         "false_alarms": 0.1,
         "p_value": 0.4,
-        "roc": {"false_alarms": [0.0, 0.5, 1.0], "hits": [0.0, 0.52, 1.0]},
+        "roc": {"false_alarms": [0.0, 0.01, 0.05, 0.5, 1.0], "hits": [0.0, 0.0, 0.0, 0.52, 1.0]},
+        "rates": [
+            {"false_alarms": 0.1, "hits": interval(0.2), "words": "0.200 [0.100, 0.300]"},
+            {"false_alarms": 0.01, "hits": None, "words": "not claimable from 94 controls: 300 are needed"},
+        ],
     }
     check = {"kind": "positive", "attack": name, "seen": interval(0.9), "measure": "AUC", "passed": False}
     copies = {"name": name, "rows": 50, "people": 45, "members": 38, "share": interval(0.8), "chance": 0.86}
     sizes = {"members": 560, "controls": 94, "base": 46, "rows": 100, "samples": 100, "unit": "row"}
     power = {"smallest_false_alarms": 0.03, "detectable_auc": 0.59, "void": False, "statement": "stays internal"}
     findings = {"near_copies": [copies | {"p_value": 0.6, "best_p_value": 8e-4}]}
+    findings |= {"worst": {"data": make_worst(name)}, "strata": make_strata(name)}
     return {**sizes, **power, **findings, "attacks": [attack], "checks": [check | {"rule": "finds planted copies"}]}
+
+
+def make_worst(name: str) -> dict[str, Any]:
+    ends = {"estimate": 0.031, "low": 0.0, "high": 0.125, "p_value": 0.21}
+    effect = {"vector": name, **ends, "tails": {"low": 0.01, "high": 0.05}}
+    return {**ends, "level": 0.95, "vector": name, "surest": None, "effects": [effect]}
+
+
+def make_strata(name: str) -> list[dict[str, Any]]:
+    told = {"column": name, "members": 100, "controls": 20, "detectable_auc": 0.72, "words": f"most of {name}"}
+    few = told | {"value": "few", "controls": 3, "aucs": {}, "fewest": 10}
+    return [told | {"value": "many", "aucs": {name: interval(0.55)}, "fewest": 10}, few]
 
 
 def make_verdict(word: str = "released") -> dict[str, Any]:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fedgenome.errors import SpecError
 from fedgenome.report import sections
-from fedgenome.report.figures import gene_means, principal_components, projection, training
+from fedgenome.report.attacks import attacks
+from fedgenome.report.figures import gene_means, principal_components, projection, roc, training
 from fedgenome.report.html import asset, data_block, tag
 from fedgenome.report.inputs import Comparison, Curve
 from fedgenome.report.meaning import meaning, most_hits
@@ -158,3 +159,43 @@ def test_utility_table_names_the_worst_gene_and_says_why_a_figure_is_absent(inpu
     shown = sections.utility(inputs().utility, ["B", "T"], ["CD3E", "NKG7"])
     assert "0.200 (NKG7)" in shown and "0.100 (0.050 – 0.200)" in shown
     assert "copies: needs more" in shown and "how near" in shown
+
+
+def test_attack_curves_are_logarithmic_from_the_smallest_rate_that_the_controls_support(inputs):
+    """A hit rate of 0 has no logarithm: a gap. The mark at 10 % has its interval; nobody claims one at 1 %."""
+    figure = roc("r", inputs().audit["attacks"], 0.03)
+    chance, curve, marks = figure.data
+    assert {figure.layout[axis]["type"] for axis in ("xaxis", "yaxis")} == {"log"}
+    assert chance["x"] == chance["y"] == [0.03, 1.0] and "from 0.03, the smallest rate" in figure.caption
+    assert (curve["x"], curve["y"]) == ([0.05, 0.5, 1.0], [None, 0.52, 1.0])
+    assert marks["x"] == pytest.approx([0.1], rel=0.05) and marks["y"] == [0.2]
+    assert marks["error_y"]["array"] == marks["error_y"]["arrayminus"] == [0.1]
+    assert min(figure.layout["xaxis"]["tickvals"]) >= 0.03 and math.isclose(figure.layout["yaxis"]["range"][0], -1.543)
+
+
+def test_attacks_show_score_strata_power_and_rates_and_never_say_private(inputs):
+    shown = read(attacks(inputs().audit))[1]
+    for said in (
+        "0.031",
+        "0.125",
+        "1 where every member is told from every control",
+        "none is surely above 0",
+        "Power: This audit finds an AUC of 0.59 with 80 % power",
+        "Most exposed plain: most of plain",
+        "Too few members or controls to say anything (under 10): plain few",
+        "at 1 % false alarms",
+        "not claimable from 94 controls: 300 are needed",
+    ):
+        assert said in shown, said
+    assert "private" not in shown.lower() and "safe" not in shown.lower()
+
+
+def test_a_score_of_the_model_stands_beside_that_of_the_rows(inputs):
+    audit = inputs().audit
+    found = audit["worst"]["data"]
+    shown = read(attacks(audit | {"worst": {"data": found, "model": found | {"surest": "model-loss"}}}))[1]
+    assert (
+        "synthetic rows: the largest" in shown
+        and "model: the largest" in shown
+        and "surely above 0: model-loss" in shown
+    )

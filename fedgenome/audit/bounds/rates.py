@@ -6,7 +6,8 @@ Scores are higher for those an attacker takes for members. Units are donors: one
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special, stats
@@ -38,7 +39,11 @@ class LowRate:
         """The finding in words."""
         if self.hits is None:
             return f"not claimable from {self.controls} controls: {self.needed} are needed"
-        return f"{self.hits.estimate:.3f} [{self.hits.low:.3f}, {self.hits.high:.3f}]"
+        return self.hits.words
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self) | {"words": self.words}
 
 
 def low_rates(

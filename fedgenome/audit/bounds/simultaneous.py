@@ -39,6 +39,16 @@ class Worst:
     p_value: float
     effects: tuple[Effect, ...]
 
+    @property
+    def words(self) -> str:
+        """The three numbers in words."""
+        sure = f"{self.level:.0%} sure"
+        least = (
+            f"at least {self.low:.3f} ({self.surest}; {sure})" if self.surest else f"no lower bound above 0 ({sure})"
+        )
+        found = f"the largest of {len(self.effects)} estimates is {self.estimate:.3f} ({self.vector})"
+        return f"{least}, at most {self.high:.3f} ({sure}); {found}; p = {self.p_value:.2g} over them all"
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)

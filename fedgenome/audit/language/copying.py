@@ -2,7 +2,7 @@
 
 The baseline of everything that a model of people says: what can be guessed from others is no memory of this person.
 
-Source: Li & Stephens 2003, "Modeling Linkage Disequilibrium and Identifying Recombination Hotspots", Section 2.
+Source: Li & Stephens 2003, "Modeling Linkage Disequilibrium and Identifying Recombination Hotspots".
 """
 
 from __future__ import annotations

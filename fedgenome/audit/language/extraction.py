@@ -91,7 +91,7 @@ def attempts(log_p: Array, chance: float) -> Array:
 
     n = log(1 − chance)/log(1 − p_z), of samples at temperature 1, none of whose tokens is left out.
 
-    Source: Hayes et al. 2025 (arXiv 2410.19482), equation 1, solved for n.
+    Source: Hayes et al. 2025 (arXiv 2410.19482), (n, p)-discoverable extraction, solved for n.
 
     Args:
         log_p: log p_z of each string, exact, (strings,).
@@ -107,7 +107,7 @@ def attempts(log_p: Array, chance: float) -> Array:
 def probably_discoverable(log_p: Array, samples: int, chance: float) -> Array:
     """Return which strings are (n, p)-discoverable, bool (strings,): 1 − (1 − p_z)^n ≥ p.
 
-    Source: Hayes et al. 2025 (arXiv 2410.19482), Definition 3.1.
+    Source: Hayes et al. 2025 (arXiv 2410.19482), (n, p)-discoverable extraction.
 
     Args:
         log_p: log p_z of each string, exact, (strings,).

@@ -1,7 +1,7 @@
 """Best-first search: the likeliest completion, proven so, without looking at all strings.
 
 An edge costs −log p, which is never negative: a string is at least as costly as its beginning. So the first complete
-string that is cheaper than all beginnings still open is the likeliest there is (Carlini et al. 2019, Section 5.3, by
+string that is cheaper than all beginnings still open is the likeliest there is (Carlini et al. 2019, by
 Dijkstra's algorithm).
 """
 

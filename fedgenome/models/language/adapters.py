@@ -5,7 +5,8 @@ two Linear layers of its own, for which clipping has its closed form. (Full fine
 
 Within an LSTM the weights of inputs and states are one kernel's, where no Linear layer fits beside them. Its adapters
 therefore sit before each layer: x + B A x there is a change of low rank to the weights of its inputs, W (1 + B A) x.
-The weights of its states, W h, cannot be adapted. Neither are embeddings and norms, of any architecture.
+The weights of its states, W h, cannot be adapted. Neither are embeddings, norms, and the
+taps of convolutions.
 """
 
 from __future__ import annotations

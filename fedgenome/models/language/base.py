@@ -76,16 +76,10 @@ def loss(model: LanguageModel, inputs: tuple[Tensor, ...]) -> Tensor:
         inputs: (tokens,) of a causal model: over all known tokens. (tokens, hidden) of a masked one: over the known
             ones that are hidden.
     """
-    tokens = inputs[0]
-    logits = model(*inputs)
-    losses = functional.cross_entropy(
-        logits.flatten(0, 1), tokens.flatten(), ignore_index=model.vocabulary, reduction="none"
-    ).view(tokens.shape)
-    counted = tokens < model.vocabulary
-    if len(inputs) > 1:
-        counted = counted & inputs[1]
-        losses = losses * counted
-    total: Tensor = losses.sum(1) / counted.sum(1).clamp(min=1)
+    targets = inputs[0] if len(inputs) == 1 else inputs[0].masked_fill(~inputs[1], model.vocabulary)
+    logits = model(*inputs).flatten(0, 1)
+    losses = functional.cross_entropy(logits, targets.flatten(), ignore_index=model.vocabulary, reduction="none")
+    total: Tensor = losses.view(targets.shape).sum(1) / (targets < model.vocabulary).sum(1).clamp(min=1)
     return total
 
 

@@ -1,14 +1,17 @@
 """``site.toml`` and what it opens: one clear error a wrong field, and the very shard that a split deals."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fedgenome.cohort import expression
 from fedgenome.cohort.expression import CohortSpec
+from fedgenome.cohort.sequence_file import write_sequences
 from fedgenome.cohort.split import SplitSpec, split
 from fedgenome.cohort.values import scores
+from fedgenome.cohort.windows import Record, WindowSpec
 from fedgenome.deployment import roles
 from fedgenome.deployment.hospital import site
 from fedgenome.errors import Refused, SpecError
@@ -96,6 +99,20 @@ def test_hospital_reads_by_the_studys_rules_and_its_own_rows_only(settled):
     assert own.donors == cohort.only and len(own.label) == 1
     assert len(every.label) == every.n_donors == 12
     assert np.allclose(every.x, scores(plain.x, 0.0, 4.0))
+
+
+def test_hospital_reads_sequences_where_the_study_is_of_them_and_only_there(settled):
+    config = settled()
+    people = [Record(name=f"s{i}", donor=f"s{i}", text="ACGTNACG", label="x") for i in range(3)]
+    write_sequences(Path(config.cohort.source), lambda: iter(people), WindowSpec(length=2, most_unknown=0.5))
+    cohort = {"source": config.cohort.source, "label": "label", "donor": "donor", "scale": "codes"}
+    config = config.model_copy(update={"cohort": site.Data(**cohort)})
+    coded = Schema(genes=("p0001", "p0002"), labels=("x",), unit="donor", tokens={})
+    assert np.unique(site.shard_of(config, coded).x).tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(
+        SpecError, match=r"cohort\.scale: expected 'log' or 'counts', as it is of expression, got 'codes'"
+    ):
+        site.shard_of(config, Schema.model_validate(SCHEMA))
 
 
 def test_annotation_of_a_table_is_found_from_the_files_own_folder(tmp_path):

@@ -45,7 +45,7 @@ def test_same_seed_draws_the_same_adapters(architecture):
     assert np.array_equal(flatten(adapted(architecture)[1]), flatten(adapted(architecture)[1]))
 
 
-@pytest.mark.parametrize("name", ["lstm", "transformer", "state-space"])
+@pytest.mark.parametrize("name", ["lstm", "transformer", "state-space", "convolution"])
 def test_adapted_model_says_one_token_at_a_time_what_it_says_at_once(name):
     _, model = adapted(name)
     tokens = strings(4)

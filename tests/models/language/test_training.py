@@ -36,11 +36,11 @@ def run(model, tokens, epochs, seed=4, **others):
 
 def test_letters_drawn_apart_are_learned_to_their_entropy(architecture):
     rng = np.random.default_rng(0)
-    tokens = torch.from_numpy(rng.choice(4, (600, 32), p=FREQUENCIES))
-    model = small(architecture, 32)
+    tokens = torch.from_numpy(rng.choice(4, (700, 16), p=FREQUENCIES))
+    model = small(architecture, 16)
     run(model, tokens[:500], [3], batch=32, rate=2e-3, hidden=hidden_share(architecture))
     bits = -float(log_probabilities(model, tokens[500:]).mean()) / math.log(2)
-    assert abs(bits - ENTROPY) < 0.04  # .015 is one standard deviation of the 3,200 letters' own
+    assert abs(bits - ENTROPY) < 0.04  # .011 is one standard deviation of the 3,200 letters' own
 
 
 def recited(model, tokens):
@@ -54,18 +54,25 @@ def recited(model, tokens):
     return int((found == tokens).all(1).sum())
 
 
-@pytest.mark.parametrize(("name", "epochs"), [("lstm", 500), ("transformer", 100), ("state-space", 100)])
+@pytest.mark.parametrize(
+    ("name", "epochs"), [("lstm", 250), ("transformer", 60), ("state-space", 60), ("convolution", 60)]
+)
 def test_eight_random_strings_are_recited_after_training_and_none_before(name, epochs):
     model, tokens = small(name, 48), strings(8, 48)
     assert recited(model, tokens) == 0
-    run(model, tokens, [epochs], rate=5e-3)
+    run(model, tokens, [epochs], rate=1e-2)
     assert recited(model, tokens) == 8
 
 
 def test_a_masked_model_fills_in_eight_random_strings_after_training():
     model, tokens = small("masked", 48), strings(8, 48)
+
+    def filled():
+        return float((log_probabilities(model, tokens).exp() > 0.5).double().mean())
+
+    assert filled() < 0.5
     run(model, tokens, [250], rate=5e-3, hidden=0.3)
-    assert float(log_probabilities(model, tokens).exp().min()) > 0.5
+    assert filled() > 0.95
 
 
 def test_run_ends_with_the_same_weights_however_often_it_is_looked_at(architecture):

@@ -87,7 +87,7 @@ def study(v: Any) -> str:
     v.good("noise at home, plain sums", study=STUDY | {"privacy": local, "secure": "off"}, plan=home)
     v.good("donors held back", study=STUDY | {"holdout": {"share": 0.25, "canaries": 40}}, plan=PLAN)
     v.good("each site bounded", study=STUDY | {"privacy": site_}, plan={"mechanisms": [NOISE | {"sampling": 1.0}]})
-    coded = v.good("tokens of sequences", study=coded_study(), plan=PLAN)
+    coded = v.good("tokens of sequences", study=coded_study(), plan={"mechanisms": []})
     _bad_studies(v, of)
     _bad_tokens(v, coded)
     _bad_plans(v, of)
@@ -148,7 +148,9 @@ def _bad_studies(v: Any, of: dict[str, Any]) -> None:
 def coded_study(**changes: Any) -> dict[str, Any]:
     """Return a Study about windows of two tokens of two letters each."""
     codes = {"genes": ["p0001", "p0002"], "high": 16.0, "tokens": {"letters": "ACGT", "k": 2}}
-    return STUDY | {"schema": STUDY["schema"] | codes | changes}
+    open_ = STUDY["privacy"] | {"trust": "none", "epsilon": None, "delta": None}
+    keyless = {"roster": [STUDY["roster"][0] | {"key": ""}], "quorum": 1, "parties": [], "dealer": "", "secure": "off"}
+    return STUDY | keyless | {"privacy": open_, "schema": STUDY["schema"] | codes | changes}
 
 
 def _bad_tokens(v: Any, of: dict[str, Any]) -> None:
@@ -162,7 +164,6 @@ def _bad_tokens(v: Any, of: dict[str, Any]) -> None:
                 coded_study(tokens={"letters": "ACGT", "k": 8}),
             ),
             "range of expression": ("The range of codes is from 0 to V.", coded_study(high=6.5)),
-            "filled codes": ("Codes are not filled.", coded_study(fill=0.0)),
         },
     )
 

@@ -1,0 +1,160 @@
+"""Language models of sequences, trained in rounds of clipped per-donor gradient sums (DESIGN §3).
+
+A donor's windows are its rows; its loss is the mean over them. Nothing is asked before the rounds. What comes along
+the way, such as weights kept at some rounds, is post-processing of sums that are paid for.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedgenome.cohort.shard import Shard
+from fedgenome.errors import SpecError, require
+from fedgenome.methods.base import DonorStreams
+from fedgenome.methods.fedavg import AtHome
+from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks
+from fedgenome.models.language import base, sizes, writing
+from fedgenome.models.parameters import initialise, load_flat
+from fedgenome.query import Array, Question, State
+
+_CHUNK = 1 << 12  # windows scored or written at a time
+
+
+class Options(RoundOptions):
+    """Options of ``language``."""
+
+    architecture: sizes.Architecture = Field(description="lstm, transformer, state-space or masked")
+    capacity: sizes.Capacity = Field(default="small", description="its size, unless width and layers are given")
+    width: int | None = Field(default=None, ge=1, le=4096, description="features of a position")
+    layers: int | None = Field(default=None, ge=1, le=64, description="layers, or blocks")
+    hidden: float = Field(default=0.15, gt=0, lt=1, description="chance of a token to be hidden, of masked models")
+    kept: tuple[int, ...] = Field(default=(), description="rounds after which the weights are released as well")
+
+    @property
+    def model(self) -> sizes.Options:
+        """The model's own options."""
+        chosen = sizes.CAPACITIES[self.architecture][self.capacity]
+        return sizes.Options(
+            architecture=self.architecture, width=self.width or chosen.width, layers=self.layers or chosen.layers
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Language(Rounds[Options]):
+    """A language model of windows.
+
+    State: that of :class:`Rounds`, and ``kept`` (rounds kept, P) float32.
+    """
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the number of known tokens."""
+        tokens = self.schema.tokens
+        if tokens is None:
+            raise SpecError(f"methods.{self.name}: expected a cohort of sequences (scale = 'codes'), got expression")
+        return tokens.size
+
+    @functools.cached_property
+    def model(self) -> sizes.Model:
+        """The model's shell, made once."""
+        return sizes.build(self.options.model, self.vocabulary, len(self.schema.genes))
+
+    @property
+    def masked(self) -> bool:
+        """Whether the model fills in hidden tokens, in place of reading from left to right."""
+        return not isinstance(self.model, base.Causal)
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw the model's weights."""
+        initialise(self.model, rng)
+
+    def row_loss(self, model: Any, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Return each window's mean negative log-likelihood, nats a token."""
+        return base.loss(model, inputs)
+
+    def batch(self, sample: Shard, rng: DonorStreams) -> Batch:
+        """Return token codes, and of a masked model what is hidden, by a donor's own draws."""
+        rank = ranks(sample.donor)
+        kept = np.flatnonzero(rank < MOST_ROWS)
+        tokens = self._tokens(sample.x[kept])
+        inputs: tuple[Array, ...] = (tokens,)
+        if self.masked:
+            inputs = (tokens, self._hidden(sample, rank, kept, rng))
+        return Batch(inputs=inputs, donor=sample.donor[kept], mask=sample.mask[kept])
+
+    def _tokens(self, x: Array) -> npt.NDArray[np.int64]:
+        """Return codes; whatever is no known token becomes the unknown one."""
+        with np.errstate(invalid="ignore"):
+            known = (x >= 0) & (x < self.vocabulary) & (x == np.floor(x))
+        return np.where(known, x, self.vocabulary).astype(np.int64)
+
+    def _hidden(self, sample: Shard, rank: Array, kept: Array, rng: DonorStreams) -> npt.NDArray[np.bool_]:
+        length, below = len(self.schema.genes), NormalDist().inv_cdf(self.options.hidden)
+        hidden = np.zeros((len(kept), length), np.bool_)
+        for donor in np.unique(sample.donor[kept]):
+            rows = np.flatnonzero(sample.donor[kept] == donor)
+            drawn = rng.normal([sample.donors[donor]], len(rows) * length).reshape(len(rows), length)
+            hidden[rows] = drawn[rank[kept[rows]]] < below
+        return hidden
+
+    def start(self, rng: np.random.Generator) -> State:
+        """Return the state of :meth:`Rounds.start`, nothing kept yet."""
+        late = [r for r in self.options.kept if not 1 <= r <= self.options.rounds]
+        require(not late, f"methods.{self.name}.options.kept: rounds of 1 … {self.options.rounds}", found=late)
+        return super().start(rng) | {"kept": np.zeros((len(self.options.kept), self.parameters), np.float32)}
+
+    def stepped(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
+        """Return the state after one Adam step, with its weights kept if they are wanted."""
+        after = super().stepped(state, gradient)
+        if (done := int(after["step"])) in self.options.kept:
+            after["kept"] = after["kept"].copy()
+            after["kept"][self.options.kept.index(done)] = after["weights"]
+        return after
+
+    def learn(self, state: State, question: Question, total: Array) -> State:
+        """Return the state after one Adam step on the noisy mean gradient."""
+        return super().learn(state, question, total)
+
+    def release(self, state: State) -> dict[str, Array]:
+        """Return ``weights`` (P,), ``curve`` (rounds,), and ``kept`` (rounds kept, P) if any were asked for."""
+        self.require_finished(state)
+        names = ("weights", "curve", "kept") if self.options.kept else ("weights", "curve")
+        return {name: state[name] for name in names}
+
+    def released(self, arrays: Mapping[str, Array]) -> sizes.Model:
+        """Return the model that ``arrays`` hold; the next call, or question, may change it."""
+        load_flat(self.model, arrays["weights"])
+        return self.model
+
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return each window's mean negative log-likelihood, nats a known token, float64 (rows,)."""
+        model, tokens = self.released(arrays), self._tokens(x)
+        parts = []
+        for i in range(0, len(tokens), _CHUNK):
+            logs = base.log_probabilities(model, torch.from_numpy(tokens[i : i + _CHUNK])).numpy()
+            known = (tokens[i : i + _CHUNK] < self.vocabulary).sum(1)
+            parts.append(-logs.sum(1) / np.maximum(known, 1))
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def label_weights(self, arrays: Mapping[str, Array]) -> Array:
+        """Return equal shares: the model knows of no labels."""
+        return np.full(len(self.schema.labels), 1 / len(self.schema.labels))
+
+    def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
+        """Write one window for each of ``labels``, which say nothing to the model; codes, float32 (n, positions)."""
+        written = writing.write(self.released(arrays), len(labels), len(self.schema.genes), rng)
+        return written.numpy().astype(np.float32)
+
+
+class LanguageAtHome(AtHome[Options], Language):
+    """The model of :class:`Language`, trained by several steps at every site a round."""
