@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-from experiments.memorization import looks, regimes, worlds
+from experiments.memorization import looks, private, regimes, worlds
 from experiments.memorization.looks import Looked, bits_of, look, recited
-from experiments.memorization.regimes import Regime
+from experiments.memorization.regimes import Plain
 from experiments.memorization.worlds import Data, Scale, World
 from fedgenome.audit.language import markov
 from fedgenome.models.language.base import Causal
-from fedgenome.models.language.sizes import CAPACITIES, Architecture, Capacity
+from fedgenome.models.language.sizes import CAPACITIES, Architecture, Capacity, Model
 from fedgenome.streams import Root
+
+Regime = Plain | Literal["rounds"]  # rounds of clipped sums, with noise where there is a price
 
 ORDER = 4  # of the chain of public windows that perplexities are compared with
 PLANTED: Mapping[Regime, tuple[int, ...]] = MappingProxyType({"one rate": (16,), "nothing planted": ()})  # else: all
@@ -50,7 +52,8 @@ class Cell:
     @property
     def key(self) -> str:
         """The cell in one line, with what no cell may choose."""
-        fixed = {"window": worlds.WINDOW, "head": worlds.HEAD, "given": looks.GIVEN, **regimes.FIXED[self.regime]}
+        loop = private.FIXED if self.regime == "rounds" else regimes.FIXED[self.regime]
+        fixed = {"window": worlds.WINDOW, "head": worlds.HEAD, "given": looks.GIVEN, **loop}
         return json.dumps(asdict(self) | fixed, sort_keys=True)
 
     @property
@@ -73,9 +76,7 @@ def run(cell: Cell) -> Figures:
     world = placed(cell)
     looked: dict[str, Looked] = {}
     said: tuple[int, bool] | None = None
-    for epoch, model in regimes.trained(
-        cell.regime, CAPACITIES[cell.architecture][cell.capacity], world, cell.scale.epochs, root
-    ):
+    for epoch, model in _trained(cell, world, root):
         looked[str(epoch)] = look(model, world, cell.scale.asked, root.stream("references").generator())
         if epoch == max(cell.scale.epochs) and isinstance(model, Causal):
             said = recited(model, world)
@@ -85,6 +86,14 @@ def run(cell: Cell) -> Figures:
         **_reference(world, cell.scale.asked),
         "CPU seconds": round(time.process_time() - began, 1),
     }
+
+
+def _trained(cell: Cell, world: World, root: Root) -> Iterator[tuple[int, Model]]:
+    epochs = cell.scale.epochs
+    if cell.regime == "rounds":
+        return private.trained(cell.architecture, cell.capacity, cell.epsilon, world, epochs, root)
+    options = CAPACITIES[cell.architecture][cell.capacity]
+    return regimes.trained(cell.regime, options, world, epochs, root)
 
 
 def placed(cell: Cell) -> World:

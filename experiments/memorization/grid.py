@@ -6,15 +6,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from experiments.memorization.cell import Cell
-from experiments.memorization.regimes import Regime
+from experiments.memorization.cell import Cell, Regime
 from experiments.memorization.worlds import Data, Scale
 from fedgenome.models.language.sizes import Architecture, Capacity
 
 ARCHITECTURES: tuple[Architecture, ...] = ("lstm", "transformer", "state-space", "masked")
 BOTH: tuple[Data, ...] = ("random", "mtDNA")
 SEEDS = (0, 1, 2)
-QUICK = Scale(rows=200, rates=(1, 64), each=4, controls=64, asked=50, epochs=(1, 5))
+PRICES = (None, 1.0, 3.0, 10.0)
+ROUNDS = Scale(rates=(1, 64), each=16, coins=128)
+QUICK = Scale(rows=100, rates=(1, 64), each=4, controls=64, asked=50, epochs=(2, 20))
 
 
 def _cells(
@@ -27,6 +28,22 @@ def _cells(
     )
 
 
+def _priced() -> tuple[Cell, ...]:
+    every = itertools.product(SEEDS, ARCHITECTURES, PRICES)
+    return tuple(
+        Cell(
+            data="random",
+            architecture=architecture,
+            capacity="small",
+            regime="rounds",
+            seed=seed,
+            epsilon=epsilon,
+            scale=ROUNDS,
+        )
+        for seed, architecture, epsilon in every
+    )
+
+
 # CPU seconds of a run on one core are about 25 small, 60 medium and 200 large.
 PARTS: Mapping[str, tuple[Cell, ...]] = MappingProxyType(
     {
@@ -34,7 +51,12 @@ PARTS: Mapping[str, tuple[Cell, ...]] = MappingProxyType(
         "controls": _cells(("random",), "small", ("one rate", "nothing planted")),
         "tuned": _cells(("mtDNA",), "small", ("full", "adapters")),
         "medium": _cells(BOTH, "medium", ("scratch",)),
+        "rounds": _priced(),
         "sites": _cells(BOTH, "small", ("sites",)),
         "large": _cells(BOTH, "large", ("scratch",)),
     }
 )
+QUICKLY = tuple(
+    Cell(data="random", architecture=architecture, capacity="small", scale=QUICK) for architecture in ARCHITECTURES
+)
+EVERY: Mapping[str, tuple[Cell, ...]] = MappingProxyType({**PARTS, "quick": QUICKLY})

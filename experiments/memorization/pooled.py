@@ -10,11 +10,11 @@ import numpy as np
 
 from experiments.memorization import worlds
 from experiments.memorization.cell import PLANTED, Cell, Figures
-from fedgenome.audit.bounds import effects
+from fedgenome.audit.bounds import effects, one_run
 from fedgenome.audit.bounds.clopper_pearson import Counts
 from fedgenome.audit.language.canaries import Canaries
 from fedgenome.audit.language.score import Looks, Score, Seen, judge
-from fedgenome.audit.results import LEVEL
+from fedgenome.audit.results import LEVEL, EpsilonBound
 from fedgenome.query import Array
 
 AT_BITS = 7.0  # exposure that stands out: 1 in 128 by chance
@@ -111,3 +111,14 @@ def of_rate(pooled: Pooled, rates: Sequence[int], level: float = LEVEL) -> Score
     )
     looks = Looks(least=min(rates), at_bits=AT_BITS)
     return judge(some, canaries, looks, [partial(effects.advantage, "membership", counts)], level)
+
+
+def coins(pooled: Pooled, delta: float, level: float = LEVEL) -> EpsilonBound:
+    """Return the ε that guesses of the canaries planted by coins refute: half of them are guessed, half of those "in".
+
+    Seeds train on different people and canaries: all of their models together keep what each promises.
+    """
+    mine = pooled.canaries.coin
+    each = int(mine.sum()) // 4
+    guesses = one_run.guess(pooled.seen.score[mine], pooled.canaries.repeats[mine] > 0, each, each)
+    return one_run.epsilon(guesses, delta, level)

@@ -22,7 +22,7 @@ from fedgenome.streams import Root
 
 # From nothing, all rates at once; from nothing, one rate alone, or none; from a public base, all weights or adapters;
 # at five sites.
-Regime = Literal["scratch", "one rate", "nothing planted", "full", "adapters", "sites"]
+Plain = Literal["scratch", "one rate", "nothing planted", "full", "adapters", "sites"]
 
 HIDDEN = 0.25  # of a masked model's positions, in training
 _BATCH, _RATE = 32, 3e-3
@@ -31,7 +31,7 @@ _LOOP: Mapping[str, Any] = {"batch": _BATCH, "rate": _RATE, "hidden": HIDDEN}
 _TUNED = {**_LOOP, "base epochs": _BASE_EPOCHS}
 
 # What a result depends on beside the cell: it is part of the cell's key.
-FIXED: Mapping[Regime, Mapping[str, Any]] = MappingProxyType(
+FIXED: Mapping[Plain, Mapping[str, Any]] = MappingProxyType(
     {
         "scratch": _LOOP,
         "one rate": _LOOP,
@@ -44,7 +44,7 @@ FIXED: Mapping[Regime, Mapping[str, Any]] = MappingProxyType(
 
 
 def trained(
-    regime: Regime, options: Options, world: World, epochs: Sequence[int], root: Root
+    regime: Plain, options: Options, world: World, epochs: Sequence[int], root: Root
 ) -> Iterator[tuple[int, Model]]:
     """Yield the model after each of ``epochs``; it is trained on when the next is asked for.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from experiments.memorization.cell import Cell, Figures
-from experiments.memorization.pooled import Pooled, of_rate, pool
-from fedgenome.audit.bounds import ranking
+from experiments.memorization.cell import Cell
+from experiments.memorization.pooled import Pooled, coins, of_rate
+from fedgenome.audit.bounds import effects, ranking
 from fedgenome.audit.bounds.rates import binomial_bounds
 from fedgenome.audit.language import extraction, perplexity
 from fedgenome.audit.language.score import Score
@@ -20,37 +20,49 @@ from fedgenome.query import Array
 
 SAMPLES, CHANCE = 1000, 0.5  # a canary is said within so many samples with this probability
 SEEN = 0.2  # lower end of a vector's effect from which it has seen what another one missed
+PEOPLE = "perplexity of people"
 Row = dict[str, Any]
-Kind = tuple[str, str, str, str, float | None]  # data, architecture, capacity, regime, ε
 
 
-def kinds(runs: Mapping[Cell, Figures]) -> dict[Kind, list[tuple[Cell, Figures]]]:
-    """Return the runs that differ by their seeds alone."""
-    found: dict[Kind, list[tuple[Cell, Figures]]] = {}
-    for cell, figures in runs.items():
-        kind = (cell.data, cell.architecture, cell.capacity, cell.regime, cell.epsilon)
-        found.setdefault(kind, []).append((cell, figures))
-    return found
+class Kind(NamedTuple):
+    """Runs that differ by their seeds alone."""
+
+    data: str
+    model: str
+    capacity: str
+    trained: str
+    epsilon: float | None
+
+    @property
+    def words(self) -> str:
+        """The kind in words."""
+        price = "" if self.epsilon is None else f", epsilon {self.epsilon:g}"
+        return f"{self.data}, {self.model}, {self.capacity}, {self.trained}{price}"
 
 
-def epochs(runs: Sequence[tuple[Cell, Figures]]) -> tuple[int, ...]:
-    """Return after which epochs they were looked at."""
-    return runs[0][0].scale.epochs
+def kind_of(cell: Cell) -> Kind:
+    """Return what kind of run a cell is."""
+    return Kind(cell.data, cell.architecture, cell.capacity, cell.regime, cell.epsilon)
 
 
-def of_canaries(kind: Kind, pooled: Pooled, epoch: int) -> Iterator[Row]:
-    """Yield a row for what was not planted, and one for each rate."""
-    repeats, seen = pooled.canaries.repeats, pooled.seen
-    control = pooled.canaries.control
+def of_canaries(kind: Kind, pooled: Pooled, epoch: int, rates: Collection[int] = ()) -> Iterator[Row]:
+    """Yield a row for what was not planted, and one for each rate; or for those of ``rates`` alone."""
+    repeats, seen, control = pooled.canaries.repeats, pooled.seen, pooled.canaries.control
     for rate in (0, *pooled.canaries.rungs):
+        if rates and rate not in rates:
+            continue
         mine = (repeats == rate) & ~pooled.canaries.coin
-        row = _head(kind, pooled, epoch) | {"repeats": rate, "of": int(mine.sum())}
+        row = _head(kind, pooled, epoch) | {
+            "copies": rate,
+            "of": int(mine.sum()),
+            "bits a base": _mean(seen.bits[mine]),
+        }
         if rate:
             apart = perplexity.gap(seen.bits[mine], seen.bits[control])
             row |= {"bits less": _told(apart.bits), "AUC": _told(apart.auc)}
         row |= {
             "exposure": None if seen.exposure is None else _mean(seen.exposure[mine]),
-            "extracted": None if seen.extracted is None else _share(seen.extracted[mine]),
+            "said": None if seen.extracted is None else _share(seen.extracted[mine]),
             "in 1,000 samples": _sampled(pooled.rest[mine]),
             "taken for members": _share(pooled.member[mine]),
         }
@@ -58,49 +70,64 @@ def of_canaries(kind: Kind, pooled: Pooled, epoch: int) -> Iterator[Row]:
 
 
 def of_people(kind: Kind, pooled: Pooled, epoch: int) -> Row:
-    """Return the row of members beside people in no training data: every window once."""
-    apart = perplexity.gap(*pooled.people)
+    """Return the row of members beside people in no training data: every window once.
+
+    Bits a base are those of the people in no training data.
+    """
+    members, others = pooled.people
+    apart = perplexity.gap(members, others)
     return _head(kind, pooled, epoch) | {
-        "repeats": "people",
-        "of": len(pooled.people[0]),
+        "copies": "people",
+        "of": len(members),
+        "bits a base": _mean(others),
         "bits less": _told(apart.bits),
         "AUC": _told(apart.auc),
-        "AUC beside a chain": _told(ranking.auc_interval(*(-each for each in pooled.surprise))),
+        "AUC beside a chain": _told(ranking.auc_interval(-pooled.surprise[0], -pooled.surprise[1])),
     }
 
 
-def of_misses(scores: Mapping[str, Score]) -> Iterator[Row]:
+def of_coins(kind: Kind, pooled: Pooled, epoch: int, delta: float) -> Row:
+    """Return the row of canaries that coins planted once or not: which ε their guesses refute."""
+    found, of = coins(pooled, delta), int(pooled.canaries.coin.sum())
+    return _head(kind, pooled, epoch) | {"copies": "by coins", "of": of, "refuted epsilon": _short(found.epsilon)}
+
+
+def lower_ends(pooled: Pooled, rate: int) -> dict[str, float]:
+    """Return the lower end of each vector's effect on the canaries of one rate, and of perplexity's on people.
+
+    Those of canaries hold together, and that of people by itself.
+    """
+    found = {each.vector: each.low for each in of_rate(pooled, (rate,)).worst.effects}
+    members, others = pooled.people
+    return found | {PEOPLE: effects.ranking(PEOPLE, -members, -others, effects.tails_for(1)).low}
+
+
+def of_misses(cases: Mapping[str, Mapping[str, float]]) -> Iterator[Row]:
     """Yield, for each vector, in how many cases it sees nothing where another one does, and the clearest case.
 
     Args:
-        scores: By words for the case.
+        cases: :func:`lower_ends` by the case, in words.
     """
-    lows = {case: {each.vector: each.low for each in score.worst.effects} for case, score in scores.items()}
-    for vector in sorted({name for each in lows.values() for name in each}):
-        there = {case: each for case, each in lows.items() if vector in each}
-        missed = {case: max(each.values()) for case, each in there.items() if each[vector] <= 0 < SEEN <= max(each.values())}
-        row: Row = {"missed by": vector, "missed": len(missed), "cases": len(there)}
-        if missed:
-            case = max(missed, key=lambda each: missed[each])
-            by = max(there[case], key=lambda each: there[case][each])
-            row |= {"for example": case, "seen by": f"{by}, lower end {there[case][by]:.2f}"}
+    best = {case: max(ends, key=lambda name: ends[name]) for case, ends in cases.items()}
+    for vector in sorted({name for ends in cases.values() for name in ends}):
+        there = [case for case, ends in cases.items() if vector in ends]
+        missed = {case: cases[case][best[case]] for case in there if cases[case][vector] <= 0}
+        clear = [case for case, low in missed.items() if low >= SEEN]
+        row: Row = {"missed by": vector, "missed": len(clear), "cases": len(there)}
+        if clear:
+            case = max(clear, key=missed.__getitem__)
+            row |= {"for example": case, "seen by": f"{best[case]}, lower end {missed[case]:.2f}"}
         yield row
 
 
 def words(kind: Kind, epoch: int, rate: int) -> str:
     """Return a case in words."""
-    return f"{_model(kind)}, epoch {epoch}, {rate} {'copy' if rate == 1 else 'copies'}"
-
-
-def _model(kind: Kind) -> str:
-    data, architecture, capacity, regime, epsilon = kind
-    return ", ".join([data, architecture, capacity, regime, *([] if epsilon is None else [f"epsilon {epsilon:g}"])])
+    return f"{kind.words}, epoch {epoch}, {rate} {'copy' if rate == 1 else 'copies'}"
 
 
 def _head(kind: Kind, pooled: Pooled, epoch: int) -> Row:
-    names = ("data", "model", "capacity", "trained", "epsilon")
-    told = dict(zip(names, kind, strict=True)) | {"seeds": pooled.seeds, "epoch": epoch}
-    return told | {"epsilon": "none" if kind[-1] is None else f"{kind[-1]:g}"}
+    price = "none" if kind.epsilon is None else f"{kind.epsilon:g}"
+    return {**kind._asdict(), "epsilon": price, "seeds": pooled.seeds, "epoch": epoch}
 
 
 def _worst(score: Score) -> Row:
