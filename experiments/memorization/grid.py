@@ -19,12 +19,15 @@ QUICK = Scale(rows=100, rates=(1, 64), each=4, controls=64, asked=50, epochs=(2,
 
 
 def _cells(
-    data: Sequence[Data], capacity: Capacity, regimes: Sequence[Regime], seeds: Sequence[int] = SEEDS
+    data: Sequence[Data],
+    capacity: Capacity,
+    regimes: Sequence[Regime],
+    architectures: Sequence[Architecture] = ARCHITECTURES,
 ) -> tuple[Cell, ...]:
-    """Return cells of all architectures, seed by seed, so that what a killed run leaves is whole seeds."""
+    """Return cells, seed by seed, so that what a killed run leaves is whole seeds."""
     return tuple(
         Cell(data=of, architecture=architecture, capacity=capacity, regime=regime, seed=seed)
-        for seed, of, regime, architecture in itertools.product(seeds, data, regimes, ARCHITECTURES)
+        for seed, of, regime, architecture in itertools.product(SEEDS, data, regimes, architectures)
     )
 
 
@@ -49,10 +52,11 @@ PARTS: Mapping[str, tuple[Cell, ...]] = MappingProxyType(
     {
         "small": _cells(BOTH, "small", ("scratch",)),
         "controls": _cells(("random",), "small", ("one rate", "nothing planted")),
+        "rounds": _priced(),
         "tuned": _cells(("mtDNA",), "small", ("full", "adapters")),
         "medium": _cells(BOTH, "medium", ("scratch",)),
-        "rounds": _priced(),
         "sites": _cells(BOTH, "small", ("sites",)),
+        "convolution": _cells(BOTH, "small", ("scratch",), ("convolution",)),
         "large": _cells(BOTH, "large", ("scratch",)),
     }
 )

@@ -97,12 +97,12 @@ def _at_sites(model: Model, world: World, epochs: Sequence[int], root: Root) -> 
 
     All copies of a canary are at one site, all rows of a donor too.
     """
-    shards = _shards(world, root.stream("sites").generator())
-    orders = [root.stream("order", site).generator() for site in range(len(shards))]
-    sizes = np.array([float(repeats.sum()) for _, repeats in shards])
+    parts = shards(world, root.stream("sites").generator())
+    orders = [root.stream("order", site).generator() for site in range(len(parts))]
+    sizes = np.array([float(repeats.sum()) for _, repeats in parts])
     for epoch in range(1, max(epochs) + 1):
         weights = []
-        for (rows, repeats), rng in zip(shards, orders, strict=True):
+        for (rows, repeats), rng in zip(parts, orders, strict=True):
             local = copy.deepcopy(model)
             for _ in _loop(local, as_tensor(rows), repeats, (1,), rng):
                 pass
@@ -112,7 +112,8 @@ def _at_sites(model: Model, world: World, epochs: Sequence[int], root: Root) -> 
             yield epoch, model
 
 
-def _shards(world: World, rng: np.random.Generator) -> list[tuple[Array, Array]]:
+def shards(world: World, rng: np.random.Generator) -> list[tuple[Array, Array]]:
+    """Return each site's rows, and how often each comes."""
     home = rng.integers(0, _SITES, int(world.members.donor.max()) + 1)[world.members.donor]
     placed = dealt(world.canaries, _SITES, rng)
     out = []
