@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,19 @@ import numpy as np
 
 from fedgenome import release, sampling
 from fedgenome.audit import gate, results
-from fedgenome.audit.run import ATTACKS, STANDARD, audit, named
+from fedgenome.audit.run import EVERY, GATE, ON_MODEL, audit, named
 from fedgenome.audit.strata import stratified
 from fedgenome.audit.targets import Records
 from fedgenome.audit.worst_case import scored
 from fedgenome.cohort.table import Table
 from fedgenome.errors import SpecError, require
+from fedgenome.methods import registry
+from fedgenome.methods.base import Generator, Scored
 from fedgenome.query import Array
 from fedgenome.sampling import Wish
 from fedgenome.strict import Strict, from_toml
 from fedgenome.study import Schema
-from fedgenome.tables import SYNTHETIC_LABEL, Reading, fit
+from fedgenome.tables import SYNTHETIC_LABEL, Fitted, Reading, fit
 
 TABLE, REFERENCE = "table", "reference"  # the roles of the table that is audited, and of one to calibrate by
 
@@ -49,7 +52,7 @@ class Asked:
     controls: Path
     base: Path | None = None
     reference: Path | None = None
-    attacks: tuple[str, ...] = STANDARD
+    attacks: tuple[str, ...] = GATE
     how: Reading = field(default_factory=Reading)
     low: float | None = None
     high: float | None = None
@@ -99,12 +102,23 @@ class Audited:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Target:
-    """A table; of a release also its Study's schema, and what each generator draws, the table's own first."""
+    """A table; of a release also its Study's schema, what each generator draws, and what each model loses.
+
+    Attributes:
+        drawn: By method; the one that made the table is the first.
+        losses: By method: of rows (n, genes) of these labels (n,).
+    """
 
     table: Table
     drawn: Mapping[str, Table] = field(default_factory=dict)
+    losses: Mapping[str, Callable[[Array, Array], Array]] = field(default_factory=dict)
     schema: Schema | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """All that is attacked of a release, the table's own generator first."""
+        return tuple(dict.fromkeys((*self.drawn, *self.losses)))
 
 
 def attacks(text: str) -> tuple[str, ...]:
@@ -113,7 +127,7 @@ def attacks(text: str) -> tuple[str, ...]:
     Raises:
         SpecError: a name that is no attack's.
     """
-    whole = {"standard": STANDARD, "all": tuple(ATTACKS)}
+    whole = {"standard": GATE, "all": tuple(EVERY)}
     return whole.get(text) or named([name.strip() for name in text.split(",")])
 
 
@@ -152,10 +166,15 @@ def run(asked: Asked) -> Audited:
     fitted = fit(made, real, asked.how, first=TABLE, wider=True, schema=target.schema)
     if asked.how.donor is not None:
         _check_apart(fitted.owners, asked.people)
-    low, high, notes = _range(asked, target.schema, fitted.records[TABLE].x)
-    found = _attacked(asked, tuple(target.drawn), fitted.records, low, high)
+    coded = fitted.tokens is not None
+    low, high, notes = (0.0, 1.0, ()) if coded else _range(asked, target.schema, fitted.records[TABLE].x)
+    if target.schema is not None and fitted.genes != target.schema.genes:
+        target = replace(target, losses={})
+        notes = (*notes, "no model is attacked by its loss: the files lack genes that it reads")
+    if coded:
+        notes = (*notes, "rows are sequences, compared token by token")
     return Audited(
-        audit=stratified(scored(found)),
+        audit=stratified(scored(_attacked(asked, target, fitted, low, high))),
         files={TABLE: asked.target.name}
         | ({REFERENCE: asked.reference.name} if asked.reference else {})
         | {role: path.name for role, path in asked.people.items()},
@@ -171,12 +190,11 @@ def _role(method: str) -> str:
     return f"drawn by {method}"  # no other role, whatever a method is called
 
 
-def _attacked(
-    asked: Asked, methods: Sequence[str], rows: Mapping[str, Records], low: float, high: float
-) -> results.Audit:
-    """Attack the table, and of a release every generator: the first made the table, the others' draws are theirs."""
+def _attacked(asked: Asked, target: _Target, fitted: Fitted, low: float, high: float) -> results.Audit:
+    """Attack the table, and of a release every method: the first made the table, the others' draws are theirs."""
+    rows = fitted.records
 
-    def attack(table: Records, samples: Records | None) -> results.Audit:
+    def attack(table: Records | None, samples: Records | None, method: str | None = None) -> results.Audit:
         return audit(
             members=rows["members"],
             controls=rows["controls"],
@@ -185,38 +203,53 @@ def _attacked(
             attacks=asked.attacks,
             synthetic=table,
             samples=samples,
+            losses=target.losses.get(method) if method else None,
             low=low,
             high=high,
-            rng=np.random.default_rng(asked.seed),  # the same for every generator: one control base for all
+            vocabulary=fitted.tokens.size if fitted.tokens else None,
+            rng=np.random.default_rng(asked.seed),  # the same for every method: one control base for all
             unit="row" if asked.how.donor is None else "donor",
         )
 
-    if not methods:
+    if not target.drawn:
         return attack(rows[TABLE], None)
-    drawn = {name: rows[_role(name)] for name in methods}
-    return results.merge(
-        {name: attack(rows[TABLE] if name == methods[0] else drawn[name], drawn[name]) for name in drawn}
-    )
+    drawn = {name: rows[_role(name)] for name in target.drawn}
+    tables = drawn | {next(iter(drawn)): rows[TABLE]}
+    able = [name for name in target.methods if name in drawn or any(one in ON_MODEL for one in asked.attacks)]
+    return results.merge({name: attack(tables.get(name), drawn.get(name), name) for name in able})
 
 
 def _release(asked: Asked) -> _Target:
     found = release.load(asked.target)
     require(len(found.synthetic) == 1, f"{asked.target}: one synthetic table", methods=", ".join(found.synthetic))
     ((own, rows),) = found.synthetic.items()
-    schema = sampling.study_of(asked.target, found.card).schema_
-    methods = (own, *(name for name in sampling.generators(asked.target, found) if name != own))
+    study = sampling.study_of(asked.target, found.card)
+    built = {name: method for name, method in registry.build_all(study).items() if name in found.arrays}
+    schema = study.schema_
+    methods = (own, *(n for n, method in built.items() if n != own and isinstance(method, Generator)))
     count = max(asked.samples, len(rows.label))
     wishes = {name: Wish(rows=count, labels={}, seed=asked.seed, method=name) for name in methods}
+    losses = {
+        name: functools.partial(method.losses, found.arrays[name])
+        for name, method in built.items()
+        if isinstance(method, Scored)
+    }
     return _Target(
         table=_made(asked.target / release.SYNTHETIC, rows, schema),
         drawn={
             name: _made(asked.target / name, sampling.sample(asked.target, wish).rows, schema)
             for name, wish in wishes.items()
         },
+        losses=losses,
         schema=schema,
         notes=(
             "the release is whole and unaltered, by the digests on its card",
             f"{count:,} rows drawn by {' and by '.join(methods)} for an attacker who holds the model",
+            *(
+                f"{name} tells no loss of a row: its model is not attacked by one"
+                for name in built
+                if name not in losses
+            ),
         ),
     )
 

@@ -386,12 +386,13 @@ def _absent(facts: Facts) -> list[str]:
 
 def _risk(facts: Facts) -> dict[str, Any]:
     reads = "reads real members and controls, stays inside, and is not differentially private"
+    seen = "by rows of every method that generates" + ", and by the loss of every model" * facts.gate_reads_people
     attempts = {} if facts.seeded else {"attempts_withheld_before": facts.withheld}
     return attempts | {
         "gate_reads_people": facts.gate_reads_people,
         "audit": f"internal: it {reads}" if facts.gate_reads_people else "computed from public values only",
         "assessed": {
-            "membership": "yes, by rows of every method that generates" if facts.audited else "not assessed",
+            "membership": f"yes, {seen}" if facts.audited else "not assessed",
             "attribute": "not assessed",
             "extraction": "not assessed",
         },

@@ -192,7 +192,7 @@ def _write_internal(
         audit=found,
         utility=useful,
         curves=_curves(done),
-        comparisons=[_comparison(done, label, made.drawn) for label, made in rows.items() if done.reads_people],
+        comparisons=[_comparison(done, label, made.drawn) for label, made in rows.items() if _shows(done)],
         cost=_cost(done),
         ledger=ledger,
     )
@@ -249,6 +249,11 @@ def _curves(done: Done) -> list[Curve]:
             steps = np.array(list(states))
             curves.append(Curve(name=f"{label}, {who}", x=steps, y=losses, x_title="query", y_title="loss", note=note))
     return curves
+
+
+def _shows(done: Done) -> bool:
+    """Whether there are rows of people to show, as numbers; letters are not."""
+    return done.reads_people and done.prepared.study.schema_.tokens is None
 
 
 def _comparison(done: Done, label: str, made: Synthetic) -> Comparison:

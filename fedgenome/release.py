@@ -213,6 +213,10 @@ def h5ad(synthetic: Mapping[str, Synthetic], schema: Schema, told: Mapping[str, 
         _frame(file, "var", schema.genes, ())
         for name in ("layers", "obsm", "obsp", "varm", "varp", "uns"):
             _group(file, name, "dict", "0.1.0")
+        if schema.tokens is not None:
+            tokens = _group(file["uns"], "tokens", "dict", "0.1.0")
+            _dataset(tokens, "letters", schema.tokens.letters, "string")
+            _dataset(tokens, "k", schema.tokens.k, "numeric-scalar")
         uns = _group(file["uns"], "fedgenome", "dict", "0.1.0")
         for name, value in sorted(told.items()):
             _dataset(uns, name, value, "string" if isinstance(value, str) else "numeric-scalar")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 import time
@@ -26,7 +27,7 @@ from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.folders import RunFolder
-from fedgenome.methods.base import Following, Generator, Method
+from fedgenome.methods.base import Following, Generator, Method, Scored
 from fedgenome.prepare import Prepared
 from fedgenome.prices import Prices
 from fedgenome.publication import Done, Findings, Outcome, Rows, publish
@@ -150,7 +151,8 @@ def _conclude(done: Done, clock: _Clock) -> Outcome:
         audited = _audits(done, rows, sums)
         verdict = gate.judge(audited, policy, sums, missed, done.withheld)
     with clock.step("evaluate"):
-        useful = {label: _utility(done, made) for label, made in rows.items() if len(done.controls)}
+        compared = len(done.controls) > 0 and done.prepared.study.schema_.tokens is None  # the suite is of expression
+        useful = {label: _utility(done, made) for label, made in rows.items() if compared}
     with clock.step("report"):
         return publish(done, rows, Findings(audit=audited, verdict=verdict, utility=useful))
 
@@ -277,25 +279,32 @@ def _counted(done: Done, label: str, about: str) -> Charged:
 
 
 def _audits(done: Done, rows: Mapping[str, Rows], sums: Sequence[Charged]) -> Audit | None:
-    """Attack every generator of the release; None where there are too few donors to say anything."""
+    """Attack every method of the release; None where there are too few donors to say anything."""
     if not enough(done.members, done.controls):
         return None
-    found = merge({label: _audit(done, label, made) for label, made in rows.items()})
-    return stratified(scored(found, sums))
+    methods = done.prepared.methods.items()
+    able = [label for label, method in methods if label in rows or isinstance(method, Scored)]
+    return stratified(scored(merge({label: _audit(done, label, rows.get(label)) for label in able}), sums))
 
 
-def _audit(done: Done, label: str, made: Rows) -> Audit:
-    """Attack a method's rows: the released table where it makes that, and what more its model would draw."""
-    schema = done.prepared.study.schema_
-    table = made.released if label == done.generator else made.drawn
+def _audit(done: Done, label: str, made: Rows | None) -> Audit:
+    """Attack what a method releases: its weights, and its rows.
+
+    Args:
+        made: The released table where it makes that, and what more it would draw; None: it makes none.
+    """
+    schema, method = done.prepared.study.schema_, done.prepared.methods[label]
+    table, samples = (None, None) if made is None else (made.released, made.drawn)
     return audit(
         members=done.members,
         controls=done.controls,
-        synthetic=_records(table),
-        samples=_records(made.drawn),
+        synthetic=_records(table if label == done.generator else samples),
+        samples=_records(samples),
+        losses=functools.partial(method.losses, done.trained.arrays[label]) if isinstance(method, Scored) else None,
         low=schema.low,
         high=schema.high,
         rng=done.root.stream("audit").generator(),  # the same for every method: one control base for all
+        vocabulary=schema.tokens.size if schema.tokens else None,
         unit=schema.unit,
     )
 
@@ -304,8 +313,9 @@ def _utility(done: Done, made: Rows) -> dict[str, Any]:
     low = done.prepared.study.schema_.low
     seed = int(done.root.stream("utility").generator().integers(2**31))
     real = Real(truth=finite(done.controls, low), train=finite(done.members, low))
-    return utility(_records(made.released), real, seed=seed, settings=RUN).to_json()
+    released = Records(x=made.released.x, label=made.released.label)
+    return utility(released, real, seed=seed, settings=RUN).to_json()
 
 
-def _records(made: Synthetic) -> Records:
-    return Records(x=made.x, label=made.label)
+def _records(made: Synthetic | None) -> Records | None:
+    return None if made is None else Records(x=made.x, label=made.label)

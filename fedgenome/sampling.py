@@ -109,12 +109,6 @@ def sample(folder: Path, wish: Wish) -> Sampled:
     return Sampled(rows=Synthetic(x=x, label=label), method=method, schema=schema, marks=marks)
 
 
-def generators(folder: Path, found: Release) -> tuple[str, ...]:
-    """Return the methods of a release that can make rows."""
-    built = registry.build_all(study_of(folder, found.card))
-    return tuple(method for method in found.arrays if isinstance(built[method], Generator))
-
-
 def study_of(folder: Path, card: Mapping[str, Any]) -> Study:
     """Return the Study that a release's card holds.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from fedgenome.cohort.table import Table, dense
 from fedgenome.cohort.text import is_text, open_text
 from fedgenome.errors import SpecError, did_you_mean
 from fedgenome.query import Array
-from fedgenome.study import Schema
+from fedgenome.study import Schema, Vocabulary
 
 SYNTHETIC_LABEL = "label"  # the obs column of a release's synthetic.h5ad
 _WIDE = 1e30  # a range that clips nothing
@@ -66,12 +67,14 @@ class Fitted:
         owners: Role → donors' ids, or the rows' names where there are no donors.
         genes: Columns of all.
         labels: Names of the label codes.
+        tokens: What codes stand for, where rows are of sequences.
     """
 
     records: Mapping[str, Records]
     owners: Mapping[str, frozenset[str]]
     genes: tuple[str, ...]
     labels: tuple[str, ...]
+    tokens: Vocabulary | None = None
 
 
 def fit(
@@ -100,7 +103,12 @@ def fit(
     genes = _genes(tables, tables[first], how.common, wider)
     columns = {role: _column(table, how.label, made=role in made) for role, table in tables.items()}
     labels = _labels(made, real, columns) if schema is None else schema.labels
-    counts = _scales(tables, how.counts)
+    tokens = _tokens(tables, schema)
+    counts = _scales(tables, how.counts) if tokens is None else dict.fromkeys(tables, False)
+    if tokens is not None:
+        ends: dict[str, Any] = {"scale": "codes", "tokens": tokens, "low": 0.0, "high": float(tokens.size)}
+    else:
+        ends = {"low": schema.low if schema else -_WIDE, "high": schema.high if schema else _WIDE}
     cohorts = {}
     for role, table in tables.items():
         people = role in real
@@ -109,13 +117,11 @@ def fit(
             label=columns[role],
             labels=labels,
             donor=how.donor if people else None,
-            scale="counts" if counts[role] else "log",
             panel=genes,
             drop_unlabelled=how.drop_unlabelled,
-            low=schema.low if schema else -_WIDE,
-            high=schema.high if schema else _WIDE,
             fill=schema.fill if schema else None,
             batch=schema.batch if schema and people else "none",
+            **({"scale": "counts" if counts[role] else "log"} | ends),
         )
         cohorts[role] = expression.of_table(table, spec)
     return Fitted(
@@ -125,6 +131,7 @@ def fit(
         owners={role: frozenset(cohort.owners) for role, cohort in cohorts.items()},
         genes=genes,
         labels=labels,
+        tokens=tokens,
     )
 
 
@@ -186,6 +193,22 @@ def _labels(made: Mapping[str, Table], real: Mapping[str, Table], columns: Mappi
 def _named(values: Iterable[object]) -> set[str]:
     """Return the different labels as text, as a cohort reads them."""
     return {expression.text(value) for value in values} - {""}
+
+
+def _tokens(tables: Mapping[str, Table], schema: Schema | None) -> Vocabulary | None:
+    """Return what codes stand for in all tables, None for expression; a file that does not say has what others say.
+
+    Raises:
+        SpecError: two files hold codes of different tokens.
+    """
+    told: dict[str, Vocabulary | None] = {t.source: t.tokens for t in tables.values() if t.tokens is not None}
+    if schema is not None and (schema.tokens is not None or told):
+        told = {"the release": schema.tokens} | told
+    for source, tokens in told.items():
+        if tokens != next(iter(told.values())):
+            first = next(iter(told))
+            raise SpecError(f"{source}: expected tokens of {told[first]}, as in {first}, got {tokens}")
+    return next(iter(told.values()), None)
 
 
 def _scales(tables: Mapping[str, Table], counts: bool) -> dict[str, bool]:

@@ -47,7 +47,10 @@ def make(folder: Path, **changes: Any) -> Path:
     )
     write_candidate(
         folder,
-        arrays={"marginals": arrays, "linear": {"weights": np.zeros(2)}},
+        arrays={
+            "marginals": arrays,
+            "linear": {"weights": np.zeros((3, 2), np.float32), "centre": np.zeros(2, np.float32)},
+        },
         card=build_card(facts),
         ledger=[],
         synthetic={"marginals": synthesize(method, arrays, 5, np.random.default_rng(1))},

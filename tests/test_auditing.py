@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedgenome import auditing
-from fedgenome.audit.run import ATTACKS, STANDARD
+from fedgenome.audit.run import ATTACKS, GATE, STANDARD_ON_MODEL
 from fedgenome.cli.main import app
 from fedgenome.errors import SpecError
 from fedgenome.tables import Reading
@@ -177,7 +177,10 @@ def test_a_release_is_verified_and_what_its_generator_draws_is_attacked_too(tmp_
     )
     found = auditing.run(asked)
     assert (found.audit.rows, found.audit.samples, found.genes, found.low, found.high) == (5, 300, 2, 0, 6)
-    assert {each.name for each in found.audit.attacks} == {f"marginals: {name}" for name in STANDARD}
+    assert {each.name for each in found.audit.attacks} == {
+        *(f"marginals: {name}" for name in GATE),
+        *(f"linear: {name}" for name in STANDARD_ON_MODEL),
+    }
     assert "whole and unaltered" in found.notes[0] and "300 rows drawn by marginals" in found.notes[1]
     (folder / "ledger.jsonl").write_text("{}\n")
     with pytest.raises(SpecError, match=r"as card\.json describes it"):

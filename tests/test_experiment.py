@@ -55,3 +55,52 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path, change, message):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(SpecError, match="expected an experiment file, No such file"):
         experiment.load(tmp_path / "none.toml")
+
+
+COHORT = """[cohort]
+source = "people.h5ad"
+label = "label"
+labels = ["all"]
+donor = "donor"
+scale = "codes"
+"""
+SCHEMA = """[schema]
+genes = 3
+labels = ["all"]
+unit = "donor"
+tokens = { k = 2 }
+"""
+REST = """
+name = "sequences"
+caps = { site_cap = 10, donors_bound = 20 }
+privacy = { trust = "none" }
+methods = [{ kind = "language" }]
+"""
+
+
+def test_codes_of_sequences_have_the_range_of_their_tokens(tmp_path):
+    (tmp_path / "experiment.toml").write_text(REST + COHORT)
+    cohort = experiment.load(tmp_path / "experiment.toml").cohort
+    assert (cohort.tokens.letters, cohort.tokens.k, cohort.low, cohort.high) == ("ACGT", 1, 0, 4)
+
+
+def test_schema_of_sequences_names_a_number_of_positions(tmp_path):
+    (tmp_path / "experiment.toml").write_text(REST + SCHEMA)
+    schema = experiment.load(tmp_path / "experiment.toml").schema_
+    assert schema.genes == ("p0001", "p0002", "p0003") and (schema.low, schema.high) == (0, 16)
+    assert schema.panel == "every position of a window"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (COHORT + "tokens = { k = 9 }", r"cohort\.tokens: expected len\(letters\)\*\*k < 65536, got 262144 with k=9"),
+        (COHORT + "high = 9.0", r"cohort: expected low = 0 and high = 4, the codes of tokens, got 0 and 9"),
+        (SCHEMA.replace("tokens = { k = 2 }", "high = 4.0"), r"schema\.genes: Input should be a valid tuple, got 3"),
+        (SCHEMA + "fill = 1.0", r"schema: expected neither fill nor batch with tokens"),
+    ],
+)
+def test_wrong_tokens_are_refused_in_one_line(tmp_path, text, message):
+    (tmp_path / "experiment.toml").write_text(REST + text)
+    with pytest.raises(SpecError, match=message):
+        experiment.load(tmp_path / "experiment.toml")

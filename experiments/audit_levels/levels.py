@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from experiments.audit_levels.worlds import CANDIDATES, MEMBERS, World
-from fedgenome.audit import gate, measure, run
+from fedgenome.audit import gate, measure, run, singling_out
 from fedgenome.audit.bounds import effects, exposure, one_run
 from fedgenome.audit.bounds.clopper_pearson import Counts
+from fedgenome.audit.bounds.effects import Effect
 from fedgenome.audit.bounds.simultaneous import Worst, worst
 from fedgenome.audit.near_copies import near_copies
 from fedgenome.audit.results import Attack, Audit, NearCopies
@@ -32,13 +33,18 @@ class Draw:
         attacks: Every attack on table and classifier.
         copies: Near-copies.
         bits: Exposures of canaries that were not planted, (CANARIES,), by attack on the table.
-        worst: The worst case over the attacks and three vectors more.
+        worst: The worst case over the attacks and four vectors more, singling out among them.
     """
 
     attacks: tuple[Attack, ...]
     copies: NearCopies
     bits: Mapping[str, Array]
     worst: Worst
+
+    @property
+    def singled(self) -> Effect:
+        """What singling out gave."""
+        return next(each for each in self.worst.effects if each.vector == singling_out.NAME)
 
 
 def split(world: World, controls: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -69,30 +75,31 @@ def draw(world: World, controls: int, rng: np.random.Generator) -> Draw:
 
 
 def _worst(world: World, inside: Array, outside: Array, bits: Mapping[str, Array], rng: np.random.Generator) -> Worst:
-    """Return the worst of every attack's ranking, a threshold, exposure and a one-run game."""
-    tails = effects.tails_for(len(world.scores) + 3)
+    """Return the worst of every attack's ranking, a threshold, singling out, exposure and a one-run game."""
+    tails = effects.tails_for(len(world.scores) + 4)
     first, of_candidates = next(iter(world.candidates.items()))
     likely = world.scores["LiRA-offline"] >= LIKELY
-    hits, alarms = int(likely[inside].sum()), int(likely[outside].sum())
     coins = rng.random(COINS) < 0.5
     guesses = one_run.guess(of_candidates[rng.integers(0, CANDIDATES, COINS)], coins, GUESSES, GUESSES)
     return worst(
         [
             *(effects.ranking(name, each[inside], each[outside], tails) for name, each in world.scores.items()),
-            effects.advantage(
-                f"LiRA-offline at {LIKELY}",
-                Counts(hits=hits, members=len(inside), false_alarms=alarms, controls=len(outside)),
-                tails,
-            ),
+            effects.advantage(f"LiRA-offline at {LIKELY}", _counts(likely, inside, outside), tails),
+            effects.residual(singling_out.NAME, _counts(world.alone, inside, outside), tails),
             effects.stands_out("exposure", bits[first], STANDS_OUT_BITS, tails),
             effects.guessing("one run", guesses, 0.0, tails),
         ]
     )
 
 
+def _counts(called: Array, inside: Array, outside: Array) -> Counts:
+    hits, alarms = int(called[inside].sum()), int(called[outside].sum())
+    return Counts(hits=hits, members=len(inside), false_alarms=alarms, controls=len(outside))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """One whole audit of the table, as the gate reads it: why it would be withheld, and what else it finds for sure.
+    """One whole audit of table and model, as the gate reads it: why it is withheld, what else it finds for sure.
 
     Attributes:
         void: A control failed.
@@ -129,6 +136,7 @@ def whole(world: World, controls: int, rng: np.random.Generator, policy: gate.Po
         members=everybody.of(drawn[:MEMBERS]),
         controls=everybody.of(drawn[MEMBERS : MEMBERS + controls]),
         synthetic=world.table,
+        losses=world.losses,
         low=low,
         high=high,
         rng=rng,

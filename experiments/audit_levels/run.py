@@ -1,11 +1,11 @@
 """Levels of the auditor: how often each attack, bound and gate finds a leak where membership was dealt by chance.
 
-TCGA-BRCA, 100 genes drawn by seed, patients as units. A table (low-rank Gaussian, no noise) and a classifier are made
-of 385 patients; 560 members and 94 controls are drawn of 654 others, 46 more are the control base. Ten such worlds,
-100 draws of the members in each: every false-alarm rate is to be at most nominal + 2 standard errors. Beside them what
-the gate's policy states: upper ends without any leak, and how many of 1,000 whole audits (560 members, 140 controls,
-the base drawn from them, all controls of the attacks) it withholds. Half of the members copied into the table, and a
-classifier taught on members, must be found.
+TCGA-BRCA, 100 genes drawn by seed, patients as units. A table (of a low-rank Gaussian without noise, which is attacked
+as a model too) and a classifier are made of 385 patients; 560 members and 94 controls are drawn of 654 others, 46 more
+are the control base. Ten such worlds, 100 draws of the members in each: every false-alarm rate is to be at most nominal
++ 2 standard errors. Beside them what the gate's policy states: upper ends without any leak, and how many of 1,000 whole
+audits (560 members, 140 controls, the base drawn from them, all controls of the attacks) it withholds. Half of the
+members copied into the table, and a classifier and a CVAE trained too long on members, must be found.
 Run: ``python -m experiments.audit_levels.run`` (some minutes; ``--quick``: one world, 20 draws, 20 audits).
 """
 
@@ -22,7 +22,7 @@ from experiments.audit_levels import levels, worlds
 from experiments.audit_levels.levels import Draw, Whole
 from experiments.audit_levels.worlds import BASE, CONTROLS, MEMBERS, World
 from experiments.harness import Result, Target
-from fedgenome.audit import run
+from fedgenome.audit import run, singling_out
 from fedgenome.audit.bounds import exposure
 from fedgenome.audit.gate import Policy
 from fedgenome.audit.near_copies import NAME
@@ -32,7 +32,7 @@ WORLDS, DRAWS, AUDITS = 10, 100, 100  # the last two in every world
 FEW = 46  # evaluated controls of a smaller audit
 COPIED = 0.5  # of the members, in the positive control
 NOMINAL = 0.05
-WITHHELD = 0.05  # of audits without a leak, at most
+WITHHELD = 0.03  # of audits without a leak, at most
 
 
 def measure(quick: bool, say: Callable[[str], None]) -> Result:
@@ -62,7 +62,7 @@ def measure(quick: bool, say: Callable[[str], None]) -> Result:
 
 
 def _fewer(world: World, rng: np.random.Generator) -> tuple[Attack, ...]:
-    scores = {name: world.scores[name] for name in run.STANDARD}
+    scores = {name: world.scores[name] for name in run.GATE}
     return levels.judged(scores, *levels.split(world, FEW, rng))
 
 
@@ -90,6 +90,13 @@ def _levels(drawn: Sequence[Draw]) -> Iterator[dict[str, Any]]:
         "draws": len(copies),
         "p at most .05": _share(found.p_value <= NOMINAL for found in copies),
         "p below .001": _share(found.p_value < 1e-3 for found in copies),
+    }
+    singled = [one.singled.p_value for one in drawn]
+    yield {
+        "attack": singling_out.NAME,
+        "draws": len(singled),
+        "p at most .05": _share(p <= NOMINAL for p in singled),
+        "p below .001": _share(p < 1e-3 for p in singled),
     }
 
 
@@ -123,7 +130,7 @@ def _worst(drawn: Sequence[Draw]) -> dict[str, Any]:
 
 def _ends(drawn: Sequence[Draw], fewer: Sequence[tuple[Attack, ...]], policy: Policy) -> Iterator[dict[str, Any]]:
     """Yield upper ends where nothing leaks: means, and shares above the gate's limits, of one of the gate's attacks."""
-    many = [tuple(attack for attack in one.attacks if attack.name in run.STANDARD) for one in drawn]
+    many = [tuple(attack for attack in one.attacks if attack.name in run.GATE) for one in drawn]
     for controls, found in ((CONTROLS, many), (FEW, fewer)):
         flat = [attack for attacks in found for attack in attacks]
         hits = [attack.hits.high for attack in flat if attack.hits is not None]
@@ -144,7 +151,7 @@ def _gate(gated: Sequence[Whole]) -> dict[str, Any]:
     shares = {words: _share(getattr(one, field) for one in gated) for words, field in reasons.items()}
     return {
         "whole audits": len(gated),
-        "attacks": len(run.STANDARD),
+        "attacks": len(run.GATE),
         "withheld": _share(o.withheld for o in gated),
     } | shares
 
@@ -157,6 +164,7 @@ def _found(leak: Draw) -> Iterator[dict[str, Any]]:
         "share of members": round(leak.copies.share.estimate, 4),
         "p": leak.copies.p_value,
     }
+    yield {"leak planted, attack": singling_out.NAME, "p": leak.singled.p_value}
 
 
 def _targets(drawn: Sequence[Draw], gated: Sequence[Whole]) -> Iterator[Target]:
@@ -166,7 +174,8 @@ def _targets(drawn: Sequence[Draw], gated: Sequence[Whole]) -> Iterator[Target]:
         return Target(name=what, value=value, target=round(limit, 6), sense="at most")
 
     alarms = {name: [a.p_value for a in each] for name, each in _by_attack([one.attacks for one in drawn]).items()}
-    alarms |= {NAME: [one.copies.p_value for one in drawn], "worst case": [one.worst.p_value for one in drawn]}
+    alarms |= {NAME: [one.copies.p_value for one in drawn], singling_out.NAME: [one.singled.p_value for one in drawn]}
+    alarms |= {"worst case": [one.worst.p_value for one in drawn]}
     for name, found in alarms.items():
         yield at_most(f"{name}: share of p at most .05", _share(p <= NOMINAL for p in found), most(NOMINAL, n))
     missed = _share(one.worst.low > 0 for one in drawn)
@@ -184,8 +193,9 @@ def _targets(drawn: Sequence[Draw], gated: Sequence[Whole]) -> Iterator[Target]:
 
 def _power(leak: Draw) -> Iterator[Target]:
     yield Target(name="leak planted: lower end of the worst case", value=leak.worst.low, target=0.1, sense="at least")
-    found = {attack.name: attack.p_value for attack in leak.attacks if attack.name in run.ATTACKS}
-    for name, p in (found | {NAME: leak.copies.p_value}).items():
+    found = {attack.name: attack.p_value for attack in leak.attacks if attack.name in run.EVERY}
+    found |= {NAME: leak.copies.p_value, singling_out.NAME: leak.singled.p_value}
+    for name, p in found.items():
         yield Target(name=f"leak planted: p of {name}", value=p, target=1e-3, sense="at most")
 
 

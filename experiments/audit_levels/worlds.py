@@ -1,16 +1,19 @@
-"""People of whom members and controls are drawn by chance, a table and a classifier of others, and everybody's scores.
+"""People of whom members and controls are drawn by chance, a table and models of others, and everybody's scores.
 
-What may be permuted. The table, the classifier, its shadows, the control base and who was IN which shadow are fixed
-before it is drawn who of the pool is called a member, and none depends on that draw. Given all of them every subset of
-donors is as likely to be the members, and a donor's score is a function of what is fixed and of the donor's own rows.
-So scores are taken once, and only the word "member" is dealt anew: ``inside`` stays with its people. That holds for a
-target which saw none of them; one that was trained on the members would have to be trained anew with every draw.
+What may be permuted. The table, the model that made it, the classifier, its shadows, the control base and who was IN
+which shadow are fixed before it is drawn who of the pool is called a member, and none depends on that draw. Given all
+of them every subset of donors is as likely to be the members, and a donor's score is a function of what is fixed and of
+the donor's own rows. So scores are taken once, and only the word "member" is dealt anew: ``inside`` stays with its
+people. That holds for a target which saw none of them; one that was trained on the members would have to be trained
+anew with every draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +26,8 @@ from fedgenome.audit.membership import attacks
 from fedgenome.audit.membership.run import gather
 from fedgenome.audit.shadows import draws, training
 from fedgenome.audit.shadows.recipe import Recipe
-from fedgenome.audit.targets import Records, Target, independent, people, scaled
+from fedgenome.audit.singling_out import singled_out
+from fedgenome.audit.targets import Records, Target, independent, of_range, people, scaled
 from fedgenome.cohort import expression
 from fedgenome.cohort.shard import Shard
 from fedgenome.cohort.split import undealt
@@ -35,6 +39,10 @@ ROWS = 870  # of the table
 CANDIDATES = 1024  # that a canary is drawn from
 RECIPE = Recipe(steps=200, batch=64, hidden=(32,), rate=5e-3)
 SHADOWS = 30
+GAUSSIAN = Kind(kind="gaussian", options={"covariance": "lowrank", **LOG})
+OVERFITTED = Kind(kind="cvae", options={"hidden": 128, "latent": 32, "beta": 0.1, "rounds": 500, "normalise": "gene"})
+
+Losses = Callable[[Array, Array], Array]  # of rows of these labels, as they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,21 +65,25 @@ class World:
     Attributes:
         study: Of which cohort.
         table: Rows made of people who are in no other part, on the cohort's own scale.
+        losses: Of the model that made them.
         everybody: Rows of the pool and the base, on the same scale.
         pool: Rows of those of whom members and controls are drawn, scaled.
         target: The table, scaled.
         scores: Of the pool's donors in their order, by attack, float64 (donors,).
-        candidates: Of rows that are nobody's, by attack on the table, float64 (CANDIDATES,).
-        leaked: Whether a donor of the pool was let into table and classifier, bool (donors,); nobody but in the
+        alone: Whom of the pool the table singles out, bool (donors,).
+        candidates: Of rows that are nobody's, by attack on table or model, float64 (CANDIDATES,).
+        leaked: Whether a donor of the pool was let into table and models, bool (donors,); nobody but in the
             positive control.
     """
 
     study: Study
     table: Records
+    losses: Losses
     everybody: Records
     pool: Records
     target: Target
     scores: Mapping[str, Array]
+    alone: Array
     candidates: Mapping[str, Array]
     leaked: Array
 
@@ -89,44 +101,57 @@ def read() -> Study:
 
 
 def world(study: Study, seed: int, copied: float = 0.0) -> World:
-    """Return a world; with ``copied`` the positive control: so many members' rows in the table, all in the classifier.
+    """Return a world; with ``copied`` the positive control: members in table and models.
 
     Args:
         study: What :func:`read` gave.
         seed: Of everything drawn.
-        copied: Share of the members who stand in the table verbatim.
+        copied: Share of the members who stand in the table verbatim; all are taught to the models, of which the
+            generator is a CVAE that is trained too long.
     """
     rng = np.random.default_rng([seed, 0])
     n = study.shard.n_donors
     part = np.repeat([0, 1, 2], [MEMBERS + CONTROLS, BASE, n - MEMBERS - CONTROLS - BASE])[rng.permutation(n)]
     pool, base, makers = (people(study.shard.take(part == which)) for which in range(3))
-    table = _table(study, part == 2, seed)
+    table, losses = _generator(study, part == 2, seed)
     leaked = np.zeros(len(pool.units), bool)
     if copied:
         leaked[rng.permutation(len(leaked))[:MEMBERS]] = True
         table = _copying(table, pool.of(pool.units[leaked][: round(copied * MEMBERS)]))
         makers = pool.of(pool.units[leaked])
+        taught = np.isin(np.arange(n), np.flatnonzero(part == 0)[leaked])
+        made, arrays = fitted(OVERFITTED, study, taught, seed)
+        losses = functools.partial(made.losses, arrays)
     within, own = scaled(pool, *study.ends), scaled(base, *study.ends)
-    target = Target(table=scaled(table, *study.ends), samples=scaled(table, *study.ends))
+    rows = scaled(table, *study.ends)
+    target = Target(table=rows, samples=rows, losses=of_range(losses, *study.ends))
     nobody = independent(own, CANDIDATES, rng)
-    told = {name: score(within, target, own) for name, score in run.ATTACKS.items()}
+    told = {name: score(within, target, own) for name, score in run.EVERY.items()}
     told |= _classifier(study, makers, pool, base, rng)
     return World(
         study=study,
         table=table,
+        losses=losses,
         everybody=people(study.shard.take(part != 2)),
         pool=within,
         target=target,
         scores={name: per_donor(each, pool.owner) for name, each in told.items()},
-        candidates={name: score(nobody, target, own) for name, score in run.ATTACKS.items()},
+        alone=singled_out(within, target.table),
+        candidates={name: score(nobody, target, own) for name, score in run.EVERY.items()},
         leaked=leaked,
     )
 
 
-def _table(study: Study, makers: Array, seed: int) -> Records:
-    """Return rows of the library's low-rank Gaussian, fitted without noise to ``makers``."""
-    made = loop.method(Kind(kind="gaussian", options={"covariance": "lowrank", **LOG}), study.facts, None)
-    return loop.table(made, loop.trained(made, study.shard.take(makers), seed), ROWS, seed)
+def _generator(study: Study, makers: Array, seed: int) -> tuple[Records, Losses]:
+    """Return rows of the library's low-rank Gaussian, fitted without noise to ``makers``, and its losses."""
+    made, arrays = fitted(GAUSSIAN, study, makers, seed)
+    return loop.table(made, arrays, ROWS, seed), functools.partial(made.losses, arrays)
+
+
+def fitted(kind: Kind, study: Study, makers: Array, seed: int) -> tuple[Any, Mapping[str, Array]]:
+    """Return a method without noise, and what it releases after training on ``makers``, bool (donors,)."""
+    made = loop.method(kind, study.facts, None)
+    return made, loop.trained(made, study.shard.take(makers), seed)
 
 
 def _copying(table: Records, rows: Records) -> Records:

@@ -6,12 +6,12 @@ samples vary as a binomial does, and two samples have a donor in common with cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
-from scipy import stats
 
 from experiments.bug_zoo.verdicts import Detector, Verdict, unlikely
+from fedgenome.audit.bounds.poisson import overlaps_p_value, sizes_p_value
 from fedgenome.privacy.coins import chosen
 from fedgenome.query import Array
 from fedgenome.streams import Root
@@ -19,19 +19,21 @@ from fedgenome.streams import Root
 ROUNDS, RATE = 200, 0.2
 DONORS = tuple(f"donor-{i}" for i in range(300))
 _ROOT = Root.simulation(5, "site", "north")
-_SIZES = Detector(name="scipy.stats.chi2", statistic="p of binomial batch sizes, two-sided, below 1e-6", fires=unlikely)
-_OVERLAP = Detector(name="scipy.stats.binomtest", statistic="p of donors in common, below 1e-6", fires=unlikely)
-Draw = Callable[[int], Array]
+_SIZES = Detector(
+    name="audit.bounds.poisson", statistic="p of binomial batch sizes, two-sided, below 1e-6", fires=unlikely
+)
+_OVERLAP = Detector(name="audit.bounds.poisson", statistic="p of donors in common, below 1e-6", fires=unlikely)
 
 
 def verdicts() -> Iterator[Verdict]:
     """Yield the verdicts on sampling."""
     rounds = range(ROUNDS)
-    correct = of_sizes(coins, rounds)
-    yield _SIZES.once("batches of a fixed size", of_sizes(_shuffled, rounds), correct)
-    yield _SIZES.once("one coin for all donors", of_sizes(_shared, rounds), correct)
-    again = of_overlaps(lambda _: coins(0), rounds)
-    yield _OVERLAP.once("the same batch in every round", again, of_overlaps(coins, rounds))
+    correct, shuffled, shared = (np.stack([draw(step) for step in rounds]) for draw in (coins, _shuffled, _shared))
+    sizes = sizes_p_value(correct, RATE)
+    yield _SIZES.once("batches of a fixed size", sizes_p_value(shuffled, RATE), sizes)
+    yield _SIZES.once("one coin for all donors", sizes_p_value(shared, RATE), sizes)
+    again = overlaps_p_value(np.stack([coins(0)] * ROUNDS), RATE)
+    yield _OVERLAP.once("the same batch in every round", again, overlaps_p_value(correct, RATE))
 
 
 def coins(step: int) -> Array:
@@ -47,18 +49,3 @@ def _shuffled(step: int) -> Array:
 def _shared(step: int) -> Array:
     """The key without the donor's id."""
     return np.repeat(chosen(_ROOT, ("m", step, 0), ("",), RATE), len(DONORS))
-
-
-def of_sizes(draw: Draw, rounds: Sequence[int]) -> float:
-    """Return the p-value of "batch sizes vary as Binomial(n, q)", two-sided: neither too much nor too little."""
-    n = len(DONORS)
-    sizes = np.array([draw(step).sum() for step in rounds])
-    statistic = float(((sizes - n * RATE) ** 2).sum() / (n * RATE * (1 - RATE)))
-    law = stats.chi2(len(rounds))
-    return float(2 * min(law.cdf(statistic), law.sf(statistic)))
-
-
-def of_overlaps(draw: Draw, rounds: Sequence[int]) -> float:
-    """Return the p-value of "neighbouring rounds share a donor with chance q²"."""
-    common = sum(int((draw(step) & draw(step + 1)).sum()) for step in rounds[::2])
-    return float(stats.binomtest(common, len(rounds[::2]) * len(DONORS), RATE**2).pvalue)

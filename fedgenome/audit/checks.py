@@ -6,7 +6,7 @@ attack that succeeds proves nothing if it also "succeeds" where nothing can leak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -17,19 +17,23 @@ from sklearn.preprocessing import StandardScaler
 
 from fedgenome.audit.bounds.ranking import auc_interval
 from fedgenome.audit.distance import per_donor
+from fedgenome.audit.model_loss import by_heart
 from fedgenome.audit.near_copies import near_copies
 from fedgenome.audit.results import LEVEL, Check, Interval, Measure
 from fedgenome.audit.targets import Records, Target, independent
 from fedgenome.query import Array
 
 Score = Callable[[Records, Target, Records], Array]  # (people, target, control base) -> float (rows,)
+What = Literal["table", "model"]
 
 COPIED = 0.5  # share of the members' donors whose rows the positive control holds verbatim
 FALSE_VOID = 0.01  # chance that a sound audit is voided, over all checks that must be at chance
 
 
 def planted(members: Records, base: Records, target: Target, rng: np.random.Generator) -> tuple[Target, Target]:
-    """Return a target that copies half of the members' donors, and its twin without the copies.
+    """Return a target that holds half of the members' donors, and its twin that does not: in tables copied verbatim.
+
+    Where a model is attacked, theirs know as many rows by heart (:func:`by_heart`): these copies, or clean rows.
 
     Both are generators fitted to ``base``, which is disjoint from members and evaluated controls: a
     base fitted to members would leak by itself. They have the sizes of the real target, or more
@@ -47,7 +51,11 @@ def planted(members: Records, base: Records, target: Target, rng: np.random.Gene
     leaking_table, clean_table = pair(len(target.table))
     leaking_samples, clean_samples = pair(len(target.samples))
     leaking = replace(target, table=leaking_table, samples=leaking_samples)
-    return leaking, replace(target, table=clean_table, samples=clean_samples)
+    clean = replace(target, table=clean_table, samples=clean_samples)
+    if target.losses is None:
+        return leaking, clean
+    others = clean_table.rows(np.arange(len(copies)))
+    return replace(leaking, losses=by_heart(copies)), replace(clean, losses=by_heart(others))
 
 
 def of_attacks(
@@ -57,6 +65,7 @@ def of_attacks(
     base: Records,
     target: Target,
     rng: np.random.Generator,
+    on_model: Collection[str] = (),
 ) -> tuple[Check, ...]:
     """Return a positive and a negative check of every attack and of near-copies, and the blind attacker's.
 
@@ -67,6 +76,7 @@ def of_attacks(
         base: Scaled rows of the control base, disjoint from both.
         target: What is attacked; gives the sizes.
         rng: Draws who is copied, the control tables and the blind attacker's split.
+        on_model: Those of ``attacks`` that read the model's losses.
     """
     leaking, clean = planted(members, base, target, rng)
     level = 1 - FALSE_VOID / (len(attacks) + 2)
@@ -74,12 +84,14 @@ def of_attacks(
     for name, score in attacks.items():
         found = auc_interval(*_both(score, members, controls, leaking, base))
         chance = auc_interval(*_both(score, members, controls, clean, base), level)
-        checks += [_positive(name, found), _at_chance("negative", name, chance)]
-    tail, free = (near_copies(members, controls, each, at) for each, at in ((leaking, LEVEL), (clean, level)))
-    checks += [
-        _positive(tail.name, tail.share, tail.chance, "share of members"),
-        _at_chance("negative", free.name, free.share, free.chance, "share of members"),
-    ]
+        what: What = "model" if name in on_model else "table"
+        checks += [_positive(name, found, what=what), _at_chance("negative", name, chance, what=what)]
+    if len(target.table):
+        tail, free = (near_copies(members, controls, each, at) for each, at in ((leaking, LEVEL), (clean, level)))
+        checks += [
+            _positive(tail.name, tail.share, tail.chance, "share of members"),
+            _at_chance("negative", free.name, free.share, free.chance, "share of members"),
+        ]
     blind = auc_interval(*blind_scores(members, controls, rng), level)
     return (*checks, _at_chance("blind", "logistic regression on the records alone", blind))
 
@@ -91,16 +103,22 @@ def _both(score: Score, members: Records, controls: Records, target: Target, bas
     )
 
 
-def _positive(name: str, seen: Interval, chance: float = 0.5, measure: Measure = "AUC") -> Check:
-    rule = f"finds a table that copies {COPIED:.0%} of the members: lower bound of the {measure} above {chance:.3g}"
+def _positive(name: str, seen: Interval, chance: float = 0.5, measure: Measure = "AUC", what: What = "table") -> Check:
+    does = f"a table that copies {COPIED:.0%} of" if what == "table" else f"a model that knows by heart {COPIED:.0%} of"
+    rule = f"finds {does} the members: lower bound of the {measure} above {chance:.3g}"
     return Check(kind="positive", attack=name, seen=seen, passed=seen.low > chance, rule=rule, measure=measure)
 
 
 def _at_chance(
-    kind: Literal["negative", "blind"], name: str, seen: Interval, chance: float = 0.5, measure: Measure = "AUC"
+    kind: Literal["negative", "blind"],
+    name: str,
+    seen: Interval,
+    chance: float = 0.5,
+    measure: Measure = "AUC",
+    what: What = "table",
 ) -> Check:
-    what = "a table that never saw the members" if kind == "negative" else "no table at all"
-    rule = f"is at chance with {what}: {seen.level:.1%} interval of the {measure} holds {chance:.3g}"
+    given = f"a {what} that never saw the members" if kind == "negative" else "no table at all"
+    rule = f"is at chance with {given}: {seen.level:.1%} interval of the {measure} holds {chance:.3g}"
     passed = seen.low <= chance <= seen.high
     return Check(kind=kind, attack=name, seen=seen, passed=passed, rule=rule, measure=measure)
 

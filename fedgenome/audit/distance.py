@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from fedgenome.audit.targets import Records, Target
@@ -17,12 +19,24 @@ def nearest(rows: Array, table: Array) -> Array:
     The neighbour is found by products in float64, its distance then taken by differences, so that a
     verbatim copy is at exactly 0. Neighbours closer than about 1e-7 to each other may be swapped.
     """
+    apart = (np.linalg.norm(part - table[at].astype(np.float64), axis=1) for part, at in _found(rows, table))
+    return np.concatenate([np.empty(0), *apart])
+
+
+def neighbours(rows: Array, table: Array) -> Array:
+    """Return the position in ``table`` of each row's nearest row, int64 (rows,), as :func:`nearest` finds it."""
+    return np.concatenate([np.empty(0, np.int64), *(at for _, at in _found(rows, table))])
+
+
+def _found(rows: Array, table: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield rows, block by block in float64, and the positions of their neighbours."""
     require(len(table) > 0, "a table of at least one row")
-    return np.concatenate([np.empty(0), *(_nearest(rows[i : i + _BLOCK], table) for i in range(0, len(rows), _BLOCK))])
+    for start in range(0, len(rows), _BLOCK):
+        part = rows[start : start + _BLOCK].astype(np.float64)
+        yield part, _neighbours(part, table)
 
 
-def _nearest(rows: Array, table: Array) -> Array:
-    rows = rows.astype(np.float64)
+def _neighbours(rows: Array, table: Array) -> Array:
     closest, best = np.zeros(len(rows), np.int64), np.full(len(rows), np.inf)
     for start in range(0, len(table), _BLOCK):
         block = table[start : start + _BLOCK].astype(np.float64)
@@ -32,7 +46,7 @@ def _nearest(rows: Array, table: Array) -> Array:
         value = partial[np.arange(len(rows)), winner]
         closest = np.where(value < best, start + winner, closest)
         best = np.minimum(best, value)
-    return np.asarray(np.linalg.norm(rows - table[closest].astype(np.float64), axis=1))
+    return closest
 
 
 def nearest_in_class(people: Records, table: Records) -> Array:

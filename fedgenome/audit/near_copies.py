@@ -18,7 +18,7 @@ from scipy import stats
 
 from fedgenome.audit.bounds.rates import binomial_bounds
 from fedgenome.audit.results import LEVEL, Interval, NearCopies
-from fedgenome.audit.targets import Records, Target
+from fedgenome.audit.targets import Records, Target, joined
 from fedgenome.query import Array
 
 NAME, THREAT = "near-copies", "synthetic data only"
@@ -73,13 +73,10 @@ def near_copies(members: Records, controls: Records, target: Target, level: floa
 
 def _nearest_people(table: Array, members: Records, controls: Records) -> tuple[Array, Array]:
     """Return of each table row the nearest person, members numbered first, and its distance over the next person's."""
-    m = len(members.units)
-    owner = np.concatenate(
-        [np.unique(members.owner, return_inverse=True)[1], m + np.unique(controls.owner, return_inverse=True)[1]]
-    )
-    pool = np.concatenate([members.x, controls.x], dtype=np.float64)
+    people = joined(members, controls)
+    pool = people.x.astype(np.float64)
     step = max(1, _CELLS // len(pool))
-    parts = [_nearest_two(table[i : i + step], pool, owner) for i in range(0, len(table), step)]
+    parts = [_nearest_two(table[i : i + step], pool, people.owner) for i in range(0, len(table), step)]
     return np.concatenate([first for first, _ in parts]), np.concatenate([ratio for _, ratio in parts])
 
 

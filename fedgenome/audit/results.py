@@ -22,6 +22,7 @@ FALSE_ALARMS = 0.1  # the false-alarm rate at which hits are counted
 GRID = (0.0, *np.geomspace(1e-3, 1.0, 61).tolist())  # false-alarm rates at which curves are kept
 LEVEL = 0.95  # confidence of intervals and bounds, unless the caller says otherwise
 Measure = Literal["AUC", "share of members"]  # what a check looks at
+Of = Literal["data", "model"]  # what an attack is on: released rows, or a model that gives more than these
 _RULE_OF_THREE = 3.0  # 0 of n seen: the rate is below 3/n with 95 % confidence
 
 
@@ -89,6 +90,7 @@ class Attack:
     Attributes:
         name: The attack.
         threat: What the attacker holds.
+        of: Whether that is data or a model.
         auc: Area under the ROC curve; .5 is chance.
         hits: True-positive rate at 10 % false alarms; None if the controls are too few to say.
         p_value: Of "members score no higher than controls", one-sided Mann–Whitney, uncorrected.
@@ -103,6 +105,7 @@ class Attack:
     hits: Interval | None
     p_value: float
     roc: tuple[float, ...]
+    of: Of = "data"
     rates: tuple[LowRate, ...] = ()
     scores: tuple[Scores, Scores] | None = field(default=None, repr=False, compare=False)
 
@@ -122,6 +125,7 @@ class Attack:
         return {
             "name": self.name,
             "threat": self.threat,
+            "of": self.of,
             "auc": self.auc.to_json(),
             "hits": self.hits.to_json() if self.hits else None,
             "false_alarms": FALSE_ALARMS,
@@ -285,7 +289,7 @@ class Audit:
         members: Donors that were trained on.
         controls: Control donors that were evaluated.
         base: Donors of the control base.
-        rows: Rows of the table attacked.
+        rows: Rows of the table attacked; 0 for a model that makes none.
         samples: Rows that GAN-leaks drew on.
         unit: What one "donor" is: a donor, or a row.
         detectable_auc: AUC that the attacks together find above chance with 80 % power.
@@ -353,8 +357,8 @@ def merge(audits: Mapping[str, Audit]) -> Audit:
             replace(n, name=f"{label}: {n.name}") for label, each in audits.items() for n in each.near_copies
         ),
         checks=tuple(replace(c, attack=f"{label}: {c.attack}") for label, each in audits.items() for c in each.checks),
-        rows=min(each.rows for each in audits.values()),
-        samples=min(each.samples for each in audits.values()),
+        rows=min((each.rows for each in audits.values() if each.rows), default=0),
+        samples=min((each.samples for each in audits.values() if each.samples), default=0),
         detectable_auc=max(each.detectable_auc for each in audits.values()),
         worst={},
         strata=(),

@@ -1,4 +1,4 @@
-"""The audit: attacks on a table, with intervals, and the controls of the attacks themselves.
+"""The audit: attacks on a table and on the model that made it, with intervals, and the attacks' own controls.
 
 Who is compared with whom: *members* are the training donors, *controls* donors drawn at random from
 the same cohort before training and kept apart. Given the table and the control base, a member's and
@@ -18,17 +18,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from fedgenome.audit import checks, measure
+from fedgenome.audit.attribute import inferred
 from fedgenome.audit.bounds import ranking
 from fedgenome.audit.checks import Score
 from fedgenome.audit.densities import density_ratio, monte_carlo
 from fedgenome.audit.distance import closest_record
 from fedgenome.audit.gan_leaks import reconstruction
 from fedgenome.audit.logan import discriminator
+from fedgenome.audit.model_loss import calibrated, model_loss
 from fedgenome.audit.near_copies import NAME, near_copies
 from fedgenome.audit.results import Attack, Audit
 from fedgenome.audit.scores import Scores
-from fedgenome.audit.targets import Records, Target, scaled
+from fedgenome.audit.targets import Records, Target, of_codes, of_range, one_hot, scaled
 from fedgenome.errors import require
+from fedgenome.query import Array
 
 ATTACKS: dict[str, Score] = {
     "closest-record": closest_record,
@@ -36,6 +39,7 @@ ATTACKS: dict[str, Score] = {
     "domias": density_ratio,
     "monte-carlo": monte_carlo,
     "logan": discriminator,
+    "attribute": inferred,
 }
 THREATS = {
     "closest-record": "synthetic data only",
@@ -43,9 +47,17 @@ THREATS = {
     "domias": "synthetic data, other people's rows",
     "monte-carlo": "query access to the generator",
     "logan": "synthetic data, other people's rows",
+    "attribute": "synthetic data, other people's rows, three quarters of a record's genes",
+    "model-loss": "released weights",
+    "model-loss-calibrated": "released weights, other people's rows",
 }
+ON_MODEL: dict[str, Score] = {"model-loss": model_loss, "model-loss-calibrated": calibrated}
+_DRAWING = ("gan-leaks", "monte-carlo")  # are on the model where it draws more than the table
 # The gate's: the others withhold more tables that do not leak, and found nothing that these miss (docs/decisions.md).
 STANDARD = ("closest-record", "gan-leaks")
+STANDARD_ON_MODEL = ("model-loss-calibrated",)
+EVERY = {**ATTACKS, **ON_MODEL}
+GATE = (*STANDARD, *STANDARD_ON_MODEL)
 FEWEST = 6  # control donors: 2 for the base, 4 evaluated, of whom the blind attacker judges 2
 FEWEST_MEMBERS = 4
 _BASE = 3  # one control in three becomes the base
@@ -57,30 +69,36 @@ def audit(
     *,
     members: Records,
     controls: Records,
-    synthetic: Records,
+    synthetic: Records | None,
     low: float,
     high: float,
     rng: np.random.Generator,
     samples: Records | None = None,
+    losses: Callable[[Array, Array], Array] | None = None,
     base: Records | None = None,
     generator_reference: Records | None = None,
-    attacks: Sequence[str] = STANDARD,
+    attacks: Sequence[str] = GATE,
+    vocabulary: int | None = None,
     unit: str = "row",
     progress: Progress = lambda step: None,
 ) -> Audit:
-    """Attack a synthetic table and check the attacks.
+    """Attack a synthetic table, the model that made it, or a model alone; and check the attacks.
 
     Args:
         members: Rows of the training donors.
         controls: Rows of donors kept apart before training; at least ``FEWEST`` donors, or 4 with ``base``.
-        synthetic: The table to be released.
+        synthetic: The table to be released; None for a model that makes none.
         low: Smallest public expression value; see :func:`scaled`.
         high: Largest.
         rng: Splits controls, draws control tables. The same state gives the same audit.
         samples: Many more rows of the released generator, for GAN-leaks; default: the table.
+        losses: The released model's loss of rows (n, genes) of these labels (n,), values as they are, float64 (n,);
+            None where no model leaves: it then has no such attack.
         base: Real donors disjoint from members and controls; default: a third of the controls.
         generator_reference: Rows of a generator that never saw members, to calibrate GAN-leaks.
-        attacks: Which of ``ATTACKS`` to run; near-copies are always looked for.
+        attacks: Which of ``ATTACKS`` to run on the table, where near-copies are always looked for, and which of
+            ``ON_MODEL`` on the model.
+        vocabulary: V, where rows are codes of tokens: they are compared token by token, whatever the range.
         unit: The word for one unit.
         progress: Told each step's name.
 
@@ -89,27 +107,33 @@ def audit(
     """
     given = {"members": members, "controls": controls, "synthetic": synthetic, "samples": samples, "base": base}
     _check(given | {"generator_reference": generator_reference})
-    chosen = {name: ATTACKS[name] for name in named(attacks)}
+    chosen = _chosen(attacks, synthetic is not None, losses is not None)
     progress("scale")
-    people, others, table = (scaled(records, low, high) for records in (members, controls, synthetic))
-    more, against = (scaled(records, low, high) if records else None for records in (samples, generator_reference))
-    target = Target(table=table, samples=more or table, reference=against)
-    others, own = (others, scaled(base, low, high)) if base else split_base(others, rng)
+    nothing = Records(x=members.x[:0], label=members.label[:0])
+
+    def seen(records: Records) -> Records:
+        return scaled(records, low, high) if vocabulary is None else one_hot(records, vocabulary)
+
+    people, others, table = (seen(records) for records in (members, controls, synthetic or nothing))
+    more, against = (seen(records) if records else None for records in (samples, generator_reference))
+    told = losses and (of_range(losses, low, high) if vocabulary is None else of_codes(losses, vocabulary))
+    target = Target(table=table, samples=more or table, reference=against, losses=told)
+    others, own = (others, seen(base)) if base else split_base(others, rng)
     results = tuple(_attacked(chosen, people, others, target, own, progress))
     progress(NAME)
-    copies = near_copies(people, others, target)
+    copies = (near_copies(people, others, target),) if synthetic else ()
     progress("checks")
     return Audit(
         attacks=results,
-        near_copies=(copies,),
-        checks=checks.of_attacks(chosen, people, others, own, target, rng),
+        near_copies=copies,
+        checks=checks.of_attacks(chosen, people, others, own, target, rng, on_model=ON_MODEL),
         members=len(people.units),
         controls=len(others.units),
         base=len(own.units),
         rows=len(table),
         samples=len(target.samples),
         unit=unit,
-        detectable_auc=ranking.detectable_auc(len(people.units), len(others.units), len(results) + 1),
+        detectable_auc=ranking.detectable_auc(len(people.units), len(others.units), len(results) + len(copies)),
     )
 
 
@@ -122,20 +146,33 @@ def _attacked(
 
 
 def named(attacks: Sequence[str]) -> tuple[str, ...]:
-    """Return the attacks of these names, each once, in the order of ``ATTACKS``.
+    """Return the attacks of these names, each once, in the order of ``EVERY``.
 
     Raises:
         SpecError: No attack, or one that is none.
     """
-    strange = [name for name in attacks if name not in ATTACKS]
-    require(bool(attacks) and not strange, f"attacks of {', '.join(ATTACKS)}", attacks=", ".join(strange) or "none")
-    return tuple(name for name in ATTACKS if name in attacks)
+    strange = [name for name in attacks if name not in EVERY]
+    require(bool(attacks) and not strange, f"attacks of {', '.join(EVERY)}", attacks=", ".join(strange) or "none")
+    return tuple(name for name in EVERY if name in attacks)
+
+
+def _chosen(attacks: Sequence[str], table: bool, model: bool) -> dict[str, Score]:
+    """Return those of the attacks that have something to attack.
+
+    Raises:
+        SpecError: None has.
+    """
+    able = {name: EVERY[name] for name in named(attacks) if (model if name in ON_MODEL else table)}
+    require(bool(able), "a table for attacks on tables, a model for those on models", attacks=", ".join(attacks))
+    return able
 
 
 def attack(name: str, members: Records, controls: Records, target: Target, base: Records) -> Attack:
     """Run the attack ``name`` on scaled records and return what it achieved, by donor."""
-    inside, outside = (Scores.of(who, ATTACKS[name](who, target, base)) for who in (members, controls))
-    return measure.of_rows(name, THREATS[name], inside, outside)
+    score, drawn = EVERY[name], target.samples is not target.table
+    inside, outside = (Scores.of(who, score(who, target, base)) for who in (members, controls))
+    of_model = name in ON_MODEL or (name in _DRAWING and drawn)
+    return measure.of_rows(name, THREATS[name], inside, outside, "model" if of_model else "data")
 
 
 def split_base(controls: Records, rng: np.random.Generator) -> tuple[Records, Records]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedgenome.errors import require
+from fedgenome.errors import SpecError, require
 from fedgenome.query import Array
 
 if TYPE_CHECKING:
     from fedgenome.cohort.shard import Shard
+
+_HUGE = 1e30  # a loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,6 +70,9 @@ class Records:
         return self.rows(np.isin(self.owner, donors))
 
 
+Losses = Callable[[Records], Array]  # a model's loss of each row, float64 (rows,): the lower, the better known
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Target:
     """What an attacker holds.
@@ -77,11 +82,24 @@ class Target:
         samples: Many rows drawn from the released generator (threat: query access); the table again
             where nothing else is released.
         reference: Rows of a generator that never saw the members, for calibrated GAN-leaks; optional.
+        losses: The released model's loss of scaled rows (threat: released weights); None where no model leaves.
     """
 
     table: Records
     samples: Records
     reference: Records | None = None
+    losses: Losses | None = None
+
+
+def required(target: Target) -> Losses:
+    """Return the losses of ``target``.
+
+    Raises:
+        SpecError: It has no model.
+    """
+    if target.losses is None:
+        raise SpecError("expected a target with a model that tells losses, got none")
+    return target.losses
 
 
 def people(shard: Shard) -> Records:
@@ -98,6 +116,47 @@ def scaled(records: Records, low: float, high: float) -> Records:
     require(low < high, "low < high", low=low, high=high)
     x = np.clip((records.x - low) / (high - low), 0.0, 1.0)
     return replace(records, x=np.nan_to_num(x, copy=False, nan=0.0))
+
+
+def joined(*groups: Records) -> Records:
+    """Return the rows of all groups, whose donors are different people: numbered from 0 on, group after group."""
+    before = np.cumsum([0, *(len(group.units) for group in groups)])
+    owner = [n + np.unique(group.owner, return_inverse=True)[1] for n, group in zip(before, groups, strict=False)]
+    x, label = (np.concatenate([getattr(group, name) for group in groups]) for name in ("x", "label"))
+    return Records(x=x, label=label, donor=np.concatenate(owner))
+
+
+def of_range(losses: Callable[[Array, Array], Array], low: float, high: float) -> Losses:
+    """Return the losses of scaled rows under a model that reads values in [low, high], codes of labels beside them.
+
+    A loss that is no number, as noisy weights may give, is the largest: nobody is well known to such a model.
+    """
+
+    def of_scaled(rows: Records) -> Array:
+        told = np.asarray(losses((low + (high - low) * rows.x).astype(rows.x.dtype), rows.label), np.float64)
+        return np.nan_to_num(told, nan=_HUGE, posinf=_HUGE, neginf=-_HUGE)
+
+    return of_scaled
+
+
+def one_hot(records: Records, vocabulary: int) -> Records:
+    """Return codes of tokens (rows, positions) as 0 and 1, (rows, positions · V): an unknown token is all zeros.
+
+    Codes are names: A is no nearer to C than to T, and the squared distance of two rows is twice the number of
+    positions at which they differ.
+    """
+    hot = records.x[..., None] == np.arange(vocabulary)
+    return replace(records, x=hot.reshape(len(records.x), -1).astype(np.float32))
+
+
+def of_codes(losses: Callable[[Array, Array], Array], vocabulary: int) -> Losses:
+    """Return the losses of such rows under a model that reads codes."""
+
+    def of_hot(rows: Records) -> Array:
+        hot = rows.x.reshape(len(rows.x), -1, vocabulary)
+        return np.asarray(losses(np.where(hot.any(2), hot.argmax(2), vocabulary), rows.label), np.float64)
+
+    return of_hot
 
 
 def independent(base: Records, n: int, rng: np.random.Generator) -> Records:

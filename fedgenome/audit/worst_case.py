@@ -21,14 +21,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 from fedgenome.audit import charged
 from fedgenome.audit.bounds import effects
 from fedgenome.audit.bounds.effects import Effect, Tails, tails_for
 from fedgenome.audit.bounds.simultaneous import Worst, worst
-from fedgenome.audit.results import FALSE_ALARMS, LEVEL, Attack, Audit, Charged
+from fedgenome.audit.results import FALSE_ALARMS, LEVEL, Attack, Audit, Charged, Of
 
-RELEASES = ("data", "model")  # what an attack may be of; one that does not say is of the data
+RELEASES = get_args(Of)
 
 _Vector = Callable[[Tails], Effect]
 
@@ -57,9 +58,9 @@ def _worst(vectors: Sequence[_Vector], level: float) -> Worst | None:
     return worst([vector(tails) for vector in vectors], level)
 
 
-def _looked_at(audit: Audit, of: str) -> Iterator[_Vector]:
+def _looked_at(audit: Audit, of: Of) -> Iterator[_Vector]:
     for attack in audit.attacks:
-        if getattr(attack, "of", "data") == of:
+        if attack.of == of:
             yield from _attack(attack)
     for copies in audit.near_copies if of == "data" else ():
         yield partial(effects.copied, copies.name, copies, audit.members, audit.controls)

@@ -123,7 +123,11 @@ def text(found: Audited, verdict: Verdict) -> str:
     }
     parts: list[list[str]] = [
         head,
-        ["Attacks (AUC .5 is chance; 95 % intervals)", *_attacks(audit.attacks)],
+        *(
+            [f"Attacks on the {of} (AUC .5 is chance; 95 % intervals)", *_attacks(each)]
+            for of in ("data", "model")
+            if (each := [attack for attack in audit.attacks if attack.of == of])
+        ),
         ["Near-copies", *(f"  {each.name}: {each.words}" for each in audit.near_copies)],
         ["Controls of the attacks", *map(_check, audit.checks)],
         ["Worst case (0: nothing is found, 1: every member is)", *_worst(audit)],

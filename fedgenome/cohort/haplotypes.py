@@ -44,7 +44,7 @@ def haplotype_records(
 ) -> Iterator[Record]:
     """Yield the sequence of every haplotype of a VCF, in the order of its samples.
 
-    A record is named SAMPLE.1:CONTIG, or SAMPLE.2:CONTIG for the second haplotype. Positions count the letters of the
+    A record is named SAMPLE.1:REGION, or SAMPLE.2:REGION for the second haplotype. Positions count the letters of the
     person's own sequence from the region's start on: behind an indel they are not the reference's.
 
     Args:
@@ -68,7 +68,7 @@ def haplotype_records(
             if not _is_there(calls, variants, where):
                 continue
             text = put_in(letters, region.start, variants, calls, where)
-            name = f"{sample}.{h + 1}:{region.name}"
+            name = f"{sample}.{h + 1}:{region}"
             start = region.start - 1
             yield Record(name=name, donor=donor, text=text, start=start, label=label, kept=kept, source=path)
 

@@ -157,6 +157,23 @@ class Classifier(Protocol):
 
 
 @runtime_checkable
+class Scored(Protocol):
+    """A method whose release tells how well it knows a row: what whoever holds the weights can compute."""
+
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return each row's loss under what is released, float64 (rows,): the lower, the better it is known.
+
+        A row's loss depends on no other row, and is the same each time: nothing is drawn.
+
+        Args:
+            arrays: What :meth:`Method.release` gave.
+            x: Finite values within the public range, (rows, genes).
+            label: Codes of the schema's labels, int (rows,).
+        """
+        ...
+
+
+@runtime_checkable
 class Watched(Protocol):
     """A method whose states can be judged on rows at hand, for the operator's eyes only."""
 

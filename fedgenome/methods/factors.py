@@ -189,6 +189,10 @@ class Factors(Staged[Options]):
         x = arrays["centre"] + arrays["scale"] * z
         return np.clip(x, self.schema.low, self.schema.high).astype(np.float32)
 
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return each row's −log density, up to a constant, float64 (rows,)."""
+        return moments.losses(arrays, x, label)
+
 
 def nystrom(q: Floats, onto: Floats, variances: Floats, blur: float) -> Floats:
     """Return L (genes, r) with L Lᵀ = (Q − DW)(WᵀQ − WᵀDW)⁻¹(Q − DW)ᵀ, D what L leaves of the variances.

@@ -96,7 +96,7 @@ class FedSgd(Rounds[Options]):
         if question.payload:
             return super().answer(question, sample, rng)
         self.require_genes(sample)
-        return sum_rows(self._onehot(sample), sample.donor, sample.mask, question.bound)
+        return sum_rows(self._onehot(sample.label), sample.donor, sample.mask, question.bound)
 
     def batch(self, sample: Shard, rng: DonorStreams) -> Batch:
         """Return scaled expression, labels and latent draws; complete rows with a known label count."""
@@ -104,14 +104,14 @@ class FedSgd(Rounds[Options]):
         kept = np.flatnonzero(rank < MOST_ROWS)
         x = self._scaled(sample.x[kept])
         return Batch(
-            inputs=(x, self._onehot(sample)[kept], self._draws(sample, rank, rng)[kept]),
+            inputs=(x, self._onehot(sample.label)[kept], self._draws(sample, rank, rng)[kept]),
             donor=sample.donor[kept],
             mask=sample.mask[kept] & np.isfinite(x).all(1) & (sample.label[kept] < len(self.schema.labels)),
         )
 
-    def _onehot(self, sample: Shard) -> npt.NDArray[np.float32]:
-        """Return the labels one-hot, (slots, labels); a label that the schema does not have is all zeros."""
-        onehot: npt.NDArray[np.bool_] = sample.label[:, None] == np.arange(len(self.schema.labels))
+    def _onehot(self, label: Array) -> npt.NDArray[np.float32]:
+        """Return labels one-hot, (rows, labels); a label that the schema does not have is all zeros."""
+        onehot: npt.NDArray[np.bool_] = label[:, None] == np.arange(len(self.schema.labels))
         return onehot.astype(np.float32)
 
     def _scaled(self, x: Array) -> npt.NDArray[np.float32]:
@@ -147,14 +147,21 @@ class FedSgd(Rounds[Options]):
         return {name: state[name] for name in ("weights", "label_weights", "curve")}
 
     def loss(self, state: State, rows: Shard) -> float:
-        """Return the mean loss of the unmasked, complete rows at their latents' means. Internal, never released."""
-        load_flat(self.model, state["weights"])
-        x = self._scaled(rows.x)
-        kept = rows.mask & np.isfinite(x).all(1)
-        draws = np.zeros((len(x), self.options.latent), np.float32)
-        inputs = tuple(torch.from_numpy(array[kept]) for array in (x, self._onehot(rows), draws))
-        with torch.no_grad():
-            return float(cvae.loss(self.model, inputs).mean()) if kept.any() else math.nan
+        """Return the mean loss of the unmasked, complete rows (:meth:`losses`). Internal, never released."""
+        kept = rows.mask & np.isfinite(rows.x).all(1)
+        return float(self.losses(state, rows.x[kept], rows.label[kept]).mean()) if kept.any() else math.nan
+
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return each row's negative evidence bound at its latent's mean (constants left out), float64 (rows,)."""
+        load_flat(self.model, arrays["weights"])
+        out = np.empty(len(x))
+        for i in range(0, len(x), _CHUNK):
+            rows, onehot = self._scaled(x[i : i + _CHUNK]), self._onehot(label[i : i + _CHUNK])
+            draws = np.zeros((len(rows), self.options.latent), np.float32)
+            with torch.no_grad():
+                inputs = tuple(torch.from_numpy(array) for array in (rows, onehot, draws))
+                out[i : i + _CHUNK] = cvae.loss(self.model, inputs).numpy()
+        return out
 
     def label_weights(self, arrays: Mapping[str, Array]) -> Array:
         """Return the share of each label, float64 (labels,)."""

@@ -26,6 +26,7 @@ from fedgenome.query import Array, State
 
 MOST_GENES = 2000  # of whose covariance is asked: two million numbers
 _MOST = 64  # directions that are kept, at most
+_RARE = 1e-4  # share of zeros, or of others, at least, where a row's probability is told
 
 
 class Options(StagedOptions):
@@ -206,6 +207,30 @@ class Gaussian(Staged[Options]):
             x = self._with_zeros(z / spread, told["zeros"], told["centre"], told["scale"] * spread)
         return np.clip(x, self.schema.low, self.schema.high).astype(np.float32)
 
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return each row's −log density, up to a constant, float64 (rows,).
+
+        Asked for zeros, that of values as Gaussian, and −log probability of which are at ``schema.low``.
+        """
+        told = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+        z, slopes = self._normal(told, x)
+        common = moments.surprise(moments.released(told), z, label) - slopes
+        if not self.options.zeros:
+            return common
+        share = np.clip(told["zeros"], _RARE, 1 - _RARE)
+        return np.asarray(common - np.log(np.where(x <= self.schema.low, share, 1 - share)).sum(1))
+
+    def normal(self, told: Mapping[str, Floats], x: Array, label: Array) -> Floats:
+        """Return released genes of rows (n, genes) as deviations from their label's mean that are about normal."""
+        return (self._normal(told, x)[0] - told["means"][label]) / _deviations(told)
+
+    def _normal(self, told: Mapping[str, Floats], x: Array) -> tuple[Floats, Array]:
+        """Return rows standardised, their shapes undone, and the log of how much that stretches each (n,)."""
+        z = (x - told["centre"]) / told["scale"]
+        if not self._shaped:
+            return z, np.zeros(len(z))
+        return margins.unshaped(z, told["histograms"], told["means"], _deviations(told), told["label_weights"])
+
     def _with_zeros(self, z: Floats, zeros: Floats, centre: Floats, deviation: Floats) -> Floats:
         """Return values of which each gene's share ``zeros`` is low: the lowest z (n, genes), which are about normal.
 
@@ -223,4 +248,5 @@ class Gaussian(Staged[Options]):
 
 def _deviations(told: Mapping[str, Array]) -> Floats:
     """Return each gene's standard deviation within a label (genes,)."""
-    return np.asarray(np.sqrt(told["own"] + (told["loadings"] ** 2).sum(1)))
+    model = moments.released(told)
+    return np.asarray(np.sqrt(model.own + (model.loadings**2).sum(1)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from fedgenome.errors import require
 from fedgenome.methods import moments
@@ -80,7 +80,7 @@ class Inverted(Staged[Options]):
 
     def statistics(self, payload: Mapping[str, Array], z: Floats, label: Array) -> dict[str, Rows]:
         """Return the gradient of each row's cross-entropy: (probabilities − its label) ⊗ the row at norm 1."""
-        rows = z / np.maximum(np.sqrt(np.einsum("ij,ij->i", z, z)), 1e-9)[:, None]
+        rows = _unit(z)
         told = softmax(rows @ payload["weights"].T, axis=1)
         return {"gradient": (told - np.eye(len(self.schema.labels))[label], rows)}
 
@@ -106,10 +106,19 @@ class Inverted(Staged[Options]):
 
     def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
         """Draw one row for each label code, float32 (n, genes), within the public range."""
-        means, own = (np.asarray(arrays[name], np.float64) for name in ("means", "own"))
-        model = moments.Model(means=means, loadings=np.zeros((len(own), 0)), own=own)
-        x = arrays["centre"] + arrays["scale"] * moments.draw(model, labels, rng, mirrored=self.options.mirrored)
+        x = arrays["centre"] + arrays["scale"] * moments.drawn(arrays, labels, rng, mirrored=self.options.mirrored)
         return np.clip(x, self.schema.low, self.schema.high).astype(np.float32)
+
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return each row's cross-entropy under the classifier, which is what was trained, float64 (rows,)."""
+        z = (x - arrays["centre"].astype(np.float64)) / arrays["scale"]
+        told = log_softmax(_unit(z) @ arrays["weights"].T, axis=1)
+        return np.asarray(-told[np.arange(len(x)), label])
+
+
+def _unit(z: Floats) -> Floats:
+    """Return each row scaled to norm 1; zeros stay zeros."""
+    return np.asarray(z / np.maximum(np.sqrt(np.einsum("ij,ij->i", z, z)), 1e-9)[:, None])
 
 
 def inverted(weights: Floats, shares: Floats, between: float) -> tuple[Floats, Floats]:

@@ -7,6 +7,7 @@ the way, such as weights kept at some rounds, is post-processing of sums that ar
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -25,7 +26,7 @@ from fedgenome.methods.fedavg import AtHome
 from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks
 from fedgenome.models.language import base, sizes, writing
 from fedgenome.models.parameters import initialise, load_flat
-from fedgenome.query import Array, Question, State
+from fedgenome.query import Array, State
 
 _CHUNK = 1 << 12  # windows scored or written at a time
 
@@ -121,10 +122,6 @@ class Language(Rounds[Options]):
             after["kept"][self.options.kept.index(done)] = after["weights"]
         return after
 
-    def learn(self, state: State, question: Question, total: Array) -> State:
-        """Return the state after one Adam step on the noisy mean gradient."""
-        return super().learn(state, question, total)
-
     def release(self, state: State) -> dict[str, Array]:
         """Return ``weights`` (P,), ``curve`` (rounds,), and ``kept`` (rounds kept, P) if any were asked for."""
         self.require_finished(state)
@@ -145,6 +142,11 @@ class Language(Rounds[Options]):
             known = (tokens[i : i + _CHUNK] < self.vocabulary).sum(1)
             parts.append(-logs.sum(1) / np.maximum(known, 1))
         return np.concatenate(parts) if parts else np.zeros(0)
+
+    def loss(self, state: State, rows: Shard) -> float:
+        """Return the mean loss of the unmasked windows. Internal, never released."""
+        kept = rows.mask
+        return float(self.losses(state, rows.x[kept], rows.label[kept]).mean()) if kept.any() else math.nan
 
     def label_weights(self, arrays: Mapping[str, Array]) -> Array:
         """Return equal shares: the model knows of no labels."""

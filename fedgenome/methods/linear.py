@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
+from scipy.special import log_softmax
 from torch import nn
 from torch.nn import functional
 
@@ -177,9 +178,18 @@ class Linear(Learner[Options]):
 
     def predict(self, arrays: Mapping[str, Array], x: Array) -> npt.NDArray[np.int64]:
         """Return the label code of each row of ``x`` (n, genes), int64 (n,)."""
-        scores: Array = _unit(x - arrays["centre"]) @ arrays["weights"].T
-        best: npt.NDArray[np.int64] = scores.argmax(1)
+        best: npt.NDArray[np.int64] = _scores(arrays, x).argmax(1)
         return best
+
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return each row's cross-entropy, float64 (rows,)."""
+        told = log_softmax(_scores(arrays, x).astype(np.float64), axis=1)
+        return np.asarray(-told[np.arange(len(x)), label])
+
+
+def _scores(arrays: Mapping[str, Array], x: Array) -> Array:
+    """Return each row's score of each label, (rows, labels)."""
+    return np.asarray(_unit(x - arrays["centre"]) @ arrays["weights"].T)
 
 
 def _unit(rows: Array) -> npt.NDArray[np.float32]:

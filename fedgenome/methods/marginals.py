@@ -27,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 _EDGES = (1.5, 2.5, 3.5)  # of log-normalised expression: one, few, many copies in ten thousand
 _CHUNK = 1 << 21  # uniforms drawn at a time when sampling
+_LEAST = 1e-4  # probability that a bin is taken to have, at least, where a row's is told
 
 
 class Options(Strict):
@@ -154,6 +155,12 @@ class Marginals:
         step = max(1, _CHUNK // tables[0].size)
         parts = [_draw(tables, edges, labels[i : i + step], rng) for i in range(0, len(labels), step)]
         return np.concatenate(parts) if parts else np.zeros((0, tables.shape[1]), np.float32)
+
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return each row's −log probability of its bins given its label, float64 (rows,)."""
+        genes, bins = np.arange(self.shape[1]), np.searchsorted(np.asarray(arrays["edges"]), x)
+        tables = np.log(np.maximum(np.asarray(arrays["tables"], np.float64), _LEAST))
+        return np.asarray(-tables[label[:, None], genes, bins].sum(1))
 
 
 def default_edges(schema: Schema) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ EDGES = (-2.2, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.2)  # of standardised gen
 BINS = len(EDGES) + 1
 _FAR = 6.0  # values beyond stay where they are
 _GRID = np.union1d(np.linspace(-_FAR, _FAR, 121), EDGES)  # where distribution functions are looked at
+_FLAT = 1e-9  # slope of a distribution function, at least, where its logarithm is taken
 _LEAST = 1e-4  # share of a bin, at least: a distribution function that rises has an inverse
 
 
@@ -68,12 +69,36 @@ def shaped(z: Floats, shares: Floats, means: Floats, deviations: Floats, weights
 
     Within a bin the mixture's own shape stays: under its own shares every row stays where it is.
     """
-    grid = below(_GRID[:, None], means, deviations, weights)
-    zero, one = np.zeros((1, z.shape[1])), np.ones((1, z.shape[1]))
-    ends = np.concatenate([zero, grid[np.searchsorted(_GRID, EDGES)], one])
-    wanted = np.concatenate([zero, np.cumsum(shares.T, axis=0)])
+    grid, new = _curves(shares, means, deviations, weights)
     moved = np.empty_like(z)
     for gene in range(z.shape[1]):
-        new = np.interp(grid[:, gene], ends[:, gene], wanted[:, gene])
-        moved[:, gene] = np.interp(np.interp(z[:, gene], _GRID, grid[:, gene]), new, _GRID)
+        moved[:, gene] = np.interp(np.interp(z[:, gene], _GRID, grid[:, gene]), new[:, gene], _GRID)
     return np.where(np.abs(z) < _FAR, moved, z)
+
+
+def unshaped(y: Floats, shares: Floats, means: Floats, deviations: Floats, weights: Array) -> tuple[Floats, Floats]:
+    """Return the rows (n, genes) that :func:`shaped` moves to ``y``, and the log of how much they move with it (n,)."""
+    grid, new = _curves(shares, means, deviations, weights)
+    moved, slopes = np.empty_like(y), np.zeros_like(y)
+    for gene in range(y.shape[1]):
+        moved[:, gene] = np.interp(np.interp(y[:, gene], _GRID, new[:, gene]), grid[:, gene], _GRID)
+        slopes[:, gene] = _steep(new[:, gene], y[:, gene]) - _steep(grid[:, gene], moved[:, gene])
+    near = np.abs(y) < _FAR
+    return np.where(near, moved, y), np.where(near, slopes, 0.0).sum(1)
+
+
+def _steep(curve: Floats, at: Floats) -> Floats:
+    """Return the log of a distribution function's slope where ``at`` (n,) lies, between two points of the grid."""
+    rises = np.log(np.maximum(np.diff(curve) / np.diff(_GRID), _FLAT))
+    return np.asarray(rises[np.clip(np.searchsorted(_GRID, at) - 1, 0, len(rises) - 1)])
+
+
+def _curves(shares: Floats, means: Floats, deviations: Floats, weights: Array) -> tuple[Floats, Floats]:
+    """Return the mixture's distribution functions on the grid (grid, genes), and those with bins of these shares."""
+    genes = len(deviations)
+    grid = below(_GRID[:, None], means, deviations, weights)
+    zero, one = np.zeros((1, genes)), np.ones((1, genes))
+    ends = np.concatenate([zero, grid[np.searchsorted(_GRID, EDGES)], one])
+    wanted = np.concatenate([zero, np.cumsum(shares.T, axis=0)])
+    new = [np.interp(grid[:, gene], ends[:, gene], wanted[:, gene]) for gene in range(genes)]
+    return grid, np.stack(new, axis=1)

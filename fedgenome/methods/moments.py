@@ -21,6 +21,7 @@ _APART = math.log(3)  # by how much labels differ in it: a standard deviation of
 _STRENGTHS = np.geomspace(1e-5, 4, 40)  # prior variances of a label mean that are looked at, in the genes' own
 _LEAST_MEAN = 0.01  # of variances in units of their scale: less is noise
 _LEAST_OWN = 0.05  # share of a gene's variance that is always its own
+_LEAST_DENSITY = 1e-6  # of variances that a density divides by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,8 +116,19 @@ def within(loadings: Floats, variances: Floats, means: Floats, weights: Floats) 
 
 def drawn(arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator, *, mirrored: bool) -> Floats:
     """Return :func:`draw` of released ``means``, ``loadings`` and ``own``."""
-    told = {name: np.asarray(arrays[name], np.float64) for name in ("means", "loadings", "own")}
-    return draw(Model(**told), labels, rng, mirrored=mirrored)
+    return draw(released(arrays), labels, rng, mirrored=mirrored)
+
+
+def released(arrays: Mapping[str, Array]) -> Model:
+    """Return the model of released ``means``, ``loadings`` and ``own``; without loadings, of genes on their own."""
+    own = np.asarray(arrays["own"], np.float64)
+    loadings = np.asarray(arrays.get("loadings", np.zeros((len(own), 0))), np.float64)
+    return Model(means=np.asarray(arrays["means"], np.float64), loadings=loadings, own=own)
+
+
+def losses(arrays: Mapping[str, Array], x: Array, label: Array) -> Floats:
+    """Return −log density of rows x (n, genes), as they are, of these labels, up to one constant (n,)."""
+    return surprise(released(arrays), (x - arrays["centre"].astype(np.float64)) / arrays["scale"], label)
 
 
 def draw(model: Model, labels: Array, rng: np.random.Generator, *, mirrored: bool) -> Floats:
@@ -134,3 +146,16 @@ def draw(model: Model, labels: Array, rng: np.random.Generator, *, mirrored: boo
             half = len(at) // 2
             e[at[half : 2 * half]] = -e[at[:half]]
     return np.asarray(model.means[labels] + e)
+
+
+def surprise(model: Model, z: Floats, labels: Array) -> Floats:
+    """Return −log density of standardised rows z (n, genes) of these labels under ``model``, up to one constant (n,).
+
+    With D = diag(own), (L Lᵀ + D)⁻¹ = D⁻¹ − D⁻¹L(1 + LᵀD⁻¹L)⁻¹LᵀD⁻¹ (Woodbury): no matrix of genes × genes.
+    """
+    own = np.maximum(model.own, _LEAST_DENSITY)
+    e = (z - model.means[labels]) / np.sqrt(own)
+    shared = model.loadings / np.sqrt(own)[:, None]
+    core = np.linalg.cholesky(np.eye(shared.shape[1]) + shared.T @ shared)
+    seen = np.linalg.solve(core, shared.T @ e.T)
+    return np.asarray(((e**2).sum(1) - (seen**2).sum(0)) / 2)

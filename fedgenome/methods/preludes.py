@@ -15,13 +15,13 @@ import numpy as np
 
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
-from fedgenome.methods.base import DonorStreams, Generator, Method, Watched
+from fedgenome.methods.base import DonorStreams, Generator, Method, Scored, Watched
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Mechanism, Question, State
 
 
-class Whole(Method, Generator, Watched, Protocol):
-    """A method that can also generate and be watched."""
+class Whole(Method, Generator, Scored, Watched, Protocol):
+    """A method that can also generate, tell losses and be watched."""
 
 
 class Prelude(Protocol):
@@ -147,6 +147,11 @@ class Preceded:
         """Return the method's loss of ``rows`` as it sees them. Internal, never released."""
         inner, learned, _ = self._parts(state)
         return self.method.loss(inner, replace(rows, x=self.prelude.seen(rows.x, learned)))
+
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return the method's losses of rows as it sees them, float64 (rows,)."""
+        inner, learned, _ = self._parts(dict(arrays))
+        return self.method.losses(inner, self.prelude.seen(x, learned), label)
 
     def label_weights(self, arrays: Mapping[str, Array]) -> Array:
         """Return the method's label weights."""

@@ -35,6 +35,7 @@ from fedgenome.query import Array, Mechanism, Question, State
 from fedgenome.study import TrustModel
 
 MOST_GENES = 200  # of whose pairs the best are selected: 39,800 scores
+_TIGHT = 0.99  # correlation that a pair is taken to have, at most, where a row's density is told
 _MODEL = ("centre", "scale", "means")  # what tells a site who agrees
 
 
@@ -229,3 +230,13 @@ class Tree(Learner[Options]):
             np.asarray(arrays["pairs"]), np.asarray(arrays["ties"]), len(own)
         )
         return self.base.sample({**arrays, "loadings": loadings, "own": np.zeros_like(own)}, labels, rng)
+
+    def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
+        """Return each row's −log density, up to a constant, float64 (rows,): ``gaussian``'s, and what pairs share."""
+        told = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+        z = self.base.normal(told, x, label)
+        seen = arrays["pairs"][:, 0] >= 0
+        pairs, ties = arrays["pairs"][seen], np.clip(told["ties"][seen], -_TIGHT, _TIGHT)
+        left, right = z[:, pairs[:, 0]], z[:, pairs[:, 1]]
+        shared = (ties**2 * (left**2 + right**2) - 2 * ties * left * right) / (1 - ties**2) / 2
+        return np.asarray(self.base.losses(arrays, x, label) + shared.sum(1))

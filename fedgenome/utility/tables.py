@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedgenome.audit.targets import Records
+from fedgenome.errors import SpecError
 from fedgenome.tables import Reading, fit
 from fedgenome.utility.run import Real
 
@@ -65,6 +66,8 @@ def read(files: Files) -> Given:
     opened = {role: files.how.open(path, real=role != "synthetic") for role, path in files.roles.items()}
     made = {"synthetic": opened.pop("synthetic")}
     found = fit(made, opened, files.how, first="truth")
+    if found.tokens is not None:
+        raise SpecError("evaluate: expected expression, got codes of tokens; fedgenome audit reads sequences")
     rows = found.records
     real = Real(truth=rows["truth"], train=rows.get("train"), holdout=rows.get("holdout"))
     return Given(synthetic=rows["synthetic"], real=real, genes=found.genes, labels=found.labels)

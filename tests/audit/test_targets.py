@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fedgenome.audit.targets import Records, independent, people, scaled
+from fedgenome.audit.targets import Records, independent, joined, people, scaled
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
 
@@ -61,3 +61,13 @@ def test_independent_rows_mix_genes_within_a_class_only():
     assert ((out.x >= 10) == (out.label == 1)[:, None]).all()
     assert all(np.isin(out.x[:, g], base.x[:, g]).all() for g in range(3))
     assert not (out.x[:, None] == base.x).all(axis=2).any()  # nobody of the base is reproduced
+
+
+def test_joined_groups_are_different_people_in_the_groups_order():
+    first, second = (
+        Records(x=np.full((len(donor), 1), at), label=np.full(len(donor), at), donor=np.array(donor))
+        for at, donor in enumerate(([5, 3, 5], [3, 9]))
+    )
+    both = joined(first, second)
+    assert both.owner.tolist() == [1, 0, 1, 2, 3]
+    assert both.x[:, 0].tolist() == both.label.tolist() == [0, 0, 0, 1, 1]

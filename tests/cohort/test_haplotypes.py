@@ -161,6 +161,11 @@ def test_region_must_be_in_both_files(folder, region, text):
         read(write(folder, [(3, "G", "A", "0|1", "0|0")]), region)
 
 
+def test_sample_that_comes_twice_is_refused(folder):
+    with pytest.raises(SpecError, match=r"people\.vcf: expected"):
+        read(write(folder, [(3, "G", "A", "0|1", "0|0")], samples=("s1", "s1")))
+
+
 def test_file_that_is_cut_short_is_refused(folder):
     paths = write(folder, [(3, "G", "A", "0|1", "0|0")])
     pysam.tabix_compress(paths[0], str(folder / "cut.vcf.gz"), force=True)

@@ -7,7 +7,8 @@ import pytest
 
 from experiments.audit_levels import levels, worlds
 from experiments.audit_levels.run import NOMINAL, most
-from fedgenome.audit.run import ATTACKS
+from fedgenome.audit.model_loss import by_heart
+from fedgenome.audit.run import EVERY
 from fedgenome.audit.targets import Records, Target
 
 DONORS = worlds.MEMBERS + worlds.CONTROLS
@@ -18,15 +19,15 @@ def rows(n, rng):
     return Records(x=rng.uniform(0, 1, (n, 5)) * (1 + label[:, None]) / 2, label=label)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_score_depends_on_nobody_scored_beside_it(name):
     """So that scores may be taken once, and membership be dealt anew."""
     rng = np.random.default_rng(1)
     pool, base, table = rows(40, rng), rows(30, rng), rows(60, rng)
-    target = Target(table=table, samples=table)
+    target = Target(table=table, samples=table, losses=by_heart(table))
     some = rng.permutation(40)[:15]
-    alone = ATTACKS[name](pool.rows(some), target, base)
-    assert np.allclose(alone, ATTACKS[name](pool, target, base)[some], rtol=1e-9, atol=1e-9)
+    alone = EVERY[name](pool.rows(some), target, base)
+    assert np.allclose(alone, EVERY[name](pool, target, base)[some], rtol=1e-9, atol=1e-9)
 
 
 def alarms(peek, draws=150):

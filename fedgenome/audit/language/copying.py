@@ -1,85 +1,88 @@
 """What an imputation panel says of a sequence: a mosaic of other people's haplotypes, with a rate of errors.
 
 The baseline of everything that a model of people says: what can be guessed from others is no memory of this person.
+Without errors it is the law of :func:`fedgenome.audit.language.canaries.mosaic`.
 
 Source: Li & Stephens 2003, "Modeling Linkage Disequilibrium and Identifying Recombination Hotspots".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
 
-import numpy as np
+import torch
+from torch import Tensor, nn
 
+from fedgenome.audit.language.steps import as_tensor, walked
 from fedgenome.errors import require
+from fedgenome.models.language.base import State
 from fedgenome.query import Array
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Panel:
-    """Haplotypes to copy from.
-
-    Attributes:
-        rows: Aligned windows of one start, int (haplotypes, window).
-        donor: Whose each is, int (haplotypes,): nobody copies from the own.
-        vocabulary: V.
-        switch: Chance to go on as another haplotype, drawn from all, before a token.
-        error: Chance that a token is not the copied one but any of the V, all alike.
-    """
-
-    rows: Array
-    donor: Array
-    vocabulary: int
-    switch: float = 0.01
-    error: float = 1e-3
-
-    def __post_init__(self) -> None:
-        require(0 <= self.switch <= 1 and 0 < self.error <= 1, "0 <= switch <= 1 and 0 < error <= 1")
-        require(len(self.donor) == len(self.rows) >= 1, "a donor for every haplotype", haplotypes=len(self.rows))
+SWITCH, ERROR = 0.01, 1e-3
 
 
-def conditionals(panel: Panel, rows: Array, donor: Array) -> Array:
-    """Return log p of every token at each position given those before, nats, float64 (rows, window, V).
+class Copying(nn.Module):
+    """A causal model of windows of one start, in float64: exact, by the forward recursion over who is copied.
 
-    The forward recursion of the copying model; exact. What is unknown, in a row or in the panel, tells nothing.
+    Each token is that of the haplotype that is being copied, but with chance ``error`` any of the V alike; before
+    each token but the first, with chance ``switch``, another haplotype is drawn from all. What is unknown, in a row
+    or in the panel, tells nothing. Rows that are stepped together stand at one position.
 
     Args:
-        panel: Haplotypes to copy from.
-        rows: int (rows, window), windows of the panel's start.
-        donor: Whose each is, int (rows,), numbered as the panel's.
-
-    Raises:
-        SpecError: a row whose donor has all of the panel.
+        panel: Aligned windows, int (haplotypes, window).
+        vocabulary: V.
+        switch: ρ.
+        error: μ; at 0 what no mosaic has is impossible.
     """
-    require(rows.shape[1] <= panel.rows.shape[1], "rows no longer than the panel", length=rows.shape[1])
-    others = (donor[:, None] != panel.donor).astype(np.float64)
-    require(bool((others.sum(1) > 0).all()), "a panel of other people for every row")
-    prior = others / others.sum(1, keepdims=True)
-    weights, out = prior, np.empty((*rows.shape, panel.vocabulary))
-    for t in range(rows.shape[1]):
-        emitted = _emissions(panel, t)  # (haplotypes, V)
-        out[:, t] = weights @ emitted
-        known = rows[:, t] < panel.vocabulary
-        likely = np.where(known[:, None], emitted.T[np.where(known, rows[:, t], 0)], 1.0)
-        weights = weights * likely
-        weights /= weights.sum(1, keepdims=True)
-        weights = (1 - panel.switch) * weights + panel.switch * prior
-    return np.asarray(np.log(out))
 
+    emitted: Tensor
+    prior: Tensor
 
-def log_probabilities(panel: Panel, rows: Array, donor: Array) -> Array:
-    """Return log p of each token given those before, nats, float64 (rows, window); 0 where it is unknown.
+    def __init__(self, panel: Array, vocabulary: int, switch: float = SWITCH, error: float = ERROR) -> None:
+        super().__init__()
+        require(0 <= switch <= 1 and 0 <= error <= 1, "0 <= switch <= 1 and 0 <= error <= 1")
+        require(panel.ndim == 2 and len(panel) >= 1, "a haplotype to copy from", shape=panel.shape)
+        self.vocabulary, self.switch = vocabulary, switch
+        codes = as_tensor(panel.T)
+        copied = (codes[..., None] == torch.arange(vocabulary)).double()
+        copied[codes >= vocabulary] = 1 / vocabulary
+        self.register_buffer("emitted", (1 - error) * copied + error / vocabulary)  # (window, haplotypes, V)
+        self.register_buffer("prior", torch.full((len(panel),), 1 / len(panel), dtype=torch.float64))
 
-    As ``models.language.base.log_probabilities`` of a causal model.
-    """
-    known = rows < panel.vocabulary
-    logs = np.take_along_axis(conditionals(panel, rows, donor), np.where(known, rows, 0)[..., None], 2)[..., 0]
-    return np.asarray(np.where(known, logs, 0.0))
+    def without(self, left_out: Array) -> Copying:
+        """Return the model that copies from nobody of ``left_out``, bool (haplotypes,)."""
+        kept = torch.from_numpy(~left_out).double()
+        require(bool(kept.any()), "a panel of other people")
+        other = copy.copy(self)
+        other._buffers = {**self._buffers, "prior": kept / kept.sum()}  # the panel itself is shared
+        return other
 
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits (rows, length, V), which are log-probabilities."""
+        return walked(self, tokens)
 
-def _emissions(panel: Panel, t: int) -> Array:
-    """Return the chance of each token at position ``t`` by copied haplotype, (haplotypes, V); unknown: all alike."""
-    v, column = panel.vocabulary, panel.rows[:, t]
-    copied = (column[:, None] == np.arange(v)).astype(np.float64)
-    copied[column >= v] = 1 / v
-    return np.asarray((1 - panel.error) * copied + panel.error / v)
+    def begin(self, rows: int) -> tuple[Tensor, State]:
+        """Return the logits of the first token, and who is being copied: weights (rows, haplotypes), and position."""
+        weights = self.prior.expand(rows, -1)
+        return self._said(weights, 0), (weights, torch.zeros(rows, dtype=torch.int64))
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return the logits of what follows ``tokens`` (rows,), and who is being copied there.
+
+        Raises:
+            SpecError: The panel has no position left.
+        """
+        weights, position = state
+        at = int(position[0]) if len(position) else 0
+        known = tokens < self.vocabulary
+        likely = self.emitted[at].T[tokens.where(known, 0)]
+        weights = weights * likely.where(known[:, None], 1.0)
+        total = weights.sum(1, keepdim=True)
+        # After an impossible token, whose log-probability is −∞ already, anybody may be copied.
+        weights = torch.where(total > 0, weights / total, self.prior)
+        weights = (1 - self.switch) * weights + self.switch * self.prior
+        return self._said(weights, at + 1), (weights, position + 1)
+
+    def _said(self, weights: Tensor, at: int) -> Tensor:
+        require(at < len(self.emitted), "rows no longer than the panel", length=at + 1, panel=len(self.emitted))
+        return (weights @ self.emitted[at]).log()

@@ -133,7 +133,8 @@ def planted_against_controls(extracted: Array, planted: Array, control: Array) -
 def against_counterfactual(extracted: Array, without: Array) -> Counts:
     """Return how many strings a model extracts, beside one that was trained without them, for ``effects.residual``.
 
-    What is near the rest of the data is said by either, and is no memory of a person.
+    What is near the rest of the data is said by either, and is no memory of a person. Each rate's bound holds; the
+    p-value takes the two for independent, and errs to the safe side where the models agree.
 
     Source: Zhang et al. 2023 (arXiv 2112.12938), counterfactual memorization.
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedgenome.audit.language.steps import walked
 from fedgenome.errors import require
 from fedgenome.models.language.base import State
 from fedgenome.query import Array
@@ -44,12 +45,7 @@ class Markov(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits (rows, length, V), which are log-probabilities."""
-        logits, (context,) = self.begin(len(tokens))
-        every = []
-        for t in range(tokens.shape[1]):
-            every.append(logits)
-            logits, (context,) = self.step(tokens[:, t], (context,))
-        return torch.stack(every, 1) if every else self.log_p.new_zeros((*tokens.shape, self.vocabulary))
+        return walked(self, tokens)
 
     def begin(self, rows: int) -> tuple[Tensor, State]:
         """Return the logits of the first token, (rows, V), and the empty context."""

@@ -17,8 +17,7 @@ import torch
 
 from fedgenome.audit.bounds.clopper_pearson import Counts
 from fedgenome.audit.distance import per_donor
-from fedgenome.audit.language import copying
-from fedgenome.audit.language.copying import Panel
+from fedgenome.audit.language.copying import Copying
 from fedgenome.audit.language.perplexity import log_likelihood
 from fedgenome.audit.language.steps import as_tensor
 from fedgenome.errors import require
@@ -100,11 +99,20 @@ def preference(model: LanguageModel, windows: Array, found: Variants) -> Array:
     return log_likelihood(model, windows[found.row]) - log_likelihood(model, neighbours(windows, found))
 
 
-def baseline(panel: Panel, windows: Array, found: Variants) -> Array:
-    """Return the preference of an imputation panel without the person, nats, float64 (variants,)."""
-    mine, other = windows[found.row], neighbours(windows, found)
-    logs = [copying.log_probabilities(panel, rows, found.donor).sum(1) for rows in (mine, other)]
-    return np.asarray(logs[0] - logs[1])
+def baseline(panel: Copying, whose: Array, windows: Array, found: Variants) -> Array:
+    """Return the preference of an imputation panel without the person, nats, float64 (variants,).
+
+    Args:
+        panel: Haplotypes of other people too, of the windows' start.
+        whose: Donor of each of its haplotypes, int (haplotypes,), numbered as the variants'.
+        windows: As in :func:`variants`.
+        found: The variants.
+    """
+    out = np.empty(len(found))
+    for donor in np.unique(found.donor):
+        mine = found.donor == donor
+        out[mine] = preference(panel.without(whose == donor), windows, found[mine])
+    return out
 
 
 def named(model: LanguageModel, windows: Array, found: Variants) -> Array:

@@ -25,7 +25,9 @@ class Instruments:
         alphabet: What tokens are.
         given: Tokens of a canary that a causal model is shown when it is to complete the rest.
         reference: A model that saw no canary, to compare perplexities with; None: chance.
-        law: log-probability of every string under the canaries' law, (V^L,); None: uniform.
+        law: log-probability of every string under the canaries' law, (V^L,); None: uniform. Of canaries like the data
+            ``enumeration.table`` of the chain that they were drawn from, of mosaics that of ``Copying`` at their
+            rate and without errors.
         window: Tokens of a training window, for masked models.
         exposure: Whether exposure is enumerated, where there are few enough strings.
     """

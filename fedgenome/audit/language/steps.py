@@ -31,3 +31,13 @@ def after(model: Causal, prefix: Array) -> tuple[Tensor, State]:
 def picked(state: State, rows: Tensor) -> State:
     """Return the states of ``rows`` (indices), in their order; a row may come several times."""
     return tuple(part[rows] for part in state)
+
+
+def walked(model: Causal, tokens: Tensor) -> Tensor:
+    """Return logits (rows, length, V) of a model that is its steps: what ``forward`` is of one that has no faster."""
+    logits, state = model.begin(len(tokens))
+    every = [logits]
+    for before in tokens.T[:-1]:
+        logits, state = model.step(before, state)
+        every.append(logits)
+    return torch.stack(every[: tokens.shape[1]] or [logits[:, :0]], 1)

@@ -46,6 +46,7 @@ ATTACKS: dict[str, Known] = {
     "calibrated-loss": Known(score=references.calibrated, threat=OFFLINE),
     "LiRA-online": Known(score=lira.online, threat=ONLINE),
     "LiRA-offline": Known(score=lira.offline, threat=OFFLINE),
+    "LiRA-calibrated": Known(score=lira.calibrated, threat=OFFLINE),
     "RMIA-online": Known(score=rmia.online, threat=ONLINE, population=True),
     "RMIA-offline": Known(score=rmia.offline, threat=OFFLINE, population=True),
     "stacked": Known(score=stacked.stacked, threat=ONLINE),

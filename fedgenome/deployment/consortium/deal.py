@@ -78,5 +78,8 @@ def _write(path: Path, shard: Shard, dealt: Split, schema: Schema) -> Path:
     columns = {LABEL: [dealt.labels[i] for i in shard.label]}
     if not rows:
         columns[DONOR] = [shard.donors[i] for i in shard.donor]
-    write_h5ad(Table(source=str(path), x=shard.x, genes=dealt.genes, rows=tuple(names), columns=columns), path)
+    table = Table(
+        source=str(path), x=shard.x, genes=dealt.genes, rows=tuple(names), columns=columns, tokens=schema.tokens
+    )
+    write_h5ad(table, path)
     return path

@@ -74,6 +74,7 @@ def described(signed: SignedStudy) -> str:
     """Return the terms of a Study in plain words, for those who are to sign or approve it."""
     study, schema = signed.study, signed.study.schema_
     methods = ", ".join(f"{method.label} ({method.kind})" for method in study.methods)
+    what = "genes" if schema.tokens is None else "positions"
     signers = [signer for signer, _ in signed.signatures]
     lines = [
         ("study", study.name),
@@ -81,7 +82,7 @@ def described(signed: SignedStudy) -> str:
         ("signed by", signers[0] if signers else "nobody yet"),
         *(("", signer) for signer in signers[1:]),
         ("methods", methods),
-        ("data", f"{len(schema.genes)} genes in [{schema.low:g}, {schema.high:g}], {len(schema.labels)} classes"),
+        ("data", f"{len(schema.genes)} {what} in [{schema.low:g}, {schema.high:g}], {len(schema.labels)} classes"),
         ("genes", schema.panel or "listed in the study"),
         *(("", text) for text in _reading(schema)),
         ("unit", schema.unit),

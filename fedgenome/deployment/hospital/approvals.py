@@ -162,7 +162,8 @@ def _facts(config: SiteConfig, signed: SignedStudy) -> Iterator[tuple[str, str]]
     yield "study", f"{study.name}, digest {study.digest}"
     yield "signed by", ", ".join(signer for signer, _ in signed.signatures) or "nobody"
     schema = study.schema_
-    yield "reads", f"{len(schema.genes)} genes ({_some(schema.genes)}), values {schema.low:g} to {schema.high:g}"
+    what = "genes" if schema.tokens is None else f"positions of sequences, {schema.tokens.size} tokens"
+    yield "reads", f"{len(schema.genes)} {what} ({_some(schema.genes)}), values {schema.low:g} to {schema.high:g}"
     yield "classes", _some(schema.labels)
     yield "methods", ", ".join(method.kind for method in study.methods)
     if study.holdout is not None:

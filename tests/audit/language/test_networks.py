@@ -11,7 +11,7 @@ from fedgenome.cohort.tokens import Tokens
 from fedgenome.models.language.sizes import Options, build
 from fedgenome.models.parameters import initialise
 
-CAUSAL = ["lstm", "transformer", "state-space"]
+CAUSAL = ["lstm", "transformer", "state-space", "convolution"]
 STRINGS = np.arange(4**4)[:, None] // 4 ** np.arange(3, -1, -1) % 4
 NONE = np.empty(0, np.int64)
 
@@ -40,7 +40,7 @@ def test_searches_agree_with_the_table(architecture):
 
 @pytest.mark.parametrize("architecture", [*CAUSAL, "masked"])
 def test_first_weights_have_seen_no_canary(architecture):
-    """At a level of .999: a false alarm once in 250 such tests."""
+    """At a level of .999: a false alarm once in 200 such tests."""
     drawn = canaries.drawn(canaries.uniform(4, 5), Ladder(rates=(1, 8), each=20, controls=40),
                            np.random.default_rng(2))  # fmt: skip
     seen = look(model_of(architecture, 8), drawn, Instruments(alphabet=Tokens(), given=3, window=8))

@@ -18,7 +18,7 @@ from fedgenome.errors import SpecError
 LADDER = Ladder(rates=(1, 8), each=30, controls=60, coins=60)
 BY = Instruments(alphabet=Tokens(), given=5)
 LOOKS = Looks(at_bits=5.0)
-LEVEL, DRAWS = 0.8, 200
+LEVEL, DRAWS = 0.8, 150
 ALLOWED = 0.2 + 3 * (0.2 * 0.8 / DRAWS) ** 0.5  # a sound bound exceeds it once in 700 such tests
 
 
