@@ -9,12 +9,14 @@ import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from experiments.memorization import figure as memorized
 from experiments.synthesis import arms, chosen
 from experiments.synthesis.study import REAL
 
@@ -53,7 +55,17 @@ def synthesis() -> str:
     return _svg(best + private, dashed, "fitted", shown)
 
 
-FIGURES: Mapping[str, Callable[[], str]] = {"brca_pam50": brca_pam50, "synthesis": synthesis}
+def memorization() -> str:
+    """Return the figure of :mod:`experiments.memorization.run`: what each vector sees, by copies."""
+    with _same():
+        return _text(memorized.draw(_rows("memorization"), (_COLOURS[0], *_COLOURS[3:])))
+
+
+FIGURES: Mapping[str, Callable[[], str]] = {
+    "brca_pam50": brca_pam50,
+    "memorization": memorization,
+    "synthesis": synthesis,
+}
 
 
 def results(experiment: str) -> Path:
@@ -74,8 +86,7 @@ def _by_price(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 def _svg(private: Sequence[Row], dashed: Sequence[Row], key: str, shown: Sequence[str]) -> str:
     """Return accuracies with intervals, a group of points for each ε, and lines across for ``dashed``."""
     epsilons = list(dict.fromkeys(row["epsilon"] for row in private))
-    # The same bytes on every run, and text that is text.
-    with mpl.rc_context({"svg.hashsalt": "fedgenome", "svg.fonttype": "none", "font.size": 9.0}):
+    with _same():
         figure = Figure(figsize=(7.0, 3.4), layout="constrained")
         axes = figure.add_subplot()
         for k, (arm, colour) in enumerate(zip(shown, _COLOURS, strict=False)):
@@ -95,8 +106,17 @@ def _svg(private: Sequence[Row], dashed: Sequence[Row], key: str, shown: Sequenc
         axes.set_xlim(-0.5, len(epsilons) - 0.5)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside right center", frameon=False)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        return _text(figure)
+
+
+def _same() -> AbstractContextManager[None]:
+    """Make the same bytes on every run, and text that is text."""
+    return mpl.rc_context({"svg.hashsalt": "fedgenome", "svg.fonttype": "none", "font.size": 9.0})
+
+
+def _text(figure: Figure) -> str:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 

@@ -73,6 +73,9 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _cell(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, list):  # an estimate and its interval
+        estimate, low, high = map(_cell, value)
+        return f"{estimate} [{low}, {high}]"
     if isinstance(value, float) and abs(value) < 1e4:
         return f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int | float) else str(value)
