@@ -165,7 +165,8 @@ def _canaries(score: Score) -> Iterator[str]:
         seen = f"AUC {rung.auc:.2f}, {rung.bits:.2f} bits a base"
         seen += "" if rung.exposure is None else f", exposure {rung.exposure:.1f} bits (chance 1.44)"
         seen += "" if rung.extracted is None else f", {rung.extracted:.0%} completed"
-        yield f"  {rung.repeats or 'not'} planted{' times' * (rung.repeats > 0)}, {rung.canaries} canaries: {seen}"
+        planted = f"planted {rung.repeats} times" if rung.repeats else "not planted"
+        yield f"  {planted}, {rung.canaries} canaries: {seen}"
     yield f"  memorization, 0 to 1: {score.worst.words}"
     if score.void:
         yield "  void: canaries that were not planted are told apart by halves; they are no draws of one law"
