@@ -90,6 +90,11 @@ def whole(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def mark(element: Any, kind: str, version: str) -> None:
+    """Say what an element of an open file is, in AnnData's words."""
+    element.attrs.update({"encoding-type": kind, "encoding-version": version})
+
+
 def _check(path: str, datasets: str) -> None:
     file = Path(path)
     if not file.exists():
