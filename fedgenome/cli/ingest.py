@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _SEQUENCES, _FASTA, _VCF = "Sequences (with --window)", "FASTA alone", "Sequences of a VCF (with --window)"
 _PEOPLE, _GENOTYPES = "People", "Genotypes (a VCF without --window, or PLINK)"
 _PANELS = {
-    _PEOPLE: ("fasta", "vcf", "genotypes", "files of people's sequences or variants"),
-    _SEQUENCES: ("fasta", "vcf", "sequences (--window)"),
+    _PEOPLE: ("fasta", "vcf", "genotypes", "files of sequences or variants"),
+    _SEQUENCES: ("fasta", "vcf", "--window (a VCF without it gives genotypes)"),
     _FASTA: ("fasta", "FASTA files"),
-    _VCF: ("vcf", "a VCF cut into sequences (--window)"),
-    _GENOTYPES: ("genotypes", "genotypes (a .vcf or .bcf without --window, or a .bed of PLINK)"),
+    _VCF: ("vcf", "a VCF and --window"),
+    _GENOTYPES: ("genotypes", "genotypes (a VCF without --window, or PLINK)"),
 }
 
 
@@ -51,10 +51,16 @@ def ingest(
         Path | None,
         typer.Option("--annotation", "--meta", help="the samples' labels and donors, by sample: .csv or .tsv"),
     ] = None,
-    join: Annotated[str | None, _option("its column of samples' names; default: samplesID, or the first", panel=_PEOPLE)] = None,
+    join: Annotated[
+        str | None, _option("its column of samples' names; default: samplesID, or the first", panel=_PEOPLE)
+    ] = None,
     donor: Annotated[str | None, _option("its column of donors; default: a sample is a donor", panel=_PEOPLE)] = None,
-    label: Annotated[str | None, _option("its column of classes; default: all are of one class, `all`", panel=_PEOPLE)] = None,
-    keep: Annotated[list[str] | None, _option("a further column to keep, such as hospitals; may be repeated", panel=_PEOPLE)] = None,
+    label: Annotated[
+        str | None, _option("its column of classes; default: all are of one class, `all`", panel=_PEOPLE)
+    ] = None,
+    keep: Annotated[
+        list[str] | None, _option("a further column to keep, such as hospitals; may be repeated", panel=_PEOPLE)
+    ] = None,
     window: Annotated[int | None, _option("tokens a row; a VCF without it gives genotypes", min=1)] = None,
     stride: Annotated[int | None, _option("tokens from row to row; default: the window", min=1)] = None,
     k: Annotated[int, _option("letters a token", min=1)] = 1,

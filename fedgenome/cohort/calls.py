@@ -141,4 +141,3 @@ def _checked(path: str, calls: Calls) -> Calls:
         rule = f"expected alleles 0 to {most[line, 0] - 1}, got {seen} of person number {person + 1}"
         raise SpecError(f"{path}: {calls.place(line)}: {rule}")
     return calls
-

@@ -1,9 +1,10 @@
 """Blocks of genotypes → an AnnData file, written as they come: what is held is some columns and each column's place.
 
-``X`` holds dosages, int8 (people, variants), −1 where not called; ``layers`` ``hap0`` and ``hap1`` the alleles of either
-haplotype on request. ``var`` is named CONTIG:POSITION:REF:ALT and has ``contig``, ``position`` (from 1), ``id``, ``ref``,
-``alt``, ``sift``, ``polyphen``, ``impact`` and ``gene``; ``obs`` is named by sample and has ``donor``, ``label`` and the
-columns that were kept. ``uns["genotypes"]`` says what ``X`` holds and what of these people the choice of variants tells.
+``X`` holds dosages, int8 (people, variants), −1 where not called; the layers ``hap0`` and ``hap1`` the alleles of
+either haplotype on request. ``var`` is named CONTIG:POSITION:REF:ALT and has ``contig``, ``position`` (from 1),
+``id``, ``ref``, ``alt``, ``sift``, ``polyphen``, ``impact`` and ``gene``; ``obs`` is named by sample and has ``donor``,
+``label`` and the columns that were kept. ``uns["genotypes"]`` says what ``X`` holds, and what of these people the
+choice of variants tells.
 """
 
 from __future__ import annotations
@@ -98,7 +99,11 @@ def write_genotypes(
 
 
 def _finish(
-    file: h5py.File, who: Sequence[Person], kept: Sequence[str], genotypes: Mapping[str, str], provenance: Mapping[str, Any]
+    file: h5py.File,
+    who: Sequence[Person],
+    kept: Sequence[str],
+    genotypes: Mapping[str, str],
+    provenance: Mapping[str, Any],
 ) -> None:
     import pandas as pd  # both are slow to import, and only this function needs them
     from anndata.io import write_elem

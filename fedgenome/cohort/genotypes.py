@@ -185,7 +185,9 @@ def _pairs(file: Opened, calls: Calls, lines: Array, spec: GenotypeSpec) -> tupl
         phased = calls.phased if whole else calls.phased[lines]
         loose = ~phased & (first != second) & (first >= 0) & (second >= 0)
         if loose.any():
-            raise _at(file, calls, lines, loose, "expected phased genotypes (0|1) for haplotypes, got one without phase")
+            raise _at(
+                file, calls, lines, loose, "expected phased genotypes (0|1) for haplotypes, got one without phase"
+            )
     return first, second
 
 
@@ -228,4 +230,5 @@ def _frequencies(variants: list[Variant], dosage: Array, second: Array, spec: Ge
     if spec.panel is not None and spec.panel.frequencies:
         return np.array([spec.panel.frequency(one.contig, one.position, one.ref, one.alt) for one in variants])
     called = np.count_nonzero(dosage >= 0, axis=1) + np.count_nonzero((dosage >= 0) & (second >= 0), axis=1)
-    return np.maximum(dosage, 0).sum(axis=1, dtype=np.int64) / np.maximum(called, 1)
+    frequency: Array = np.maximum(dosage, 0).sum(axis=1, dtype=np.int64) / np.maximum(called, 1)
+    return frequency

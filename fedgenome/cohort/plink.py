@@ -7,7 +7,7 @@ Source: PLINK 1.9's description of the .bed format, variant-major.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,9 @@ def _lines(path: str, people: int) -> Iterator[Calls]:
         raise SpecError(f"{path}: expected a .bed file of PLINK, nothing is there")
     with file.open("rb") as raw:
         if raw.read(3) != _MAGIC:
-            raise SpecError(f"{path}: expected a .bed file of PLINK, variant by variant, got another (a BED of regions?)")
+            raise SpecError(
+                f"{path}: expected a .bed file of PLINK, variant by variant, got another (a BED of regions?)"
+            )
         if (size := file.stat().st_size) != 3 + width * len(variants):
             rule = f"expected {len(variants)} variants of {people} people ({3 + width * len(variants)} bytes)"
             raise SpecError(f"{path}: {rule}, got {size} bytes")

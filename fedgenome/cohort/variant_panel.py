@@ -181,7 +181,9 @@ def _of_text(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
                     raise SpecError(f"{path}: line {number}: expected {len(header)} cells, got {len(cells)}")
                 yield f"line {number}", {ours: cells[i] for ours, i in where.items()}
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as fault:
-        raise SpecError(f"{path}: expected a table of variants, got {getattr(fault, 'strerror', None) or fault}") from None
+        raise SpecError(
+            f"{path}: expected a table of variants, got {getattr(fault, 'strerror', None) or fault}"
+        ) from None
 
 
 def _of_h5ad(path: str) -> Iterable[tuple[str, Mapping[str, Any]]]:

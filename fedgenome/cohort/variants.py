@@ -88,6 +88,11 @@ def read_variants(path: str, region: Region, letters: str, unphased: Unphased = 
 
 
 def opened(path: str) -> Any:
+    """Return a VCF or BCF file as cyvcf2 has it.
+
+    Raises:
+        SpecError: there is no such file, or it is not whole.
+    """
     import cyvcf2  # slow to import, and only this function needs it
 
     file = Path(path)

@@ -98,7 +98,7 @@ def test_variants_are_ingested_over_their_reference(people, tmp_path):
     ("asked", "text"),
     [
         (["--label", "group"], "expected --window: the number of tokens a row"),
-        (["--window", 4, "--reference", "r.fa"], "--reference: expected only with VCF files, got people.fa"),
+        (["--window", 4, "--reference", "r.fa"], "--reference: expected only with a VCF and --window, got people.fa"),
         (["--window", 4, "--label", "group"], "expected a table of samples (--meta) that has the column 'group'"),
         (["--window", 4, "--region", "a:1-4"], "region a:1-4: expected START-END, as it is taken of every record"),
         (["--window", 99], "expected a sequence of 99 tokens or more with few unknown ones, got no window at all"),
