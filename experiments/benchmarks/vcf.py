@@ -4,9 +4,9 @@ Candidates take turns, each from the file to an int8 matrix of people × variant
 medians, and the matrices.
 
 - ``fedgenome``: :mod:`fedgenome.cohort.genotypes`, with every column's name.
-- ``cyvcf2 gt_types``: ``VCF(gts012=True)``, each line's ``gt_types`` copied; ``cyvcf2 array``: ``genotype.array()``, summed.
-  The faster is the one that the target is about.
-- ``bcftools``: ``bcftools query -f '[%GT\\t]\\n'`` as pysam brings it, its text counted by NumPy.
+- ``cyvcf2 gt_types``: ``VCF(gts012=True)``, each line's ``gt_types`` copied; ``cyvcf2 array``: ``genotype.array()``,
+  summed. The faster is the one that the target is about.
+- ``bcftools``: ``bcftools query`` of GT, as pysam brings it; its text counted by NumPy.
 - ``scikit-allel``: ``read_vcf`` and ``to_n_alt``, where it is installed.
 
 ``simulated``: phased text from a seed, 2,504 people × 20,000 variants. ``chr15``: 2,504 × 10,000, compressed, of the
