@@ -45,14 +45,14 @@ def plain(path, people):
     return sum(len(part["positions"]) for part in parts if part), None not in parts
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(lines())
 def test_any_lines_are_read_as_cyvcf2_reads_them(folder, made):
     ours, theirs = both(write(folder, made))
     assert ours == theirs
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(lines(odd=False))
 def test_plain_lines_are_read_without_cyvcf2(folder, made):
     assert plain(write(folder, made), 3) == (len(made), True)
