@@ -6,8 +6,10 @@ import pytest
 
 from fedgenome.cohort.annotations import Effect, effects, layouts
 
-CSQ = '##INFO=<ID=CSQ,Number=.,Type=String,Description="By VEP. Format: Consequence|SYMBOL|Allele|SIFT|IMPACT|PolyPhen">'
-ANN = "##INFO=<ID=ANN,Number=.,Type=String,Description=\"Annotations: 'Allele | Annotation | Annotation_Impact | Gene_Name '\">"
+CSQ = '##INFO=<ID=CSQ,Number=.,Type=String,Description="VEP: Consequence|SYMBOL|Allele|SIFT|IMPACT|PolyPhen">'
+ANN = (
+    "##INFO=<ID=ANN,Number=.,Type=String,Description=\"Says: 'Allele | Annotation | Annotation_Impact | Gene_Name '\">"
+)
 NSFP = '##INFO=<ID=dbNSFP_SIFT_score,Number=.,Type=String,Description="SIFT">\n'
 NSFP += '##INFO=<ID=dbNSFP_Polyphen2_HDIV_score,Number=.,Type=String,Description="PolyPhen">'
 NONE = Effect()
@@ -49,4 +51,4 @@ def test_dbnsfp_scores_go_to_the_allele_that_they_are_of(sift, alleles, expected
 
 def test_what_is_not_told_is_empty():
     assert math.isnan(NONE.sift) and found(CSQ, {}, "A", "G") == [(None, None, "", "")]
-    assert layouts("##INFO=<ID=AC,Number=A,Type=Integer,Description=\"count\">") == {}
+    assert layouts('##INFO=<ID=AC,Number=A,Type=Integer,Description="count">') == {}

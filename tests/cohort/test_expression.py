@@ -228,6 +228,10 @@ def test_transposed_file_is_called_so(write, spec):
         ({"labels": ("T", "")}, "expected a name for every class in labels"),
         ({"panel": ("LYZ", "CD3D", "LYZ")}, "expected every gene in panel once, got 'LYZ' twice"),
         ({"panel": ()}, "at least one gene in panel"),
+        (
+            {"scale": "dosage", "high": 9},
+            "expected low = 0, high = 2 and batch = 'none' with scale = 'dosage', got 0, 9",
+        ),
         ({"scale": "log2"}, "'log', 'counts', 'codes' or 'dosage'"),
     ],
 )

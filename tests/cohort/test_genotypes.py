@@ -56,7 +56,9 @@ def test_edge_cases_are_counted_as_by_hand(repository):
 HAPLOID = [("X", 5, "A", "G", "1", "0|1", "."), ("X", 9, "C", "T", "0", "1|1", "1")]
 
 
-@pytest.mark.parametrize(("how", "expected"), [("single", [[1, 1, -1], [0, 2, 1]]), ("double", [[2, 1, -1], [0, 2, 2]])])
+@pytest.mark.parametrize(
+    ("how", "expected"), [("single", [[1, 1, -1], [0, 2, 1]]), ("double", [[2, 1, -1], [0, 2, 2]])]
+)
 def test_haploid_people_count_as_asked(folder, how, expected):
     assert list(read(write(folder, HAPLOID), haploid=how)[0].values()) == expected
 

@@ -1,14 +1,19 @@
 """Real public cohorts, where they are present: each reads with a sensible spec, or is refused for its known fault."""
 
 import os
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fedgenome.cohort.calls import open_vcf
 from fedgenome.cohort.expression import CohortSpec, align, read, schema_of
-from fedgenome.cohort.samples import read_samples
+from fedgenome.cohort.genotype_file import people, write_genotypes
+from fedgenome.cohort.genotypes import GenotypeSpec, blocks
+from fedgenome.cohort.intervals import read_bed
+from fedgenome.cohort.samples import Samples, read_samples
 from fedgenome.cohort.sequence_file import write_sequences
 from fedgenome.cohort.sequences import fasta_records
 from fedgenome.cohort.split import SplitSpec, split
@@ -139,3 +144,40 @@ def test_mtdna_is_dealt_out_by_population_whole_people_at_a_time(mtdna):
     dealt = split(coded(mtdna[0], rows_per_donor=3), SplitSpec(by="column"), np.random.default_rng(1))
     assert len(dealt.sites) == 27  # one person's population is two
     assert all(np.bincount(shard.donor).tolist() == [3] * shard.n_donors for shard in dealt.sites.values())
+
+
+@pytest.fixture(scope="module")
+def genotypes(tmp_path_factory, repository):
+    """Return a function that makes a cohort of a real VCF, or skips where it is absent."""
+    folder = Path(os.environ.get("FEDGENOME_DATA", repository / "../shared/data")) / "genotypes"
+
+    def made(name, **asked):
+        source = folder / name
+        if not source.exists():
+            pytest.skip(f"real genotypes {name} are not in {folder}; set FEDGENOME_DATA to the folder of genotypes/")
+        file, out = open_vcf(str(source)), tmp_path_factory.mktemp("genotypes") / "cohort.h5ad"
+        who = people(str(source), file.samples, Samples())
+        write_genotypes(out, blocks(file, GenotypeSpec(**asked), Counter()), who)
+        spec = {"source": str(out), "label": "label", "labels": ("all",), "donor": "donor", "scale": "dosage"}
+        return read(CohortSpec(**spec, fill=0))
+
+    return made
+
+
+def test_people_of_both_panels_have_nearly_the_same_dosages_in_both(genotypes):
+    array, sequence = (genotypes(f"{name}_panel.vcf.gz") for name in ("array", "sequence"))
+    assert (array.x.shape, sequence.x.shape) == ((582, 13_009), (683, 13_009)) and array.genes == sequence.genes
+    at = {name: i for i, name in enumerate(sequence.rows)}
+    both = [(i, at[name]) for i, name in enumerate(array.rows) if name in at]
+    mine, theirs = array.x[[i for i, _ in both]], sequence.x[[j for _, j in both]]
+    others = np.mean(mine == np.roll(theirs, 1, axis=0))
+    assert len(both) == 361 and np.mean(mine == theirs) > 0.98 and others < 0.5
+
+
+def test_haploid_people_counted_twice_are_as_the_doubled_ones(genotypes, tmp_path):
+    (tmp_path / "few.bed").write_text("15\t27379577\t27457721\n")
+    asked = {"haploid": "double", "regions": read_bed(str(tmp_path / "few.bed"))}
+    train, test = (genotypes(f"chr15_10k_{name}.vcf.gz", **asked) for name in ("train", "test"))
+    assert train.genes == test.genes and len(train.genes) == 400
+    assert set(np.unique(train.x)) == set(np.unique(test.x)) == {0, 2}
+    assert np.corrcoef(train.x.mean(axis=0), test.x.mean(axis=0))[0, 1] > 0.98
