@@ -104,18 +104,20 @@ def fit(
     cohorts = {}
     for role, table in tables.items():
         people = role in real
+        low, high = (schema.low, schema.high) if schema else (0.0, 2.0) if table.dosages else (-_WIDE, _WIDE)
         spec = expression.CohortSpec(
             source=table.source,
             label=columns[role],
             labels=labels,
             donor=how.donor if people else None,
-            scale="counts" if counts[role] else "log",
+            scale="dosage" if table.dosages else "counts" if counts[role] else "log",
             panel=genes,
             drop_unlabelled=how.drop_unlabelled,
-            low=schema.low if schema else -_WIDE,
-            high=schema.high if schema else _WIDE,
+            low=low,
+            high=high,
             fill=schema.fill if schema else None,
             batch=schema.batch if schema and people else "none",
+            public=True,  # how the variants of a file were chosen matters to a Study, which these readers make none of
         )
         cohorts[role] = expression.of_table(table, spec)
     return Fitted(
@@ -204,7 +206,11 @@ def _scales(tables: Mapping[str, Table], counts: bool) -> dict[str, bool]:
 
 def _is_counts(table: Table) -> bool:
     head = dense(table.x[:_HEAD])
-    return bool(head.size) and bool(np.all((head >= 0) & (head == np.floor(head))) and head.max() > 1)
+    return (
+        not table.dosages
+        and bool(head.size)
+        and bool(np.all((head >= 0) & (head == np.floor(head))) and head.max() > 1)
+    )
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

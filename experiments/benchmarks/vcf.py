@@ -112,7 +112,7 @@ def _allel(path: str) -> Array:
 
 def readers() -> dict[str, Reader]:
     """Return the candidates that are installed."""
-    every = {OURS: ours, LOOPS[0]: _gt_types, LOOPS[1]: _array, "bcftools": _bcftools}
+    every: dict[str, Reader] = {OURS: ours, LOOPS[0]: _gt_types, LOOPS[1]: _array, "bcftools": _bcftools}
     return every | ({"scikit-allel": _allel} if importlib.util.find_spec("allel") else {})
 
 
