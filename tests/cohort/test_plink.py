@@ -49,5 +49,5 @@ def test_files_that_do_not_fit_are_refused(trio, name, content, text):
 
 def test_absent_neighbour_is_named(trio):
     (trio.parent / "p.bim").unlink()
-    with pytest.raises(SpecError, match="p.bim: expected a table of PLINK, got No such file"):
+    with pytest.raises(SpecError, match=r"p\.bim: expected a table of PLINK, got No such file"):
         read(trio)
