@@ -69,6 +69,8 @@ def ingest_genotypes(source: Path, out: Path, who: Samples, taken: Taken) -> tup
     others = {why: n for why, n in counts.items() if n and why not in ("lines", "variants")}
     text = f"{out}: {len(rows)} people × {written} variants of {counts['lines']} lines"
     text += "".join(f"; {why}: {n}" for why, n in others.items())
+    if spec.panel is None:
+        text += "; which variants there are, the file says: if they were found in these people, take a public --panel"
     if spec.selected:
         text += f"; chosen by these people ({spec.selected}): for cohorts declared public only"
     return told | {"lines": counts["lines"], "counts": others}, text

@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pysam
 import pytest
 from hypothesis import given, settings
 
@@ -103,6 +104,21 @@ def test_compressed_file_reads_as_the_plain_one(folder):
     path = write(folder, [PLAIN] * 3)
     (folder / "packed.vcf.gz").write_bytes(gzip.compress(Path(path).read_bytes()))
     assert told(open_vcf(str(folder / "packed.vcf.gz")).lines(())) == told(open_vcf(path).lines(()))
+
+
+def test_bcf_reads_as_its_vcf(folder):
+    path = write(folder, [PLAIN, ("1", 7, "A", "G,T", "0/2", "1|1"), ("X", 9, "A", "C", "1", ".|0")])
+    with pysam.VariantFile(path) as file, pysam.VariantFile(str(folder / "p.bcf"), "wb", header=file.header) as out:
+        for line in file:
+            out.write(line)
+    assert told(open_vcf(str(folder / "p.bcf")).lines(())) == told(open_vcf(path).lines(()))
+
+
+def test_compressed_file_that_is_cut_short_is_refused(folder):
+    packed = gzip.compress(Path(write(folder, [PLAIN] * 2000)).read_bytes())
+    (folder / "cut.vcf.gz").write_bytes(packed[:-40])
+    with pytest.raises(SpecError, match=r"cut\.vcf\.gz: expected a VCF file that is whole"):
+        list(open_vcf(str(folder / "cut.vcf.gz")).lines(()))
 
 
 @pytest.mark.parametrize(
