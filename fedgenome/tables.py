@@ -105,10 +105,6 @@ def fit(
     labels = _labels(made, real, columns) if schema is None else schema.labels
     tokens = _tokens(tables, schema)
     counts = _scales(tables, how.counts) if tokens is None else dict.fromkeys(tables, False)
-    if tokens is not None:
-        ends: dict[str, Any] = {"scale": "codes", "tokens": tokens, "low": 0.0, "high": float(tokens.size)}
-    else:
-        ends = {"low": schema.low if schema else -_WIDE, "high": schema.high if schema else _WIDE}
     cohorts = {}
     for role, table in tables.items():
         people = role in real
@@ -121,7 +117,8 @@ def fit(
             drop_unlabelled=how.drop_unlabelled,
             fill=schema.fill if schema else None,
             batch=schema.batch if schema and people else "none",
-            **({"scale": "counts" if counts[role] else "log"} | ends),
+            public=True,  # how the variants of a file were chosen matters to a Study, which these readers make none of
+            **_values(table, schema, tokens, counts[role]),
         )
         cohorts[role] = expression.of_table(table, spec)
     return Fitted(
@@ -133,6 +130,14 @@ def fit(
         labels=labels,
         tokens=tokens,
     )
+
+
+def _values(table: Table, schema: Schema | None, tokens: Vocabulary | None, counts: bool) -> dict[str, Any]:
+    """Return what the numbers of a table are, as a cohort's scale, with the range that nothing is clipped to."""
+    if tokens is not None:
+        return {"scale": "codes", "tokens": tokens, "low": 0.0, "high": float(tokens.size)}
+    low, high = (schema.low, schema.high) if schema else (0.0, 2.0) if table.dosages else (-_WIDE, _WIDE)
+    return {"scale": "dosage" if table.dosages else "counts" if counts else "log", "low": low, "high": high}
 
 
 def _records(cohort: expression.Cohort, strata: Mapping[str, Array]) -> Records:
@@ -227,7 +232,11 @@ def _scales(tables: Mapping[str, Table], counts: bool) -> dict[str, bool]:
 
 def _is_counts(table: Table) -> bool:
     head = dense(table.x[:_HEAD])
-    return bool(head.size) and bool(np.all((head >= 0) & (head == np.floor(head))) and head.max() > 1)
+    return (
+        not table.dosages
+        and bool(head.size)
+        and bool(np.all((head >= 0) & (head == np.floor(head))) and head.max() > 1)
+    )
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

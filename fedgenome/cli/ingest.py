@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from click.core import ParameterSource
 
+from fedgenome.cli.ingest_genotypes import Taken, ingest_genotypes
 from fedgenome.cli.shared import Json, one_line_errors
 from fedgenome.errors import SpecError, require
 
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
     from fedgenome.cohort.windows import Region, WindowSpec
 
 
-_SEQUENCES, _FASTA, _VCF = "Sequences", "FASTA alone", "VCF alone"
-_PANELS = {_SEQUENCES: ("fasta", "vcf", "FASTA and VCF"), _FASTA: ("fasta", "FASTA"), _VCF: ("vcf", "VCF")}
+_SEQUENCES, _FASTA, _VCF = "Sequences (with --window)", "FASTA alone", "Sequences of a VCF (with --window)"
+_PEOPLE, _GENOTYPES = "People", "Genotypes (a VCF without --window, or PLINK)"
+_PANELS = {
+    _PEOPLE: ("fasta", "vcf", "genotypes", "files of sequences or variants"),
+    _SEQUENCES: ("fasta", "vcf", "--window (a VCF without it gives genotypes)"),
+    _FASTA: ("fasta", "FASTA files"),
+    _VCF: ("vcf", "a VCF and --window"),
+    _GENOTYPES: ("genotypes", "genotypes (a VCF without --window, or PLINK)"),
+}
 
 
 def _option(text: str, *flag: str, panel: str = _SEQUENCES, **more: Any) -> Any:
@@ -33,7 +41,7 @@ def ingest(
     source: Annotated[
         Path,
         typer.Argument(
-            help="expression (.tsv), sequences (.fa, .fasta) or variants (.vcf, .bcf), each also .gz",
+            help="expression (.tsv), sequences (.fa, .fasta), variants (.vcf, .bcf), each also .gz, or PLINK's .bed",
             metavar="SOURCE",
             show_default=False,
         ),
@@ -43,11 +51,17 @@ def ingest(
         Path | None,
         typer.Option("--annotation", "--meta", help="the samples' labels and donors, by sample: .csv or .tsv"),
     ] = None,
-    join: Annotated[str | None, _option("its column of samples' names; default: samplesID, or the first")] = None,
-    donor: Annotated[str | None, _option("its column of donors; default: a sample is a donor")] = None,
-    label: Annotated[str | None, _option("its column of classes; default: all are of one class, `all`")] = None,
-    keep: Annotated[list[str] | None, _option("a further column to keep, such as hospitals; may be repeated")] = None,
-    window: Annotated[int | None, _option("tokens a row; needed", min=1)] = None,
+    join: Annotated[
+        str | None, _option("its column of samples' names; default: samplesID, or the first", panel=_PEOPLE)
+    ] = None,
+    donor: Annotated[str | None, _option("its column of donors; default: a sample is a donor", panel=_PEOPLE)] = None,
+    label: Annotated[
+        str | None, _option("its column of classes; default: all are of one class, `all`", panel=_PEOPLE)
+    ] = None,
+    keep: Annotated[
+        list[str] | None, _option("a further column to keep, such as hospitals; may be repeated", panel=_PEOPLE)
+    ] = None,
+    window: Annotated[int | None, _option("tokens a row; a VCF without it gives genotypes", min=1)] = None,
     stride: Annotated[int | None, _option("tokens from row to row; default: the window", min=1)] = None,
     k: Annotated[int, _option("letters a token", min=1)] = 1,
     region: Annotated[
@@ -66,24 +80,51 @@ def ingest(
         Literal["refuse", "one"],
         _option("heterozygotes without phase; one: one sequence a person, alleles by coin", panel=_VCF),
     ] = "refuse",
+    panel: Annotated[
+        Path | None,
+        _option("public list of variants (.tsv, .h5ad): take these, and count its ALTs", panel=_GENOTYPES),
+    ] = None,
+    ambiguous: Annotated[
+        Literal["drop", "refuse", "keep"],
+        _option("A/T and C/G of the panel; keep: the file has its strand", panel=_GENOTYPES),
+    ] = "drop",
+    bed: Annotated[Path | None, _option("take only the regions of this BED file", panel=_GENOTYPES)] = None,
+    snv: Annotated[bool, _option("take only SNVs with one ALT", "--snv", panel=_GENOTYPES)] = False,
+    maf: Annotated[
+        float,
+        _option("least frequency of the rarer allele, by the panel (af, maf) or by these people", panel=_GENOTYPES),
+    ] = 0.0,
+    missing: Annotated[float, _option("largest share of people not called at a variant", panel=_GENOTYPES)] = 1.0,
+    haploid: Annotated[
+        Literal["refuse", "single", "double"],
+        _option("people with one allele: refused, or it counts once or twice", panel=_GENOTYPES),
+    ] = "refuse",
+    haplotypes: Annotated[
+        bool, _option("also the alleles of each haplotype (layers hap0, hap1)", "--haplotypes", panel=_GENOTYPES)
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Turn a table of expression, people's sequences, or a reference and people's variants into an .h5ad file.
+    """Turn expression, people's genotypes, or their sequences into an .h5ad file.
 
-    Expression: genes × samples or samples × genes. Sequences are cut into rows of token codes, person by person.
+    Expression: genes × samples or samples × genes. A VCF gives genotypes, people × variants; with --window its people's
+    sequences over a reference. Sequences are cut into rows of token codes, person by person.
     """
     with one_line_errors(as_json):
         from fedgenome.cohort.samples import read_samples
         from fedgenome.cohort.tokens import Tokens
         from fedgenome.cohort.windows import Region, WindowSpec
 
-        kind = _kind(source, out, context)
+        kind = _kind(source, out, context, window)
         if kind == "expression":
             _say(_expression(source, out, annotation), as_json)
             return
-        require(window is not None, "--window: the number of tokens a row")
+        require(kind == "genotypes" or window is not None, "--window: the number of tokens a row")
         table = None if annotation is None else str(annotation)
         who = read_samples(table, join=join, donor=donor, label=label, keep=keep or ())
+        if kind == "genotypes":
+            taken = Taken(panel, ambiguous, bed, snv, maf, missing, haploid, haplotypes)
+            _say(ingest_genotypes(source, out, who, taken), as_json)
+            return
         spec = WindowSpec(
             length=window or 0,
             stride=stride,
@@ -104,23 +145,26 @@ def ingest(
         )
 
 
-def _kind(source: Path, out: Path, context: typer.Context) -> str:
+def _kind(source: Path, out: Path, context: typer.Context, window: int | None) -> str:
     """Return what a source is, by its name; refuse options that do not go with it."""
     from fedgenome.cohort.camda import is_camda
+    from fedgenome.cohort.plink import is_plink
     from fedgenome.cohort.sequences import is_fasta
     from fedgenome.cohort.variants import is_vcf
 
-    known = {"expression": is_camda, "fasta": is_fasta, "vcf": is_vcf}
+    known = {"expression": is_camda, "fasta": is_fasta, "vcf": is_vcf, "genotypes": is_plink}
     kind = next((kind for kind, fits in known.items() if fits(str(source))), None)
     if kind is None:
-        rule = "expected a .tsv, .fa, .fasta, .fna or .vcf file, each also .gz, or a .bcf"
+        rule = "expected a .tsv, .fa, .fasta, .fna or .vcf file, each also .gz, a .bcf, or a .bed of PLINK"
         raise SpecError(f"{source}: {rule}")
+    if kind == "vcf" and window is None:
+        kind = "genotypes"
     if out.suffix != ".h5ad":
         raise SpecError(f"--out: expected a name that ends in .h5ad, got {out.name!r}")
     for option in context.command.params:
         panel, given = getattr(option, "rich_help_panel", None), context.get_parameter_source(option.name or "")
         if panel in _PANELS and kind not in _PANELS[panel] and given is ParameterSource.COMMANDLINE:
-            raise SpecError(f"{option.opts[0]}: expected only with {_PANELS[panel][-1]} files, got {source.name}")
+            raise SpecError(f"{option.opts[0]}: expected only with {_PANELS[panel][-1]}, got {source.name}")
     return kind
 
 

@@ -47,6 +47,7 @@ def of_table(table: Table, spec: CohortSpec) -> Cohort:
     """Read a cohort from a table that is open already, by the same rules; see :func:`read`."""
     dataset = DATASETS.get(spec.source)
     _check_genes(table, spec)
+    _check_selected(table, spec)
     columns, missing, panel = _select(table, spec)
     label, kept = _labels(table, spec)
     donor = _owners(table, spec.donor, kept, "donor id")
@@ -214,6 +215,14 @@ def _check_genes(table: Table, spec: CohortSpec) -> None:
     for i in named or _row_counters(table.x):
         rule = "looks like an index column that was read as a gene: remove it from the file"
         raise SpecError(f"{table.source}: gene {table.genes[i]!r} (column {i + 1}) {rule}")
+
+
+def _check_selected(table: Table, spec: CohortSpec) -> None:
+    """Refuse genes that were chosen by what these people have, unless they are public: a Study tells everybody."""
+    if table.selected and not spec.public:
+        rule = "expected variants chosen by public facts, as a Study tells them to everybody"
+        more = "take them by a panel with frequencies (ingest --panel), or set public = true if these data are"
+        raise SpecError(f"{table.source}: {rule}, got a choice by these people's {table.selected}: {more}")
 
 
 def _row_counters(x: Matrix) -> list[int]:

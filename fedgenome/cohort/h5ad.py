@@ -90,6 +90,11 @@ def whole(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def mark(element: Any, kind: str, version: str) -> None:
+    """Say what an element of an open file is, in AnnData's words."""
+    element.attrs.update({"encoding-type": kind, "encoding-version": version})
+
+
 def _check(path: str, datasets: str) -> None:
     file = Path(path)
     if not file.exists():
@@ -116,8 +121,18 @@ def _table(path: str, data: Any, layer: str, pick: Pick) -> Table:
     if chosen is not None:
         columns = {name: [values[i] for i in chosen] for name, values in columns.items()}
         every = tuple(every[i] for i in chosen)
-    tokens = _tokens(path, data.uns.get("tokens"))
-    return Table(source=path, x=x, genes=tuple(map(str, genes)), rows=every, columns=columns, tokens=tokens)
+    told = data.uns.get("genotypes")
+    genotypes = told if isinstance(told, dict) and told.get("coding") == "dosage" else {}
+    return Table(
+        source=path,
+        x=x,
+        genes=tuple(map(str, genes)),
+        rows=every,
+        columns=columns,
+        tokens=_tokens(path, data.uns.get("tokens")),
+        dosages=bool(genotypes),
+        selected=str(genotypes.get("selected", "")),
+    )
 
 
 def _tokens(path: str, told: object) -> Vocabulary | None:

@@ -13,13 +13,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from fedgenome.cohort.expression import coin
-from fedgenome.cohort.h5ad import whole
+from fedgenome.cohort.h5ad import mark, whole
 from fedgenome.cohort.shard import Array
 from fedgenome.cohort.tokens import positions
 from fedgenome.cohort.windows import Cut, Record, WindowSpec, cut
@@ -122,8 +121,8 @@ class _Rows:
         )
         self._obs = file.create_group("obs")
         self._names = self._obs.create_dataset("_index", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(1 << 12,))
-        _mark(self._x, "array", "0.2.0")
-        _mark(self._names, "string-array", "0.2.0")
+        mark(self._x, "array", "0.2.0")
+        mark(self._names, "string-array", "0.2.0")
         self._columns = {name: _Column() for name in ("donor", "label", *kept)}
         self._start: list[Array] = []
         self._reverse: list[Array] = []
@@ -163,11 +162,11 @@ class _Rows:
         write_elem(self._obs, "strand", pd.Categorical.from_codes(strand, pd.Index(["+", "-"])))
         order = ("donor", "label", "start", "strand", *list(self._columns)[2:])
         self._obs.attrs.update({"_index": "_index", "column-order": list(order)})
-        _mark(self._obs, "dataframe", "0.2.0")
+        mark(self._obs, "dataframe", "0.2.0")
         write_elem(self._file, "var", pd.DataFrame(index=list(positions(self._spec.length))))
         vocabulary = {"letters": self._spec.tokens.letters, "k": self._spec.tokens.k}
         write_elem(self._file, "uns", {"tokens": vocabulary, "provenance": dict(provenance)})
-        _mark(self._file, "anndata", "0.1.0")
+        mark(self._file, "anndata", "0.1.0")
         donors = len(np.unique(self._columns["donor"].rows))
         return Written(rows=len(self._x), donors=donors, left_out=self._left_out, without=len(self._seen) - donors)
 
@@ -201,8 +200,3 @@ class _Column:
         """The code of every row."""
         codes, times = np.array(self._runs, np.int64).reshape(-1, 2).T
         return np.repeat(codes, times)
-
-
-def _mark(element: Any, kind: str, version: str) -> None:
-    """Say what an element is, in AnnData's words."""
-    element.attrs.update({"encoding-type": kind, "encoding-version": version})

@@ -28,8 +28,8 @@ class CohortSpec(Strict):
     site: str | None = Field(default=None, description="obs column of hospitals, for split.by = 'column' and for only")
     only: tuple[str, ...] | None = Field(default=None, description="values of the site column; other rows stay unread")
     layer: str = Field(default="X", description="X, raw, or the name of a layer")
-    scale: Literal["log", "counts", "codes"] = Field(
-        description="log: used as it is; counts: to 1e4 a row, then log1p; codes: tokens of sequences"
+    scale: Literal["log", "counts", "codes", "dosage"] = Field(
+        description="log: used as it is; counts: to 1e4 a row, then log1p; codes: tokens; dosage: copies of ALT"
     )
     tokens: Vocabulary | None = Field(default=None, description="with scale = 'codes': what a code stands for")
     panel: str | tuple[str, ...] | None = Field(
@@ -49,12 +49,17 @@ class CohortSpec(Strict):
     @model_validator(mode="before")
     @classmethod
     def _codes(cls, told: object) -> object:
+        if isinstance(told, dict) and told.get("scale") == "dosage":
+            return {"low": 0.0, "high": 2.0} | told
         return coded(told, isinstance(told, dict) and told.get("scale") == "codes")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.tokens is not None:
             self._check_codes(self.tokens)
+        if self.scale == "dosage" and (self.low, self.high, self.batch) != (0, 2, "none"):
+            seen = f"got {self.low:g}, {self.high:g} and {self.batch!r}"
+            raise ValueError(f"expected low = 0, high = 2 and batch = 'none' with scale = 'dosage', {seen}")
         if self.low >= self.high:
             raise ValueError(f"expected low < high, got low={self.low}, high={self.high}")
         if self.fill is not None and not self.low <= self.fill <= self.high:

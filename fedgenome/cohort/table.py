@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scipy import sparse
@@ -27,6 +27,8 @@ class Table:
         rows: Row names, possibly repeated.
         columns: The obs columns.
         tokens: What the numbers stand for, where the file says that they are codes of tokens.
+        dosages: Whether the file says that they are copies of an allele, −1 where not called.
+        selected: What of these people the choice of genes tells, in words of the file; "" where nothing.
     """
 
     source: str
@@ -35,17 +37,17 @@ class Table:
     rows: tuple[str, ...]
     columns: Columns
     tokens: Vocabulary | None = None
+    dosages: bool = False
+    selected: str = ""
 
     def take(self, chosen: Array) -> Table:
         """Return the chosen rows only, by index."""
         columns = {name: list(values) for name, values in self.columns.items()}
-        return Table(
-            source=self.source,
+        return replace(
+            self,
             x=self.x[chosen],
-            genes=self.genes,
             rows=tuple(self.rows[i] for i in chosen),
             columns={name: [values[i] for i in chosen] for name, values in columns.items()},
-            tokens=self.tokens,
         )
 
 

@@ -15,6 +15,7 @@ from fedgenome.errors import SpecError
 
 COUNTS_TOTAL = 1e4  # what a row's counts are scaled to before log1p; a public constant
 SCORES = 4.0  # normal scores of ranks that the public range spans to either side of its middle
+UNCALLED = -1  # in place of a dosage
 _CHUNK = 1 << 20  # values held dense at a time, beside the result
 
 
@@ -37,15 +38,15 @@ def values(table: Table, kept: Array, columns: list[int], spec: CohortSpec) -> V
     """Return checked values (rows kept, columns) on log scale or as scores of ranks, within the range.
 
     Counts become log1p(1e4 · count / the row's total over all genes of the file). A sparse matrix is made dense
-    some rows at a time. NaN on log scale becomes ``spec.fill``, where there is one. Codes of tokens stay as they are.
+    some rows at a time. NaN on log scale and a dosage not called become ``spec.fill``, where there is one. Codes of
+    tokens stay as they are.
 
     Raises:
         SpecError: a value breaks the scale's rule; names row, gene and value.
     """
     rows = tuple(table.rows[i] for i in kept)
     x = table.x if len(kept) == len(table.rows) else table.x[kept]
-    if spec.tokens is not None or table.tokens is not None:
-        _check_tokens(table, spec)
+    _check_kind(table, spec)
     totals = None
     if spec.scale == "counts":
         # A row's total runs over all genes of the file, so all of them must be counts.
@@ -53,20 +54,27 @@ def values(table: Table, kept: Array, columns: list[int], spec: CohortSpec) -> V
             _refuse(table.source, x, rows, table.genes, rule)
         totals = np.maximum(np.asarray(x.sum(axis=1, dtype=np.float64)).reshape(-1, 1), 1.0)  # an empty row stays zero
     x = x if columns == list(range(len(table.genes))) else x[:, columns]
-    if spec.tokens is not None:
-        said = f"codes 0, 1 … {spec.tokens.size} of tokens, as scale = 'codes'"
-        coded = _Rule(lambda v: (v < 0) | (v > spec.high) | (v != np.floor(v)), said)
-        _refuse(table.source, x, rows, [table.genes[i] for i in columns], coded)
-    elif totals is None:
-        _refuse(table.source, x, rows, [table.genes[i] for i in columns], _FINITE if spec.fill is None else _NOT_INF)
+    if totals is None:
+        _refuse(table.source, x, rows, [table.genes[i] for i in columns], _rule(spec))
     return _placed(x, totals, spec)
 
 
-def _check_tokens(table: Table, spec: CohortSpec) -> None:
-    """Refuse codes that are read as expression, or as codes of other tokens than the file says."""
-    if spec.tokens is None:
-        rule = f"expected scale = 'codes', as the file holds codes of tokens, got {spec.scale!r}"
-        raise SpecError(f"{table.source}: {rule}")
+def _rule(spec: CohortSpec) -> _Rule:
+    """Return what values must be, other than counts."""
+    if spec.tokens is not None:
+        said = f"codes 0, 1 … {spec.tokens.size} of tokens, as scale = 'codes'"
+        return _Rule(lambda v: (v < 0) | (v > spec.high) | (v != np.floor(v)), said)
+    if spec.scale == "dosage":
+        return _DOSAGE if spec.fill is None else _DOSAGE_OR_NOT
+    return _FINITE if spec.fill is None else _NOT_INF
+
+
+def _check_kind(table: Table, spec: CohortSpec) -> None:
+    """Refuse codes and dosages that are read as anything else, and codes of other tokens than the file says."""
+    kind = "dosage" if table.dosages else None if table.tokens is None else "codes"
+    if kind is not None and spec.scale != kind:
+        holds = "genotypes" if table.dosages else "codes of tokens"
+        raise SpecError(f"{table.source}: expected scale = {kind!r}, as the file holds {holds}, got {spec.scale!r}")
     if table.tokens is not None and table.tokens != spec.tokens:
         rule = f"expected tokens of {table.tokens}, which the file holds"
         raise SpecError(f"{table.source}: {rule}, got {spec.tokens}")
@@ -81,6 +89,7 @@ def _placed(x: Matrix, totals: Array | None, spec: CohortSpec) -> Values:
         if totals is not None:
             part = np.log1p(part.astype(np.float64) * (COUNTS_TOTAL / totals[start : start + step]))
         part = np.asarray(part, None if part.dtype.kind == "f" else np.float64)
+        part = np.where(part == UNCALLED, np.nan, part) if spec.scale == "dosage" else part
         part = scores(part, spec.low, spec.high) if spec.batch == "ranks" else part
         unknown = np.isnan(part)
         clipped += int(np.count_nonzero((part < spec.low) | (part > spec.high)))
@@ -138,6 +147,14 @@ _FINITE = _Rule(
 _NOT_INF = _Rule(np.isinf, "finite values, or NaN for what was not measured")
 _NOT_NEGATIVE = _Rule(lambda v: v < 0, "counts >= 0, as scale = 'counts' (is this layer on log scale?)")
 _WHOLE = _Rule(lambda v: v != np.floor(v), "whole counts, as scale = 'counts' (is this layer on log scale?)")
+_DOSAGE = _Rule(
+    lambda v: ~np.isin(v, (0, 1, 2)),
+    "dosages 0, 1 or 2, as scale = 'dosage' (for -1, not called: set fill, or leave the variant or person out)",
+)
+_DOSAGE_OR_NOT = _Rule(
+    lambda v: ~(np.isin(v, (UNCALLED, 0, 1, 2)) | np.isnan(v)),
+    "dosages 0, 1, 2, or -1 for not called, as scale = 'dosage'",
+)
 
 
 def _refuse(source: str, x: Matrix, rows: Sequence[str], genes: Sequence[str], rule: _Rule) -> None:

@@ -70,7 +70,7 @@ def read_variants(path: str, region: Region, letters: str, unphased: Unphased = 
             variant crosses the region's border, or a genotype has no phase; names file, sample and position.
     """
     positions, alleles, calls = [], [], []
-    file = _opened(path)
+    file = opened(path)
     samples = tuple(file.samples)
     for line in _lines(path, file, region):
         where = f"{path}: {line.CHROM}:{line.POS}"
@@ -87,7 +87,12 @@ def read_variants(path: str, region: Region, letters: str, unphased: Unphased = 
     )
 
 
-def _opened(path: str) -> Any:
+def opened(path: str) -> Any:
+    """Return a VCF or BCF file as cyvcf2 has it.
+
+    Raises:
+        SpecError: there is no such file, or it is not whole.
+    """
     import cyvcf2  # slow to import, and only this function needs it
 
     file = Path(path)
@@ -99,12 +104,12 @@ def _opened(path: str) -> Any:
             raw.seek(-len(_BGZF_END), 2)
             if raw.read() != _BGZF_END:
                 raise SpecError(f"{path}: expected a VCF file that is whole, got one cut short")
-    with _readable(path):
+    with readable(path):
         return cyvcf2.VCF(path)
 
 
 @contextmanager
-def _readable(path: str) -> Iterator[None]:
+def readable(path: str) -> Iterator[None]:
     """Say in one line what cyvcf2 cannot read."""
     try:
         yield
@@ -122,7 +127,7 @@ def _lines(path: str, file: Any, region: Region) -> Iterator[Any]:
         some = ", ".join(file.seqnames[:_FEW]) or "none"
         raise SpecError(f"{path}: expected contig {region.name!r} of region {region}, got {some}")
     indexed = any(Path(path + end).exists() for end in (".tbi", ".csi"))
-    with warnings.catch_warnings(), _readable(path):
+    with warnings.catch_warnings(), readable(path):
         warnings.filterwarnings("ignore", message="no intervals found", category=UserWarning)  # our own error says it
         for line in file(str(region)) if indexed else file:
             if region.name == line.CHROM:

@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from fedgenome.cli.main import app
 from fedgenome.cohort.expression import CohortSpec, read
+from fedgenome.errors import SpecError
+from tests.cohort.made_vcf import write
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def test_variants_are_ingested_over_their_reference(people, tmp_path):
     ("asked", "text"),
     [
         (["--label", "group"], "expected --window: the number of tokens a row"),
-        (["--window", 4, "--reference", "r.fa"], "--reference: expected only with VCF files, got people.fa"),
+        (["--window", 4, "--reference", "r.fa"], "--reference: expected only with a VCF and --window, got people.fa"),
         (["--window", 4, "--label", "group"], "expected a table of samples (--meta) that has the column 'group'"),
         (["--window", 4, "--region", "a:1-4"], "region a:1-4: expected START-END, as it is taken of every record"),
         (["--window", 99], "expected a sequence of 99 tokens or more with few unknown ones, got no window at all"),
@@ -108,3 +110,57 @@ def test_sequences_that_cannot_be_ingested_are_one_line_and_write_nothing(people
     done = ingest(people[0], "-o", people[2], *asked)
     assert done.exit_code == 2 and text in done.output and "\n" not in done.output.strip()
     assert not people[2].exists()
+
+
+# ---- Genotypes
+
+LINES = [
+    ("1", 10, "A", "G", "0|1", "1|1", "0|0"),
+    ("1", 20, "C", "T", "0|0", "./.", "0|1"),
+    ("1", 30, "T", "A", *["0|1"] * 3),
+]
+
+
+def test_variants_without_window_are_ingested_as_dosages(tmp_path):
+    (tmp_path / "meta.csv").write_text("sample,group,ward\ns0,x,w1\ns1,y,w2\ns2,y,w1\n")
+    asked = ["--meta", tmp_path / "meta.csv", "--label", "group", "--keep", "ward"]
+    done = ingest(write(tmp_path, LINES), "-o", tmp_path / "c.h5ad", *asked)
+    assert done.output.startswith(f"{tmp_path / 'c.h5ad'}: 3 people × 3 variants of 3 lines; which variants there are")
+    spec = {"label": "label", "labels": ("x", "y"), "donor": "donor", "site": "ward", "scale": "dosage"}
+    cohort = read(CohortSpec(source=str(tmp_path / "c.h5ad"), fill=0.5, **spec))
+    assert (cohort.genes, cohort.site) == (("1:10:A:G", "1:20:C:T", "1:30:T:A"), ("w1", "w2", "w1"))
+    assert (cohort.x.tolist(), cohort.filled) == ([[1, 0, 1], [2, 0.5, 1], [0, 1, 1]], 1 / 9)
+
+
+def test_json_tells_what_of_a_panel_was_found(tmp_path):
+    (tmp_path / "panel.tsv").write_text("contig\tposition\tref\talt\n1\t10\tG\tA\n1\t30\tA\tT\n1\t40\tA\tC\n")
+    done = ingest(write(tmp_path, LINES), "-o", tmp_path / "c.h5ad", "--panel", tmp_path / "panel.tsv", "--json")
+    told = json.loads(done.output)
+    assert (told["rows"], told["variants"], told["lines"], told["selected"]) == (3, 1, 3, "")
+    assert told["counts"] == {"swapped": 1, "not in the panel": 1, "ambiguous": 1, "of the panel, absent": 2}
+
+
+def test_choice_by_these_peoples_own_frequencies_is_for_public_cohorts_only(tmp_path):
+    done = ingest(write(tmp_path, LINES), "-o", tmp_path / "c.h5ad", "--maf", 0.3)
+    assert "chosen by these people (frequency of the rarer allele >= 0.3): for cohorts declared public" in done.output
+    spec = {"source": str(tmp_path / "c.h5ad"), "label": "label", "labels": ("all",), "scale": "dosage"}
+    with pytest.raises(SpecError, match=r"expected variants chosen by public facts.*take them by a panel"):
+        read(CohortSpec(**spec))
+    assert read(CohortSpec(**spec, public=True)).genes == ("1:10:A:G", "1:30:T:A")
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (["--region", "1:1-20"], "--region: expected only with --window (a VCF without it gives genotypes)"),
+        (["--window", 4, "--snv"], "--snv: expected only with genotypes (a VCF without --window, or PLINK)"),
+        (["--maf", 0.7], "expected 0 <= least_frequency <= 0.5, got least_frequency=0.7"),
+        (["--meta", "m.csv"], "m.csv: expected a table of text"),
+        (["--haplotypes"], "1:20: sample 's9': expected phased genotypes (0|1) for haplotypes"),
+    ],
+)
+def test_genotypes_that_cannot_be_ingested_are_one_line_and_write_nothing(tmp_path, asked, text):
+    path = write(tmp_path, [("1", 20, "C", "T", *["0|1"] * 9, "0/1")])
+    done = ingest(path, "-o", tmp_path / "c.h5ad", *asked)
+    assert done.exit_code == 2 and text in done.output and "\n" not in done.output.strip()
+    assert [one.name for one in tmp_path.iterdir()] == ["people.vcf"]

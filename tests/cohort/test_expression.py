@@ -228,7 +228,11 @@ def test_transposed_file_is_called_so(write, spec):
         ({"labels": ("T", "")}, "expected a name for every class in labels"),
         ({"panel": ("LYZ", "CD3D", "LYZ")}, "expected every gene in panel once, got 'LYZ' twice"),
         ({"panel": ()}, "at least one gene in panel"),
-        ({"scale": "log2"}, "'log', 'counts' or 'codes'"),
+        (
+            {"scale": "dosage", "high": 9},
+            "expected low = 0, high = 2 and batch = 'none' with scale = 'dosage', got 0, 9",
+        ),
+        ({"scale": "log2"}, "'log', 'counts', 'codes' or 'dosage'"),
     ],
 )
 def test_spec_names_field_and_rule_it_breaks(spec, changes, text):

@@ -1,19 +1,26 @@
 """Real public cohorts, where they are present: each reads with a sensible spec, or is refused for its known fault."""
 
+import gzip
+import itertools
 import os
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fedgenome.cohort.calls import open_vcf
 from fedgenome.cohort.expression import CohortSpec, align, read, schema_of
-from fedgenome.cohort.samples import read_samples
+from fedgenome.cohort.genotype_file import people, write_genotypes
+from fedgenome.cohort.genotypes import GenotypeSpec, blocks
+from fedgenome.cohort.samples import Samples, read_samples
 from fedgenome.cohort.sequence_file import write_sequences
 from fedgenome.cohort.sequences import fasta_records
 from fedgenome.cohort.split import SplitSpec, split
 from fedgenome.cohort.windows import Region, WindowSpec
 from fedgenome.errors import SpecError
+from tests.cohort.made_vcf import naive
 
 PAM50 = ("LumA", "LumB", "Basal", "Her2", "Normal")
 
@@ -139,3 +146,51 @@ def test_mtdna_is_dealt_out_by_population_whole_people_at_a_time(mtdna):
     dealt = split(coded(mtdna[0], rows_per_donor=3), SplitSpec(by="column"), np.random.default_rng(1))
     assert len(dealt.sites) == 27  # one person's population is two
     assert all(np.bincount(shard.donor).tolist() == [3] * shard.n_donors for shard in dealt.sites.values())
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory, repository):
+    """Return a function that gives the first lines of a real VCF as a file, or skips where it is absent."""
+    folder = Path(os.environ.get("FEDGENOME_DATA", repository / "../shared/data")) / "genotypes"
+
+    def first(name, lines):
+        if not (folder / name).exists():
+            pytest.skip(f"real genotypes {name} are not in {folder}; set FEDGENOME_DATA to the folder of genotypes/")
+        out = tmp_path_factory.mktemp("genotypes") / "head.vcf"
+        with gzip.open(folder / name, "rt") as file:
+            out.write_text("".join(itertools.islice(file, lines)))
+        return str(out)
+
+    return first
+
+
+def dosages(path, **asked):
+    file, out = open_vcf(path), Path(path).with_suffix(".h5ad")
+    write_genotypes(out, blocks(file, GenotypeSpec(**asked), Counter()), people(path, file.samples, Samples()))
+    spec = {"source": str(out), "label": "label", "labels": ("all",), "donor": "donor", "scale": "dosage"}
+    return read(CohortSpec(**spec, fill=0))
+
+
+def test_people_of_both_panels_have_nearly_the_same_dosages_in_both(head):
+    array, sequence = (dosages(head(f"{name}_panel.vcf.gz", 3_000)) for name in ("array", "sequence"))
+    assert (len(array.rows), len(sequence.rows)) == (582, 683) and array.genes == sequence.genes
+    at = {name: i for i, name in enumerate(sequence.rows)}
+    both = [(i, at[name]) for i, name in enumerate(array.rows) if name in at]
+    mine, theirs = array.x[[i for i, _ in both]], sequence.x[[j for _, j in both]]
+    others = np.mean(mine == np.roll(theirs, 1, axis=0))
+    assert len(both) == 361 and np.mean(mine == theirs) > 0.96 and others < 0.5
+
+
+def test_haploid_people_counted_twice_are_as_the_doubled_ones(head):
+    train, test = (dosages(head(f"chr15_10k_{name}.vcf.gz", 400), haploid="double") for name in ("train", "test"))
+    assert train.genes == test.genes and set(np.unique(train.x)) == set(np.unique(test.x)) == {0, 2}
+    assert np.corrcoef(train.x.mean(axis=0), test.x.mean(axis=0))[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("name", ["array_panel", "sequence_panel", "chr15_10k_train", "genomator_input-small"])
+def test_real_dosages_are_those_of_a_naive_reading(head, name):
+    path = head(f"{name}.vcf.gz", 120)
+    read = {}
+    for block in blocks(open_vcf(path), GenotypeSpec(), Counter()):
+        read |= dict(zip([one.name for one in block.variants], block.dosage.tolist(), strict=True))
+    assert len(read) > 50 and read == naive(path)

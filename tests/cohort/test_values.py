@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import anndata
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -175,3 +176,40 @@ def test_spec_names_the_rule_of_reading_that_it_breaks(changes, text):
 def test_alignment_keeps_what_it_was_told_of_a_cohort(write, spec):
     cohort = replace(read(spec(write())), filled=0.25)
     assert align(cohort, a_study(genes=("LYZ",))).filled == 0.25
+
+
+# ---- Dosages
+
+DOSAGE = {"scale": "dosage", "high": 2.0}
+
+
+def test_dosages_not_called_become_the_public_fill(write, spec):
+    x = np.array([[0, 1, 2, -1], [2, 2, 0, 0]], np.int8)
+    cohort = read(spec(write(x), fill=0.5, **DOSAGE))
+    assert (cohort.x.tolist(), cohort.filled, cohort.clipped) == ([[0, 1, 2, 0.5], [2, 2, 0, 0]], 1 / 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "fill", "text"),
+    [
+        (-1, None, "expected dosages 0, 1 or 2, .* set fill.* got -1"),
+        (3, 1, "got 3"),
+        (0.5, 1, "0.5"),
+        (-2, 1, "got -2"),
+    ],
+)
+def test_what_is_no_dosage_is_refused_with_its_place(write, spec, value, fill, text):
+    x = np.ones((6, 4), np.float32)
+    x[2, 1] = value
+    with pytest.raises(SpecError, match=rf"row 'cell-2', gene 'CD8A': .*{text}"):
+        read(spec(write(x), fill=fill, **DOSAGE))
+
+
+def test_genotypes_are_read_as_dosages_only(spec, write):
+    path = write(np.ones((6, 4), np.int8))
+    data = anndata.read_h5ad(path)
+    data.uns["genotypes"] = {"coding": "dosage", "selected": ""}
+    data.write_h5ad(path)
+    with pytest.raises(SpecError, match="expected scale = 'dosage', as the file holds genotypes, got 'log'"):
+        read(spec(path))
+    assert read(spec(path, **DOSAGE)).x.tolist() == [[1] * 4] * 6

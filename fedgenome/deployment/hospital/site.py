@@ -44,8 +44,8 @@ class Data(Strict):
     site: str | None = Field(default=None, description="obs column of hospitals, where the file is of several")
     only: tuple[str, ...] | None = Field(default=None, description="values of that column; other rows stay unread")
     layer: str = Field(default="X", description="X, raw, or the name of a layer")
-    scale: Literal["log", "counts", "codes"] = Field(
-        description="log: used as it is; counts: to 1e4 a row, then log1p; codes: tokens of sequences"
+    scale: Literal["log", "counts", "codes", "dosage"] = Field(
+        description="log: used as it is; counts: to 1e4 a row, then log1p; codes: tokens; dosage: copies of ALT"
     )
 
 
@@ -95,6 +95,9 @@ def shard_of(config: SiteConfig, schema: Schema) -> Shard:
     if (config.cohort.scale == "codes") != (schema.tokens is not None):
         rule = "'codes', as the study is of sequences" if schema.tokens else "'log' or 'counts', as it is of expression"
         raise SpecError(f"cohort.scale: expected {rule}, got {config.cohort.scale!r}")
+    if config.cohort.scale == "dosage" and (schema.low, schema.high) != (0, 2):
+        rule = f"'log' or 'counts', as the study's range is {schema.low:g} to {schema.high:g}"
+        raise SpecError(f"cohort.scale: expected {rule}, got 'dosage'")
     spec = CohortSpec(
         **config.cohort.model_dump(),
         labels=schema.labels,

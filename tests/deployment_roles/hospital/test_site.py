@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from fedgenome.cohort import expression
+from fedgenome.cohort.annotations import Effect
 from fedgenome.cohort.expression import CohortSpec
+from fedgenome.cohort.genotype_file import Person, write_genotypes
+from fedgenome.cohort.genotypes import Block, Variant
 from fedgenome.cohort.sequence_file import write_sequences
 from fedgenome.cohort.split import SplitSpec, split
 from fedgenome.cohort.values import scores
@@ -113,6 +116,20 @@ def test_hospital_reads_sequences_where_the_study_is_of_them_and_only_there(sett
         SpecError, match=r"cohort\.scale: expected 'log' or 'counts', as it is of expression, got 'codes'"
     ):
         site.shard_of(config, Schema.model_validate(SCHEMA))
+
+
+def test_hospital_reads_genotypes_where_the_studys_range_is_theirs_and_only_there(settled):
+    config = settled()
+    variants = [Variant("1", at, "", "A", "G", Effect()) for at in (5, 9)]
+    block = Block(variants=tuple(variants), dosage=np.array([[0, 1, 2], [2, -1, 0]], np.int8), haplotypes=())
+    who = [Person(sample=f"s{i}", donor=f"s{i}", label="x", kept=()) for i in range(3)]
+    write_genotypes(Path(config.cohort.source), [block], who)
+    cohort = {"source": config.cohort.source, "label": "label", "donor": "donor", "scale": "dosage"}
+    config = config.model_copy(update={"cohort": site.Data(**cohort)})
+    study = Schema(genes=("1:9:A:G", "1:5:A:G"), labels=("x",), unit="donor", high=2, fill=0)
+    assert site.shard_of(config, study).x.tolist() == [[2, 0], [0, 1], [0, 2]]
+    with pytest.raises(SpecError, match=r"cohort\.scale: expected 'log' or 'counts', as the study's range is 0 to 4"):
+        site.shard_of(config, study.model_copy(update={"high": 4.0}))
 
 
 def test_annotation_of_a_table_is_found_from_the_files_own_folder(tmp_path):
