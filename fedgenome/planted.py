@@ -54,7 +54,10 @@ def read(path: Path, tokens: Vocabulary, positions: int) -> Canaries:
 def _repeats(path: Path, columns: Mapping[str, object]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     if REPEATS not in columns:
         raise SpecError(f"{path}: expected an obs column {REPEATS!r}, how often each canary was planted, got none")
-    told = np.array([float(str(value)) for value in columns[REPEATS]])  # type: ignore[attr-defined]
+    try:
+        told = np.array([float(str(value)) for value in columns[REPEATS]])  # type: ignore[attr-defined]
+    except ValueError:
+        told = np.array([np.nan])
     if not bool((np.isfinite(told) & (told >= 0) & (told == np.floor(told))).all()):
         raise SpecError(f"{path}: obs[{REPEATS!r}]: expected whole numbers of at least 0")
     return told.astype(np.int64)

@@ -15,6 +15,7 @@ from experiments.memorization.worlds import World
 from fedgenome.audit.language.canaries import dealt
 from fedgenome.audit.language.steps import as_tensor
 from fedgenome.models.language import adapters, training
+from fedgenome.models.language.base import Causal
 from fedgenome.models.language.sizes import Model, Options, build
 from fedgenome.models.parameters import flatten, initialise, load_flat
 from fedgenome.query import Array
@@ -81,15 +82,10 @@ def data(world: World) -> tuple[Array, Array]:
 def _loop(
     model: Model, tokens: torch.Tensor, repeats: Array | None, epochs: Sequence[int], rng: np.random.Generator
 ) -> Iterator[training.Checkpoint]:
-    hidden = None if causal(model) else HIDDEN
+    hidden = None if isinstance(model, Causal) else HIDDEN
     return training.train(
         model, tokens, epochs=epochs, batch=_BATCH, rate=_RATE, rng=rng, repeats=repeats, hidden=hidden
     )
-
-
-def causal(model: Model) -> bool:
-    """Return whether a model reads from left to right."""
-    return hasattr(model, "step")
 
 
 def _at_sites(model: Model, world: World, epochs: Sequence[int], root: Root) -> Iterator[tuple[int, Model]]:

@@ -7,15 +7,13 @@ in a Linear layer, for which per-donor clipping has a closed form.
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fedgenome.errors import require
+from fedgenome.models.parameters import linear
 
 Inputs = tuple[Tensor, Tensor, Tensor]  # x (rows, genes) in [0, 1], onehot (rows, labels), draws (rows, latent)
 
@@ -25,7 +23,7 @@ _LOG_VARIANCE = 6.0  # the encoder's log-variance stays within ±6: no weights, 
 class CVAE(nn.Module):
     """Encoder (x, label) → latent and decoder (latent, label) → x, one hidden layer each.
 
-    Weights are zero until :func:`initialise` or :func:`load_flat`: torch's global generator is not used.
+    Weights are zero until :mod:`fedgenome.models.parameters` draws or loads them: torch's global generator is not used.
     About 1e5 parameters at genes=200, labels=10, hidden=224, latent=8.
 
     Args:
@@ -48,10 +46,10 @@ class CVAE(nn.Module):
         self.latent = latent
         self.variance = variance
         self.beta = beta
-        self.encode_hidden = _zeros(genes + labels, hidden)
-        self.encode_latent = _zeros(hidden, 2 * latent)
-        self.decode_hidden = _zeros(latent + labels, hidden)
-        self.decode_genes = _zeros(hidden, genes)
+        self.encode_hidden = linear(genes + labels, hidden)
+        self.encode_latent = linear(hidden, 2 * latent)
+        self.decode_hidden = linear(latent + labels, hidden)
+        self.decode_genes = linear(hidden, genes)
 
     def encode(self, x: Tensor, onehot: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of the latent, (rows, latent) each."""
@@ -71,13 +69,6 @@ class CVAE(nn.Module):
         return self.decode(mean + draws * torch.exp(log_variance / 2), onehot), mean, log_variance
 
 
-def _zeros(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, device="meta")  # on meta nothing is drawn
-    layer.weight = nn.Parameter(torch.zeros(outputs, inputs))
-    layer.bias = nn.Parameter(torch.zeros(outputs))
-    return layer
-
-
 def loss(model: CVAE, inputs: tuple[Tensor, ...]) -> Tensor:
     """Return the negative evidence bound of each row (constants left out), (rows,).
 
@@ -92,37 +83,3 @@ def loss(model: CVAE, inputs: tuple[Tensor, ...]) -> Tensor:
     divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1) / 2
     total: Tensor = squares + model.beta * divergence
     return total
-
-
-def initialise(model: nn.Module, rng: np.random.Generator) -> None:
-    """Draw the weights of every Linear layer, uniform within ±√(3 / inputs) (variance 1 / inputs); biases 0."""
-    with torch.no_grad():
-        for layer in model.modules():
-            if isinstance(layer, nn.Linear):
-                limit = math.sqrt(3 / layer.in_features)
-                drawn = rng.uniform(-limit, limit, tuple(layer.weight.shape)).astype(np.float32)
-                layer.weight.copy_(torch.from_numpy(drawn))
-                if layer.bias is not None:
-                    layer.bias.zero_()
-
-
-def flatten(model: nn.Module) -> npt.NDArray[np.float32]:
-    """Return a copy of all parameters, (P,) float32, in the order of ``model.parameters()``."""
-    with torch.no_grad():
-        flat: npt.NDArray[np.float32] = torch.cat([p.reshape(-1) for p in model.parameters()]).float().numpy()
-    return flat
-
-
-def load_flat(model: nn.Module, flat: npt.NDArray[Any]) -> None:
-    """Set all parameters from ``flat``, the inverse of :func:`flatten`.
-
-    Raises:
-        SpecError: ``flat`` has another length.
-    """
-    expected = sum(p.numel() for p in model.parameters())
-    require(flat.shape == (expected,), "one number a parameter", parameters=expected, shape=flat.shape)
-    vector, start = torch.from_numpy(np.array(flat, dtype=np.float32)), 0
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(vector[start : start + parameter.numel()].view(parameter.shape))
-            start += parameter.numel()

@@ -16,8 +16,8 @@ import torch
 
 from fedgenome.audit import measure, signals
 from fedgenome.audit.language.steps import as_tensor
-from fedgenome.audit.membership import lira, references, rmia, stacked
-from fedgenome.audit.membership.attacks import OFFLINE, ONLINE, OTHERS, QUERY, Known
+from fedgenome.audit.membership import attacks, rmia
+from fedgenome.audit.membership.attacks import OFFLINE, ONLINE, Known
 from fedgenome.audit.membership.evidence import Evidence, Population
 from fedgenome.audit.results import Attack
 from fedgenome.audit.signals import Signals
@@ -31,16 +31,13 @@ _ROWS = 256  # that a model reads together
 # which a record wins is 1.
 _EVEN = 1.0
 
-ATTACKS: dict[str, Known] = {
-    "loss": Known(score=references.loss, threat=QUERY),
-    "attack-P": Known(score=references.population, threat=OTHERS, population=True),
-    "attack-R": Known(score=references.reference, threat=OFFLINE),
-    "calibrated-loss": Known(score=references.calibrated, threat=OFFLINE),
-    "LiRA-online": Known(score=lira.online, threat=ONLINE),
-    "LiRA-offline": Known(score=lira.offline, threat=OFFLINE),
+_NAMES = (
+    *("loss", "attack-P", "attack-R", "calibrated-loss"),
+    *("LiRA-online", "LiRA-offline", "LiRA-calibrated", "RMIA-online", "RMIA-offline", "stacked"),
+)
+ATTACKS: dict[str, Known] = {name: attacks.ATTACKS[name] for name in _NAMES} | {
     "RMIA-online": Known(score=partial(rmia.online, gamma=_EVEN), threat=ONLINE, population=True),
     "RMIA-offline": Known(score=partial(rmia.offline, gamma=_EVEN), threat=OFFLINE, population=True),
-    "stacked": Known(score=stacked.stacked, threat=ONLINE),
 }
 
 
