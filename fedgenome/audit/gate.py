@@ -53,13 +53,13 @@ class Policy(Strict):
 
     The defaults come from the intervals' widths with 560 members and 140 controls (94 evaluated), as
     ``python -m experiments.audit_levels.run`` measures them: 1,000 draws of members and controls by chance
-    among real patients of whom nothing leaked, two attacks. The upper end for the AUC is then .564 on average
-    and above .65 in .2 % of draws; that for the hit rate .22 on average and above .35 in .4 %. Of 1,000 whole
-    audits 1.9 % were withheld: .6 % by an AUC, .9 % by hits, .7 % by a control of the attacks (the chance set
-    for these is 1 %), none by near-copies, whose level is exact (.1 %). So a generator that does not leak
-    passes, while AUC .72 or hits .58, published values for attacks on a conditional autoencoder, do not.
+    among real patients of whom nothing leaked, three attacks: two on the table, one on the model. The upper end for
+    the AUC is then .563 on average and above .65 in .2 % of draws; that for the hit rate .22 on average and above .35
+    in .4 %. Of 1,000 whole audits 2.8 % were withheld: 1.2 % by an AUC, 1.2 % by hits, .9 % by a control of the
+    attacks, .1 % by near-copies, whose level is exact. So a generator that does not leak passes, while AUC .72 or
+    hits .58, published values for attacks on a conditional autoencoder, do not.
     Every further attack may withhold too: the command says how many audits are withheld over all there are.
-    Smaller audits have wider intervals and are withheld more often (46 evaluated controls: 8 % and 14 %
+    Smaller audits have wider intervals and are withheld more often (46 evaluated controls: 7 % and 14 %
     of draws above the limits); under 30 evaluated controls nothing passes.
     """
 
