@@ -43,7 +43,7 @@ def chunks(people: int, variants: int, symbols: int = GENOTYPES) -> Iterator[sli
 
 def one_hot(dosages: Array) -> Array:
     """Return which dosage is told, float32 (people, variants, 3); all 0 where none is."""
-    return (dosages[..., None] == np.arange(GENOTYPES, dtype=dosages.dtype)).astype(np.float32)
+    return np.asarray(dosages[..., None] == np.arange(GENOTYPES, dtype=dosages.dtype), dtype=np.float32)
 
 
 def joint(probes: Array, candidates: Array) -> Array:
@@ -65,4 +65,4 @@ def frequencies(base: Array) -> Array:
     """Return the frequency of ALT, float64 (variants,), half a copy of either allele added to what is seen."""
     require_dosages(base=base)
     told = base >= 0
-    return (np.where(told, base, 0).sum(0) + 0.5) / (2 * told.sum(0) + 1)
+    return np.asarray((np.where(told, base, 0).sum(0) + 0.5) / (2 * told.sum(0) + 1))
