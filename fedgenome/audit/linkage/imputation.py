@@ -81,8 +81,9 @@ def fit(
 def impute(fitted: Guesses, probes: Array) -> Array:
     """Return ``probes`` with every hidden variant guessed, int8 (probes, variants).
 
-    A guess is the dosage nearest to what is expected.     Told entries stay, missing ones among them; a variant that cannot be guessed is missing. A channel for the result is
-    fitted to pairs that were imputed alike, and so knows how much each guess is worth.
+    A guess is the dosage nearest to what is expected. Told entries stay, missing ones among them; a variant that cannot
+    be guessed is missing. A channel for the result is fitted to pairs that were imputed alike, and so knows how much
+    each guess is worth.
     """
     width = require_dosages(probes=probes)
     require(width == len(fitted.told), "the variants that guesses were fitted to", fitted=len(fitted.told), got=width)

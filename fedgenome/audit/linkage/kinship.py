@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from fedgenome.audit.linkage.dosages import joint
@@ -57,4 +57,4 @@ def families(related: Array, least: float = THIRD) -> Array:
         least: Least kinship of relatives.
     """
     require(related.ndim == 2 and related.shape[0] == related.shape[1], "(people, people)", shape=related.shape)
-    return np.asarray(connected_components(csr_matrix(related >= least), directed=False)[1])
+    return np.asarray(connected_components(csr_array((related >= least).astype(np.int8)), directed=False)[1])
