@@ -69,13 +69,6 @@ class CVAE(nn.Module):
         return self.decode(mean + draws * torch.exp(log_variance / 2), onehot), mean, log_variance
 
 
-def linear(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, device="meta")  # on meta nothing is drawn
-    layer.weight = nn.Parameter(torch.zeros(outputs, inputs))
-    layer.bias = nn.Parameter(torch.zeros(outputs))
-    return layer
-
-
 def loss(model: CVAE, inputs: tuple[Tensor, ...]) -> Tensor:
     """Return the negative evidence bound of each row (constants left out), (rows,).
 

@@ -38,7 +38,7 @@ def test_every_attack_finds_the_members_of_a_model_that_remembers(evidence):
 
 
 def test_no_attack_finds_members_of_a_model_of_others(evidence):
-    """Ranks of nine attacks at p = .001 each: a false alarm once in 110 such tests."""
+    """Ranks of ten attacks at p = .001 each: a false alarm once in 100 such tests."""
     member = np.arange(DONORS) < DONORS // 2
     found = membership.judged(membership.scores(evidence(np.zeros(DONORS, np.bool_))), member)
     assert {attack.name for attack in found} == set(membership.ATTACKS)
