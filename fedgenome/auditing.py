@@ -137,6 +137,11 @@ class _Target:
         return self.schema.tokens
 
     @property
+    def window(self) -> int:
+        """Tokens of a training window; 0 of a table."""
+        return len(self.schema.genes) if self.schema else 0
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """All that is attacked of a release, the table's own generator first."""
         return tuple(dict.fromkeys((*self.drawn, *self.losses)))
@@ -207,7 +212,7 @@ def run(asked: Asked) -> Audited:
         high=high,
         notes=(*target.notes, *notes),
         memorization={
-            name: planted.score(model, target.tokens, len(fitted.genes), canaries, planted.of_model(audit, name))
+            name: planted.score(model, target.tokens, target.window, canaries, planted.of_model(audit, name))
             for name, model in target.models.items()
             if canaries is not None
         },
@@ -220,7 +225,7 @@ def _canaries(asked: Asked, target: _Target) -> Canaries | None:
         return None
     if target.schema is None or not target.models:
         raise SpecError(f"--canaries {asked.canaries}: expected a release with a language model, got {asked.target}")
-    return planted.read(asked.canaries, target.tokens, len(target.schema.genes))
+    return planted.read(asked.canaries, target.tokens, target.window)
 
 
 def _role(method: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from fedgenome.audit.bounds import effects
 from fedgenome.audit.language.canaries import Canaries
 from fedgenome.audit.language.run import Instruments, look
-from fedgenome.audit.language.score import Looks, Score, judge
+from fedgenome.audit.language.score import FEWEST, FEWEST_CONTROLS, Looks, Score, judge
 from fedgenome.audit.results import Attack, Audit
 from fedgenome.cohort.h5ad import open_h5ad
 from fedgenome.cohort.table import dense
@@ -27,13 +27,15 @@ _GIVEN = 4  # one token in so many is shown when the rest is to be completed
 def read(path: Path, tokens: Vocabulary, positions: int) -> Canaries:
     """Return the canaries of an h5ad of codes: what windows began with, and ``obs["repeats"]``.
 
+    All must be drawn uniformly over all strings: their exposure is by that law, and means nothing of others.
+
     Args:
         path: A row a canary, as ``fedgenome ingest`` lays out windows; fewer positions than a window are its beginning.
         tokens: Of the model.
         positions: Of a window.
 
     Raises:
-        SpecError: another file, other tokens, an unknown token, or no number of repeats for each.
+        SpecError: another file, other tokens, an unknown token, no number of repeats for each, or too few to judge.
     """
     table = open_h5ad(str(path), "X")
     if table.tokens not in (None, tokens):
@@ -47,6 +49,9 @@ def read(path: Path, tokens: Vocabulary, positions: int) -> Canaries:
         where = f"row {table.rows[row]}, position {table.genes[position]}"
         raise SpecError(f"{path}: {where}: expected a known token, 0 … {tokens.size - 1}, got {codes[row, position]:g}")
     repeats = _repeats(path, table.columns)
+    if (planted := int((repeats > 0).sum())) < FEWEST or len(repeats) - planted < FEWEST_CONTROLS:
+        rule = f"expected {FEWEST} planted canaries and {FEWEST_CONTROLS} that are not, or more"
+        raise SpecError(f"{path}: obs[{REPEATS!r}]: {rule}, got {planted} and {len(repeats) - planted}")
     none = np.zeros(len(codes), np.int64)
     return Canaries(tokens=codes.astype(np.int64), repeats=repeats, coin=none.astype(np.bool_), site=none)
 

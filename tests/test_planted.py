@@ -131,6 +131,8 @@ def test_canaries_want_a_language_model(folder):
     [
         (CANARIES, {}, "expected an obs column 'repeats'"),
         (CANARIES, {"repeats": np.full(16, 0.5)}, "whole numbers of at least 0"),
+        (CANARIES, {"repeats": ["often"] * 16}, "whole numbers of at least 0"),
+        (CANARIES, {"repeats": np.full(16, 8)}, "2 planted canaries and 4 that are not, or more, got 16 and 0"),
         (CANARIES + 1, {"repeats": REPEATS}, r"row y\d+, position p\d: expected a known token, 0 … 3, got 4"),
         (np.zeros((16, 13), int), {"repeats": REPEATS}, "expected 2 to 12 positions, a window's beginning, got 13"),
     ],

@@ -110,7 +110,7 @@ def _world(architecture: Architecture, seed: int) -> World:
 
 
 def _scores(world: World, law: str, times: int, seed: int) -> Iterator[tuple[Score, Array]]:
-    """Yield the score of each draw, and the exposures of what was "planted"."""
+    """Yield the score of each draw, and the exposures of all its canaries."""
     rng = np.random.default_rng([seed, 3])
     for _ in range(times):
         drawn = canaries.drawn(world.laws[law], LADDER, rng)

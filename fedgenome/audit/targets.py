@@ -128,14 +128,10 @@ def joined(*groups: Records) -> Records:
 
 
 def of_range(losses: Callable[[Array, Array], Array], low: float, high: float) -> Losses:
-    """Return the losses of scaled rows under a model that reads values in [low, high], codes of labels beside them.
-
-    A loss that is no number, as noisy weights may give, is the largest: nobody is well known to such a model.
-    """
+    """Return the losses of scaled rows under a model that reads values in [low, high], codes of labels beside them."""
 
     def of_scaled(rows: Records) -> Array:
-        told = np.asarray(losses((low + (high - low) * rows.x).astype(rows.x.dtype), rows.label), np.float64)
-        return np.nan_to_num(told, nan=_HUGE, posinf=_HUGE, neginf=-_HUGE)
+        return _finite(losses((low + (high - low) * rows.x).astype(rows.x.dtype), rows.label))
 
     return of_scaled
 
@@ -150,9 +146,14 @@ def of_codes(losses: Callable[[Array, Array], Array], vocabulary: int) -> Losses
 
     def of_hot(rows: Records) -> Array:
         hot = rows.x.reshape(len(rows.x), -1, vocabulary)
-        return np.asarray(losses(np.where(hot.any(2), hot.argmax(2), vocabulary), rows.label), np.float64)
+        return _finite(losses(np.where(hot.any(2), hot.argmax(2), vocabulary), rows.label))
 
     return of_hot
+
+
+def _finite(told: Array) -> Array:
+    """Return losses where one that is no number, as noisy weights may give, is the largest: it knows nobody well."""
+    return np.nan_to_num(np.asarray(told, np.float64), nan=_HUGE, posinf=_HUGE, neginf=-_HUGE)
 
 
 def independent(base: Records, n: int, rng: np.random.Generator) -> Records:

@@ -38,7 +38,9 @@ def audit(
     ] = None,
     canaries: Annotated[
         Path | None,
-        typer.Option(help="of a language model: .h5ad of codes, obs repeats says how often each was planted"),
+        typer.Option(
+            help="of a language model: .h5ad of codes, drawn uniformly; obs repeats: how often each was planted"
+        ),
     ] = None,
     label: Label = "label",
     donor: Annotated[str | None, typer.Option(help="obs column of donors; absent: every row is a unit")] = None,
@@ -169,7 +171,7 @@ def _canaries(score: Score) -> Iterator[str]:
         yield f"  {planted}, {rung.canaries} canaries: {seen}"
     yield f"  memorization, 0 to 1: {score.worst.words}"
     if score.void:
-        yield "  void: canaries that were not planted are told apart by halves; they are no draws of one law"
+        yield "  void: canaries that were not planted stand out, or are told apart by halves; they are no uniform draws"
 
 
 def _strata(audit: Audit) -> Iterator[str]:

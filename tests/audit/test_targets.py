@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fedgenome.audit.targets import Records, independent, joined, people, scaled
+from fedgenome.audit.targets import Records, independent, joined, of_codes, of_range, one_hot, people, scaled
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
 
@@ -22,6 +22,16 @@ def test_records_that_do_not_fit_are_refused(field, value, rule):
     given = {"x": np.zeros((3, 2)), "label": np.zeros(3, int), "donor": np.zeros(3, int)}
     with pytest.raises(SpecError, match=rule):
         Records(**{**given, field: value})
+
+
+def test_a_loss_that_is_no_number_is_the_largest():
+    rows = Records(x=np.array([[0.0, 1.0]] * 3), label=np.zeros(3, int))
+
+    def noisy(x, label):
+        return np.array([np.nan, 7.0, np.inf])
+
+    for losses, seen in ((of_range(noisy, 0, 1), rows), (of_codes(noisy, 2), one_hot(rows, 2))):
+        assert losses(seen).tolist() == [1e30, 7.0, 1e30]
 
 
 def test_of_takes_all_rows_of_the_donors():

@@ -87,7 +87,7 @@ def rest_log_p(model: Causal, strings: Array, given: int) -> Array:
 
 
 def attempts(log_p: Array, chance: float) -> Array:
-    """Return the fewest samples among which a string is with probability ``chance``, float64 (strings,).
+    """Return how many samples have a string among them with probability ``chance``, float64 (strings,), not rounded.
 
     n = log(1 − chance)/log(1 − p_z), of samples at temperature 1, none of whose tokens is left out.
 

@@ -22,6 +22,8 @@ from fedgenome.audit.results import LEVEL
 from fedgenome.errors import require
 from fedgenome.query import Array
 
+FEWEST, FEWEST_CONTROLS = 2, 4  # canaries that were planted and that were not: of fewer there is no interval
+
 Vector = Callable[[Tails], Effect]  # such as partial(effects.advantage, "LiRA-online", counts)
 
 
@@ -132,7 +134,9 @@ def judge(seen: Seen, canaries: Canaries, looks: Looks, further: Sequence[Vector
     """
     control = np.flatnonzero(canaries.control)
     planted = np.flatnonzero((canaries.repeats >= looks.least) & ~canaries.coin)
-    require(len(planted) >= 2 and len(control) >= 4, "2 planted canaries and 4 controls", planted=len(planted))
+    enough = len(planted) >= FEWEST and len(control) >= FEWEST_CONTROLS
+    rule = f"{FEWEST} planted canaries and {FEWEST_CONTROLS} controls"
+    require(enough, rule, planted=len(planted), controls=len(control))
     half = len(control) // 2
     coins = [_coins(seen, canaries, looks)] if canaries.coin.any() else []
     vectors = [*_vectors(seen, planted, control, looks), *coins, *further]
