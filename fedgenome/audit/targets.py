@@ -137,8 +137,11 @@ def of_range(losses: Callable[[Array, Array], Array], low: float, high: float) -
 
 
 def one_hot(records: Records, vocabulary: int) -> Records:
-    """Return records of codes of tokens as 0 and 1, (rows, positions · V); see :func:`nearness.one_hot`."""
-    return replace(records, x=nearness.one_hot(records.x, vocabulary))
+    """Return records of codes of tokens as 0 and 1, (rows, positions · V); see :func:`nearness.one_hot`.
+
+    All are of one class: what writes sequences knows of no labels, so that a copy may stand under another's.
+    """
+    return replace(records, x=nearness.one_hot(records.x, vocabulary), label=np.zeros_like(records.label))
 
 
 def of_codes(losses: Callable[[Array, Array], Array], vocabulary: int) -> Losses:

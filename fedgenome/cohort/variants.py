@@ -101,7 +101,7 @@ def opened(path: str) -> Any:
     with file.open("rb") as raw:
         head = raw.read(14)
         if head[:2] == b"\x1f\x8b" and head[12:14] == b"BC":  # what is cut between two blocks is read without a word
-            raw.seek(-len(_BGZF_END), 2)
+            raw.seek(max(0, file.stat().st_size - len(_BGZF_END)))
             if raw.read() != _BGZF_END:
                 raise SpecError(f"{path}: expected a VCF file that is whole, got one cut short")
     with readable(path):

@@ -81,3 +81,12 @@ def test_joined_groups_are_different_people_in_the_groups_order():
     both = joined(first, second)
     assert both.owner.tolist() == [1, 0, 1, 2, 3]
     assert both.x[:, 0].tolist() == both.label.tolist() == [0, 0, 0, 1, 1]
+
+
+def test_sequences_are_compared_whatever_their_label_and_their_losses_are_of_the_codes():
+    rows = Records(x=np.array([[0.0, 3.0], [4.0, 1.0]]), label=np.array([1, 2]))
+    hot = one_hot(rows, 4)
+    assert hot.x.tolist() == [[1, 0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1, 0, 0]] and hot.label.tolist() == [0, 0]
+    read = []
+    of_codes(lambda x, label: read.append(x) or np.zeros(len(x)), 4)(hot)
+    assert read[0].tolist() == [[0, 3], [4, 1]]
