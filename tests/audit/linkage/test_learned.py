@@ -12,7 +12,7 @@ def masked(dosages):
     return np.where(np.arange(dosages.shape[1]) % 5 == 0, MASK, dosages).astype(np.int8)
 
 
-@pytest.mark.parametrize(("kind", "steps"), [("convolutions", 200), ("lstm", 300)])
+@pytest.mark.parametrize(("kind", "steps"), [("convolutions", 60), ("lstm", 100)])
 def test_a_fresh_identifier_finds_people_and_knows_nobody_who_is_not_there(made, kind, steps):
     people, rng = made(np.random.default_rng(1)), np.random.default_rng(0)
     fitted = learned.train(kind, people.base, (masked(people.pairs[0]), people.pairs[1]), rng, steps=steps)
