@@ -18,7 +18,7 @@ from fedgenome.study import MethodSpec, Schema, Vocabulary
 SCHEMA = Schema(genes=("A", "B", "C", "D"), labels=("x", "y", "z"), high=6.0, unit="donor")
 SMALL = {"hidden": 4, "latent": 2, "rounds": 3, "sampling": 0.5}
 CODES = Schema(genes=SCHEMA.genes, labels=SCHEMA.labels, high=4.0, unit="donor", tokens=Vocabulary())
-SEQUENCE = {"architecture": "lstm", "width": 4, "layers": 1, "rounds": 3, "sampling": 0.5, "clip": 0.1}
+SEQUENCE = {"architecture": "lstm", "width": 4, "layers": 1, "rounds": 2, "sampling": 0.5, "clip": 0.1}
 # A kind that is not here is examined at its defaults.
 OPTIONS = {
     "cvae": SMALL,
