@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedgenome import planted, release, sampling
+from fedgenome import exposed
 from fedgenome.audit import gate, results
-from fedgenome.audit.language.canaries import Canaries
-from fedgenome.audit.language.score import Score
 from fedgenome.audit.run import EVERY, GATE, ON_MODEL, audit, named
+from fedgenome.audit.scales import Codes, Values
 from fedgenome.audit.strata import stratified
 from fedgenome.audit.targets import Records
 from fedgenome.audit.worst_case import scored
-from fedgenome.cohort.table import Table
 from fedgenome.errors import SpecError, require
-from fedgenome.methods import registry
-from fedgenome.methods.base import Generator, Scored, Speaking
-from fedgenome.models.language.base import LanguageModel
+from fedgenome.exposed import Exposed, Model
 from fedgenome.query import Array
-from fedgenome.sampling import Wish
 from fedgenome.strict import Strict, from_toml
-from fedgenome.study import Schema, Vocabulary
-from fedgenome.tables import SYNTHETIC_LABEL, Fitted, Reading, fit
+from fedgenome.study import Schema
+from fedgenome.tables import Fitted, Reading, fit
+
+if TYPE_CHECKING:
+    from fedgenome.audit.language.canaries import Canaries
+    from fedgenome.audit.language.score import Score
 
 TABLE, REFERENCE = "table", "reference"  # the roles of the table that is audited, and of one to calibrate by
 
@@ -108,45 +106,6 @@ class Audited:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Target:
-    """A table; of a release also its Study's schema, what each generator draws, and what each model loses.
-
-    Attributes:
-        drawn: By method; the one that made the table is the first.
-        losses: By method: of rows (n, genes) of these labels (n,).
-        models: Of methods that train a language model, with the released weights.
-    """
-
-    table: Table
-    drawn: Mapping[str, Table] = field(default_factory=dict)
-    losses: Mapping[str, Callable[[Array, Array], Array]] = field(default_factory=dict)
-    models: Mapping[str, LanguageModel] = field(default_factory=dict)
-    schema: Schema | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def tokens(self) -> Vocabulary:
-        """What codes stand for.
-
-        Raises:
-            SpecError: nothing is coded.
-        """
-        if self.schema is None or self.schema.tokens is None:
-            raise SpecError("expected a release of sequences")
-        return self.schema.tokens
-
-    @property
-    def window(self) -> int:
-        """Tokens of a training window; 0 of a table."""
-        return len(self.schema.genes) if self.schema else 0
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """All that is attacked of a release, the table's own generator first."""
-        return tuple(dict.fromkeys((*self.drawn, *self.losses)))
-
-
 def attacks(text: str) -> tuple[str, ...]:
     """Return the attacks that ``standard``, ``all`` or names divided by commas mean.
 
@@ -183,7 +142,10 @@ def run(asked: Asked) -> Audited:
     Raises:
         SpecError: a file does not fit, a donor is in two cohorts, the release was altered, or there are too few donors.
     """
-    target = _release(asked) if asked.target.is_dir() else _Target(table=asked.how.open(asked.target, real=False))
+    if asked.target.is_dir():
+        target = exposed.of_release(asked.target, asked.samples, asked.seed)
+    else:
+        target = Exposed(table=asked.how.open(asked.target, real=False))
     if target.schema is not None and target.schema.unit == "donor" and asked.how.donor is None:
         raise SpecError("--donor: expected the obs column of donors, the release's unit; got none")
     made = {TABLE: target.table} | {_role(name): table for name, table in target.drawn.items()}
@@ -211,28 +173,35 @@ def run(asked: Asked) -> Audited:
         low=low,
         high=high,
         notes=(*target.notes, *notes),
-        memorization={
-            name: planted.score(model, target.tokens, target.window, canaries, planted.of_model(audit, name))
-            for name, model in target.models.items()
-            if canaries is not None
-        },
+        memorization=_recited(target.models, target.schema, canaries, audit)
+        if canaries is not None and target.schema
+        else {},
     )
 
 
-def _canaries(asked: Asked, target: _Target) -> Canaries | None:
+def _canaries(asked: Asked, target: Exposed) -> Canaries | None:
     """Return the canaries that are given, which want a language model to be looked for in."""
     if asked.canaries is None:
         return None
     if target.schema is None or not target.models:
         raise SpecError(f"--canaries {asked.canaries}: expected a release with a language model, got {asked.target}")
-    return planted.read(asked.canaries, target.tokens, target.window)
+    from fedgenome import planted  # loads torch
+
+    return planted.read(asked.canaries, target.schema)
+
+
+def _recited(models: Mapping[str, Model], schema: Schema, canaries: Canaries, audit: results.Audit) -> dict[str, Score]:
+    """Return the memorization score of each language model."""
+    from fedgenome import planted
+
+    return {n: planted.score(model(), schema, canaries, planted.of_model(audit, n)) for n, model in models.items()}
 
 
 def _role(method: str) -> str:
     return f"drawn by {method}"  # no other role, whatever a method is called
 
 
-def _attacked(asked: Asked, target: _Target, fitted: Fitted, low: float, high: float) -> results.Audit:
+def _attacked(asked: Asked, target: Exposed, fitted: Fitted, low: float, high: float) -> results.Audit:
     """Attack the table, and of a release every method: the first made the table, the others' draws are theirs."""
     rows = fitted.records
 
@@ -246,9 +215,7 @@ def _attacked(asked: Asked, target: _Target, fitted: Fitted, low: float, high: f
             synthetic=table,
             samples=samples,
             losses=target.losses.get(method) if method else None,
-            low=low,
-            high=high,
-            vocabulary=fitted.tokens.size if fitted.tokens else None,
+            scale=Codes(fitted.tokens.size) if fitted.tokens else Values(low, high),
             rng=np.random.default_rng(asked.seed),  # the same for every method: one control base for all
             unit="row" if asked.how.donor is None else "donor",
         )
@@ -259,52 +226,6 @@ def _attacked(asked: Asked, target: _Target, fitted: Fitted, low: float, high: f
     tables = drawn | {next(iter(drawn)): rows[TABLE]}
     able = [name for name in target.methods if name in drawn or any(one in ON_MODEL for one in asked.attacks)]
     return results.merge({name: attack(tables.get(name), drawn.get(name), name) for name in able})
-
-
-def _release(asked: Asked) -> _Target:
-    found = release.load(asked.target)
-    require(len(found.synthetic) == 1, f"{asked.target}: one synthetic table", methods=", ".join(found.synthetic))
-    ((own, rows),) = found.synthetic.items()
-    study = sampling.study_of(asked.target, found.card)
-    built = {name: method for name, method in registry.build_all(study).items() if name in found.arrays}
-    schema = study.schema_
-    methods = (own, *(n for n, method in built.items() if n != own and isinstance(method, Generator)))
-    count = max(asked.samples, len(rows.label))
-    wishes = {name: Wish(rows=count, labels={}, seed=asked.seed, method=name) for name in methods}
-    losses = {
-        name: functools.partial(method.losses, found.arrays[name])
-        for name, method in built.items()
-        if isinstance(method, Scored)
-    }
-    return _Target(
-        table=_made(asked.target / release.SYNTHETIC, rows, schema),
-        drawn={
-            name: _made(asked.target / name, sampling.sample(asked.target, wish).rows, schema)
-            for name, wish in wishes.items()
-        },
-        losses=losses,
-        models={n: method.released(found.arrays[n]) for n, method in built.items() if isinstance(method, Speaking)},
-        schema=schema,
-        notes=(
-            "the release is whole and unaltered, by the digests on its card",
-            f"{count:,} rows drawn by {' and by '.join(methods)} for an attacker who holds the model",
-            *(
-                f"{name} tells no loss of a row: its model is not attacked by one"
-                for name in built
-                if name not in losses
-            ),
-        ),
-    )
-
-
-def _made(source: Path, rows: release.Synthetic, schema: Schema) -> Table:
-    return Table(
-        source=str(source),
-        x=rows.x,
-        genes=schema.genes,
-        rows=tuple(map(str, range(len(rows.label)))),
-        columns={SYNTHETIC_LABEL: [schema.labels[code] for code in rows.label]},
-    )
 
 
 def _check_apart(owners: Mapping[str, frozenset[str]], people: Mapping[str, Path]) -> None:

@@ -18,26 +18,25 @@ from fedgenome.cohort.table import dense
 from fedgenome.cohort.tokens import Tokens
 from fedgenome.errors import SpecError
 from fedgenome.models.language.base import LanguageModel
-from fedgenome.study import Vocabulary
+from fedgenome.study import Schema, Vocabulary
 
 REPEATS = "repeats"  # obs column: how often a canary was planted; 0: drawn alike, and not planted
 _GIVEN = 4  # one token in so many is shown when the rest is to be completed
 
 
-def read(path: Path, tokens: Vocabulary, positions: int) -> Canaries:
+def read(path: Path, schema: Schema) -> Canaries:
     """Return the canaries of an h5ad of codes: what windows began with, and ``obs["repeats"]``.
 
     All must be drawn uniformly over all strings: their exposure is by that law, and means nothing of others.
 
     Args:
         path: A row a canary, as ``fedgenome ingest`` lays out windows; fewer positions than a window are its beginning.
-        tokens: Of the model.
-        positions: Of a window.
+        schema: Of the Study that the model is of.
 
     Raises:
         SpecError: another file, other tokens, an unknown token, no number of repeats for each, or too few to judge.
     """
-    table = open_h5ad(str(path), "X")
+    table, tokens, positions = open_h5ad(str(path), "X"), _tokens(schema), len(schema.genes)
     if table.tokens not in (None, tokens):
         raise SpecError(f"{path}: expected tokens of {tokens}, as the model's are, got {table.tokens}")
     codes = dense(table.x)
@@ -68,27 +67,32 @@ def _repeats(path: Path, columns: Mapping[str, object]) -> np.ndarray[tuple[int]
     return told.astype(np.int64)
 
 
+def _tokens(schema: Schema) -> Vocabulary:
+    if schema.tokens is None:
+        raise SpecError("expected a release of sequences, got one of expression")
+    return schema.tokens
+
+
 def of_model(audit: Audit, method: str) -> tuple[Attack, ...]:
     """Return the attacks on the model of one method, of an audit of several or of one."""
     return tuple(each for each in audit.attacks if each.of == "model" and each.name.startswith(f"{method}: "))
 
 
-def score(
-    model: LanguageModel, tokens: Vocabulary, window: int, canaries: Canaries, attacks: Sequence[Attack]
-) -> Score:
+def score(model: LanguageModel, schema: Schema, canaries: Canaries, attacks: Sequence[Attack]) -> Score:
     """Return the memorization score of a released model: by its canaries, and by what the audit says of people.
 
     Membership joins the vectors as the audit's attacks on the model have it, 2·AUC − 1 each.
 
     Args:
         model: With its released weights.
-        tokens: What its codes stand for.
-        window: Tokens of a training window.
+        schema: Of the Study that it is of.
         canaries: What was planted, and what was not.
         attacks: On this model, of members and controls.
     """
     by = Instruments(
-        alphabet=Tokens(tokens.letters, tokens.k), given=max(1, canaries.tokens.shape[1] // _GIVEN), window=window
+        alphabet=Tokens.of(_tokens(schema)),
+        given=max(1, canaries.tokens.shape[1] // _GIVEN),
+        window=len(schema.genes),
     )
     people = [partial(_membership, attack) for attack in attacks]
     return judge(look(model, canaries, by), canaries, Looks(), people)

@@ -19,6 +19,7 @@ from fedgenome import federate, folders, prepare, prices, trust
 from fedgenome.audit import charged, gate
 from fedgenome.audit.results import Audit, Charged, merge
 from fedgenome.audit.run import audit, enough
+from fedgenome.audit.scales import Codes, Values
 from fedgenome.audit.strata import stratified
 from fedgenome.audit.targets import Records, people
 from fedgenome.audit.worst_case import scored
@@ -301,10 +302,8 @@ def _audit(done: Done, label: str, made: Rows | None) -> Audit:
         synthetic=_records(table if label == done.generator else samples),
         samples=_records(samples),
         losses=functools.partial(method.losses, done.trained.arrays[label]) if isinstance(method, Scored) else None,
-        low=schema.low,
-        high=schema.high,
+        scale=Codes(schema.tokens.size) if schema.tokens else Values(schema.low, schema.high),
         rng=done.root.stream("audit").generator(),  # the same for every method: one control base for all
-        vocabulary=schema.tokens.size if schema.tokens else None,
         unit=schema.unit,
     )
 

@@ -17,7 +17,7 @@ from fedgenome.planted import read
 from fedgenome.privacy.coins import DonorNormals
 from fedgenome.release import write_candidate
 from fedgenome.streams import Root
-from fedgenome.study import Plan, Study, Vocabulary
+from fedgenome.study import Plan, Study
 from fedgenome.synthesis import synthesize
 
 LENGTH = 12
@@ -139,4 +139,4 @@ def test_canaries_want_a_language_model(folder):
 )
 def test_canaries_that_are_none_are_refused_with_file_and_place(tmp_path, codes, columns, said):
     with pytest.raises(SpecError, match=rf"canaries\.h5ad: .*{said}"):
-        read(write(tmp_path / "canaries.h5ad", codes, "y", **columns), Vocabulary(), LENGTH)
+        read(write(tmp_path / "canaries.h5ad", codes, "y", **columns), study().schema_)

@@ -15,6 +15,7 @@ from fedgenome.audit.bounds.effects import Effect
 from fedgenome.audit.bounds.simultaneous import Worst, worst
 from fedgenome.audit.near_copies import near_copies
 from fedgenome.audit.results import Attack, Audit, NearCopies
+from fedgenome.audit.scales import Values
 from fedgenome.audit.strata import stratified
 from fedgenome.audit.worst_case import scored
 from fedgenome.query import Array
@@ -131,14 +132,12 @@ def whole(world: World, controls: int, rng: np.random.Generator, policy: gate.Po
     """
     everybody = replace(world.everybody, strata={"label": world.everybody.label.astype(str)})
     drawn = rng.permutation(everybody.units)
-    low, high = world.study.ends
     found = run.audit(
         members=everybody.of(drawn[:MEMBERS]),
         controls=everybody.of(drawn[MEMBERS : MEMBERS + controls]),
         synthetic=world.table,
         losses=world.losses,
-        low=low,
-        high=high,
+        scale=Values(*world.study.ends),
         rng=rng,
         unit="donor",
     )

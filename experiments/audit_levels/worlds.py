@@ -24,10 +24,11 @@ from fedgenome.audit import run
 from fedgenome.audit.distance import per_donor
 from fedgenome.audit.membership import attacks
 from fedgenome.audit.membership.run import gather
+from fedgenome.audit.scales import Values
 from fedgenome.audit.shadows import draws, training
 from fedgenome.audit.shadows.recipe import Recipe
 from fedgenome.audit.singling_out import singled_out
-from fedgenome.audit.targets import Records, Target, independent, of_range, people, scaled
+from fedgenome.audit.targets import Records, Target, independent, people, scaled
 from fedgenome.cohort import expression
 from fedgenome.cohort.shard import Shard
 from fedgenome.cohort.split import undealt
@@ -124,7 +125,7 @@ def world(study: Study, seed: int, copied: float = 0.0) -> World:
         losses = functools.partial(made.losses, arrays)
     within, own = scaled(pool, *study.ends), scaled(base, *study.ends)
     rows = scaled(table, *study.ends)
-    target = Target(table=rows, samples=rows, losses=of_range(losses, *study.ends))
+    target = Target(table=rows, samples=rows, losses=Values(*study.ends).losses(losses))
     nobody = independent(own, CANDIDATES, rng)
     told = {name: score(within, target, own) for name, score in run.EVERY.items()}
     told |= _classifier(study, makers, pool, base, rng)

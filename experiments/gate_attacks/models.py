@@ -15,6 +15,7 @@ from experiments.synthesis.loop import Facts, Kind
 from fedgenome.audit import gate
 from fedgenome.audit.results import Audit
 from fedgenome.audit.run import EVERY, GATE, ON_MODEL, STANDARD, audit
+from fedgenome.audit.scales import Values
 from fedgenome.audit.targets import Records, people
 from fedgenome.cohort import expression
 from fedgenome.query import Array
@@ -83,8 +84,7 @@ def _audited(
         controls=controls,
         synthetic=loop.table(made, arrays, ROWS, seed),
         losses=functools.partial(made.losses, arrays),
-        low=ends[0],
-        high=ends[1],
+        scale=Values(*ends),
         rng=np.random.default_rng(seed),
         attacks=attacks,
         unit="donor",

@@ -29,6 +29,7 @@ from fedgenome import experiment
 from fedgenome.audit import gate
 from fedgenome.audit.bounds import ranking
 from fedgenome.audit.run import ATTACKS, STANDARD, audit
+from fedgenome.audit.scales import Values
 from fedgenome.audit.targets import Records, independent, people
 from fedgenome.audit.targets import Target as Attacked
 from fedgenome.prepare import prepare
@@ -106,8 +107,7 @@ def _without_a_leak(genes: int, audits: int) -> Iterator[dict[str, Any]]:
             members=members,
             controls=controls,
             synthetic=table,
-            low=0,
-            high=8,
+            scale=Values(0, 8),
             rng=np.random.default_rng(k),
             attacks=(*STANDARD, *MORE),
         )
@@ -157,8 +157,7 @@ def _seconds(attacks: Sequence[str]) -> float:
         controls=controls,
         synthetic=table,
         samples=samples,
-        low=schema.low,
-        high=schema.high,
+        scale=Values(schema.low, schema.high),
         rng=rng,
         attacks=attacks,
     )

@@ -28,10 +28,10 @@ from fedgenome.audit.logan import discriminator
 from fedgenome.audit.model_loss import calibrated, model_loss
 from fedgenome.audit.near_copies import NAME, near_copies
 from fedgenome.audit.results import Attack, Audit
+from fedgenome.audit.scales import Scale, Told
 from fedgenome.audit.scores import Scores
-from fedgenome.audit.targets import Records, Target, of_codes, of_range, one_hot, scaled
+from fedgenome.audit.targets import Records, Target
 from fedgenome.errors import require
-from fedgenome.query import Array
 
 ATTACKS: dict[str, Score] = {
     "closest-record": closest_record,
@@ -70,15 +70,13 @@ def audit(
     members: Records,
     controls: Records,
     synthetic: Records | None,
-    low: float,
-    high: float,
+    scale: Scale,
     rng: np.random.Generator,
     samples: Records | None = None,
-    losses: Callable[[Array, Array], Array] | None = None,
+    losses: Told | None = None,
     base: Records | None = None,
     generator_reference: Records | None = None,
     attacks: Sequence[str] = GATE,
-    vocabulary: int | None = None,
     unit: str = "row",
     progress: Progress = lambda step: None,
 ) -> Audit:
@@ -88,17 +86,14 @@ def audit(
         members: Rows of the training donors.
         controls: Rows of donors kept apart before training; at least ``FEWEST`` donors, or 4 with ``base``.
         synthetic: The table to be released; None for a model that makes none.
-        low: Smallest public expression value; see :func:`scaled`.
-        high: Largest.
+        scale: What the numbers of all rows are.
         rng: Splits controls, draws control tables. The same state gives the same audit.
         samples: Many more rows of the released generator, for GAN-leaks; default: the table.
-        losses: The released model's loss of rows (n, genes) of these labels (n,), values as they are, float64 (n,);
-            None where no model leaves: it then has no such attack.
+        losses: The released model's; None where no model leaves: it then has no such attack.
         base: Real donors disjoint from members and controls; default: a third of the controls.
         generator_reference: Rows of a generator that never saw members, to calibrate GAN-leaks.
         attacks: Which of ``ATTACKS`` to run on the table, where near-copies are always looked for, and which of
             ``ON_MODEL`` on the model.
-        vocabulary: V, where rows are codes of tokens: they are compared token by token, whatever the range.
         unit: The word for one unit.
         progress: Told each step's name.
 
@@ -110,15 +105,11 @@ def audit(
     chosen = _chosen(attacks, synthetic is not None, losses is not None)
     progress("scale")
     nothing = Records(x=members.x[:0], label=members.label[:0])
-
-    def seen(records: Records) -> Records:
-        return scaled(records, low, high) if vocabulary is None else one_hot(records, vocabulary)
-
-    people, others, table = (seen(records) for records in (members, controls, synthetic or nothing))
-    more, against = (seen(records) if records else None for records in (samples, generator_reference))
-    told = losses and (of_range(losses, low, high) if vocabulary is None else of_codes(losses, vocabulary))
+    people, others, table = (scale.of(records) for records in (members, controls, synthetic or nothing))
+    more, against = (scale.of(records) if records else None for records in (samples, generator_reference))
+    told = scale.losses(losses) if losses else None
     target = Target(table=table, samples=more or table, reference=against, losses=told)
-    others, own = (others, seen(base)) if base else split_base(others, rng)
+    others, own = (others, scale.of(base)) if base else split_base(others, rng)
     results = tuple(_attacked(chosen, people, others, target, own, progress))
     progress(NAME)
     copies = (near_copies(people, others, target),) if synthetic else ()

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedgenome.errors import SpecError, require
-from fedgenome.methods import nearness
 from fedgenome.query import Array
 
 if TYPE_CHECKING:
     from fedgenome.cohort.shard import Shard
-
-_HUGE = 1e30  # a loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -125,38 +122,6 @@ def joined(*groups: Records) -> Records:
     owner = [n + np.unique(group.owner, return_inverse=True)[1] for n, group in zip(before, groups, strict=False)]
     x, label = (np.concatenate([getattr(group, name) for group in groups]) for name in ("x", "label"))
     return Records(x=x, label=label, donor=np.concatenate(owner))
-
-
-def of_range(losses: Callable[[Array, Array], Array], low: float, high: float) -> Losses:
-    """Return the losses of scaled rows under a model that reads values in [low, high], codes of labels beside them."""
-
-    def of_scaled(rows: Records) -> Array:
-        return _finite(losses((low + (high - low) * rows.x).astype(rows.x.dtype), rows.label))
-
-    return of_scaled
-
-
-def one_hot(records: Records, vocabulary: int) -> Records:
-    """Return records of codes of tokens as 0 and 1, (rows, positions · V); see :func:`nearness.one_hot`.
-
-    All are of one class: what writes sequences knows of no labels, so that a copy may stand under another's.
-    """
-    return replace(records, x=nearness.one_hot(records.x, vocabulary), label=np.zeros_like(records.label))
-
-
-def of_codes(losses: Callable[[Array, Array], Array], vocabulary: int) -> Losses:
-    """Return the losses of such rows under a model that reads codes."""
-
-    def of_hot(rows: Records) -> Array:
-        hot = rows.x.reshape(len(rows.x), -1, vocabulary)
-        return _finite(losses(np.where(hot.any(2), hot.argmax(2), vocabulary), rows.label))
-
-    return of_hot
-
-
-def _finite(told: Array) -> Array:
-    """Return losses where one that is no number, as noisy weights may give, is the largest: it knows nobody well."""
-    return np.nan_to_num(np.asarray(told, np.float64), nan=_HUGE, posinf=_HUGE, neginf=-_HUGE)
 
 
 def independent(base: Records, n: int, rng: np.random.Generator) -> Records:

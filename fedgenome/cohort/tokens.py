@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,11 @@ class Tokens:
             Vocabulary(letters=self.letters, k=self.k)
         except ValidationError as fault:
             raise SpecError(f"tokens: {finding(fault, Vocabulary)}") from None
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> Self:
+        """Return the tokens of a Study's vocabulary."""
+        return cls(vocabulary.letters, vocabulary.k)
 
     @property
     def size(self) -> int:

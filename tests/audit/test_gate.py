@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from fedgenome.audit.gate import Chance, Limit, Policy, judge
 from fedgenome.audit.results import Canaries, Charged, EpsilonBound, Interval
 from fedgenome.audit.run import STANDARD, audit
+from fedgenome.audit.scales import Values
 from fedgenome.audit.strata import Stratum
 from fedgenome.audit.worst_case import scored
 
@@ -19,7 +20,7 @@ NEVER = Chance(least=1e-300, reason="none")
 
 def _run(members, controls, table, seed=0):
     rng = np.random.default_rng(seed)
-    return audit(members=members, controls=controls, synthetic=table, low=0, high=8, rng=rng)
+    return audit(members=members, controls=controls, synthetic=table, scale=Values(0, 8), rng=rng)
 
 
 @pytest.fixture

@@ -9,17 +9,18 @@ from fedgenome.audit.bounds import ranking
 from fedgenome.audit.gate import Policy, judge
 from fedgenome.audit.model_loss import by_heart, calibrated, model_loss
 from fedgenome.audit.run import GATE, ON_MODEL, audit
-from fedgenome.audit.targets import Records, Target, of_range, scaled
+from fedgenome.audit.scales import Values
+from fedgenome.audit.targets import Records, Target
 from fedgenome.errors import SpecError
 
-RANGE = {"low": 0.0, "high": 8.0}
+SCALE = Values(0.0, 8.0)
 
 
 def run(people, losses, table=None, **more):
     members, controls, base = people
     rng = np.random.default_rng(0)
     given = {"members": members, "controls": controls, "base": base, "synthetic": table}
-    return audit(losses=losses, rng=rng, **given, **RANGE, **more)
+    return audit(losses=losses, rng=rng, **given, scale=SCALE, **more)
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ def uneven(n, rng):
 
 
 def areas(people, losses):
-    members, controls, base = (scaled(each, **RANGE) for each in people)
-    target = Target(table=base, samples=base, losses=of_range(losses, **RANGE))
+    members, controls, base = (SCALE.of(each) for each in people)
+    target = Target(table=base, samples=base, losses=SCALE.losses(losses))
     attacks = model_loss, calibrated
     return [ranking.auc(each(members, target, base), each(controls, target, base)) for each in attacks]
 
@@ -64,16 +65,16 @@ def test_calibration_finds_memory_that_difficulty_hides_and_none_where_there_is_
 
 
 def test_calibration_reads_no_member_but_the_row_in_question(people):
-    members, _, base = (scaled(each, **RANGE) for each in people)
-    target = Target(table=base, samples=base, losses=of_range(surprise, **RANGE))
+    members, _, base = (SCALE.of(each) for each in people)
+    target = Target(table=base, samples=base, losses=SCALE.losses(surprise))
     whole = calibrated(members, target, base)
     np.testing.assert_allclose(calibrated(members.rows(np.arange(5)), target, base), whole[:5])
     assert not np.allclose(calibrated(members, target, base.rows(np.arange(40))), whole)  # the base it does read
 
 
 def test_a_label_that_the_base_lacks_is_measured_from_everybodys_mean(people):
-    members, _, base = (scaled(each, **RANGE) for each in people)
-    target = Target(table=base, samples=base, losses=of_range(surprise, **RANGE))
+    members, _, base = (SCALE.of(each) for each in people)
+    target = Target(table=base, samples=base, losses=SCALE.losses(surprise))
     lacking = base.rows(base.label == 0)
     assert np.isfinite(calibrated(members, target, lacking)).all()
 
@@ -81,7 +82,7 @@ def test_a_label_that_the_base_lacks_is_measured_from_everybodys_mean(people):
 @pytest.mark.parametrize("genes", [3, 20, 200])
 def test_a_model_knows_by_heart_what_it_was_fitted_to_and_nobody_else(draw, genes):
     rng = np.random.default_rng(1)
-    known, others = (scaled(draw(n, rng, genes=genes), **RANGE) for n in (150, 100))
+    known, others = (SCALE.of(draw(n, rng, genes=genes)) for n in (150, 100))
     losses = by_heart(known)
     assert ranking.auc(-losses(known), -losses(others)) > 0.95
 

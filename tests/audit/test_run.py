@@ -8,21 +8,24 @@ from fedgenome.audit import logan
 from fedgenome.audit.bounds import ranking
 from fedgenome.audit.model_loss import by_heart
 from fedgenome.audit.run import ATTACKS, EVERY, STANDARD, attack, audit, enough, split_base
-from fedgenome.audit.targets import Records, Target, scaled
+from fedgenome.audit.scales import Values
+from fedgenome.audit.targets import Records, Target
 from fedgenome.errors import SpecError
 
-RANGE = {"low": 0.0, "high": 8.0}
+SCALE = Values(0.0, 8.0)
 
 
 def _run(members, controls, table, seed=0, **more):
-    return audit(members=members, controls=controls, synthetic=table, rng=np.random.default_rng(seed), **RANGE, **more)
+    return audit(
+        members=members, controls=controls, synthetic=table, rng=np.random.default_rng(seed), scale=SCALE, **more
+    )
 
 
 def _permuted(draw, seed, repetitions=300):
     """Yield (members, controls, base, target) of one cohort whose membership is drawn anew each time."""
     rng = np.random.default_rng(seed)
-    everyone = scaled(draw(150, rng), **RANGE)
-    table = scaled(draw(200, rng), **RANGE)
+    everyone = SCALE.of(draw(150, rng))
+    table = SCALE.of(draw(200, rng))
     target = Target(table=table, samples=table, losses=by_heart(table))
     for _ in range(repetitions):
         order = rng.permutation(150)

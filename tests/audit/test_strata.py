@@ -10,6 +10,7 @@ from fedgenome.audit import measure
 from fedgenome.audit.bounds.ranking import detectable_auc
 from fedgenome.audit.results import Audit
 from fedgenome.audit.run import audit
+from fedgenome.audit.scales import Values
 from fedgenome.audit.scores import Scores
 from fedgenome.audit.strata import FEWEST, stratified
 from fedgenome.audit.targets import Records
@@ -85,7 +86,7 @@ def test_strata_follow_people_through_the_audit(draw):
         return Records(x=rows.x, label=rows.label, donor=np.arange(n) // 2, strata={"type": kind})
 
     members, controls = told(120), told(120)
-    found = stratified(audit(members=members, controls=controls, synthetic=draw(80, rng), low=0, high=8, rng=rng))
+    found = stratified(audit(members=members, controls=controls, synthetic=draw(80, rng), scale=Values(0, 8), rng=rng))
     sizes = {each.value: each.members for each in found.strata}
     assert sizes == {k: len(np.unique(members.owner[members.strata["type"] == k])) for k in ("B", "T")}
     told_all = json.loads(json.dumps(found.to_json(), allow_nan=False))["strata"]

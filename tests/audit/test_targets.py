@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from fedgenome.audit.targets import Records, independent, joined, of_codes, of_range, one_hot, people, scaled
+from fedgenome.audit.scales import Codes, Values
+from fedgenome.audit.targets import Records, independent, joined, people, scaled
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
 
@@ -30,7 +31,7 @@ def test_a_loss_that_is_no_number_is_the_largest():
     def noisy(x, label):
         return np.array([np.nan, 7.0, np.inf])
 
-    for losses, seen in ((of_range(noisy, 0, 1), rows), (of_codes(noisy, 2), one_hot(rows, 2))):
+    for losses, seen in ((Values(0, 1).losses(noisy), rows), (Codes(2).losses(noisy), Codes(2).of(rows))):
         assert losses(seen).tolist() == [1e30, 7.0, 1e30]
 
 
@@ -85,8 +86,8 @@ def test_joined_groups_are_different_people_in_the_groups_order():
 
 def test_sequences_are_compared_whatever_their_label_and_their_losses_are_of_the_codes():
     rows = Records(x=np.array([[0.0, 3.0], [4.0, 1.0]]), label=np.array([1, 2]))
-    hot = one_hot(rows, 4)
+    hot = Codes(4).of(rows)
     assert hot.x.tolist() == [[1, 0, 0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1, 0, 0]] and hot.label.tolist() == [0, 0]
     read = []
-    of_codes(lambda x, label: read.append(x) or np.zeros(len(x)), 4)(hot)
+    Codes(4).losses(lambda x, label: read.append(x) or np.zeros(len(x)))(hot)
     assert read[0].tolist() == [[0, 3], [4, 1]]

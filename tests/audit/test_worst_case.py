@@ -11,6 +11,7 @@ from fedgenome.audit import measure
 from fedgenome.audit.bounds import effects
 from fedgenome.audit.results import Audit, Canaries, Charged, EpsilonBound, Interval, NearCopies, merge
 from fedgenome.audit.run import audit
+from fedgenome.audit.scales import Values
 from fedgenome.audit.worst_case import scored
 from fedgenome.errors import SpecError
 
@@ -96,7 +97,7 @@ def test_a_release_of_several_generators_is_scored_as_one(draw):
     rng = np.random.default_rng(0)
     members, controls = draw(120, rng), draw(90, rng)
     audits = {
-        name: audit(members=members, controls=controls, synthetic=draw(100, rng), low=0, high=8, rng=rng)
+        name: audit(members=members, controls=controls, synthetic=draw(100, rng), scale=Values(0, 8), rng=rng)
         for name in ("a", "b")
     }
     found = scored(merge(audits)).worst
