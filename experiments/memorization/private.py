@@ -29,8 +29,9 @@ from fedgenome.study import Schema, Vocabulary
 DELTA = 1e-5
 BOUND = 2500  # public bound on donors
 _SAMPLING = 0.1  # so many rounds are an epoch
+_UNNOISED = 1e-9  # noise multiplier without a price: the same samples and clipping, noise that nobody sees
 _OPTIONS: Mapping[str, Any] = {"sampling": _SAMPLING, "clip": 1.0, "rate": 0.01, "hidden": HIDDEN}
-FIXED: Mapping[str, Any] = {**_OPTIONS, "delta": DELTA, "bound": BOUND}
+FIXED: Mapping[str, Any] = {**_OPTIONS, "delta": DELTA, "bound": BOUND, "unnoised": _UNNOISED}
 
 
 def trained(
@@ -46,7 +47,7 @@ def trained(
     Args:
         architecture: Which model.
         capacity: Of which size.
-        epsilon: Its price; None: clipped, not noised.
+        epsilon: Its price; None: sampled and clipped alike, with next to no noise.
         world: On what.
         epochs: When, rising.
         root: Of coins, noise and weights.
@@ -57,7 +58,8 @@ def trained(
     high, letters = float(worlds.ALPHABET.size), Vocabulary(letters=worlds.ALPHABET.letters)
     schema = Schema(genes=genes, labels=("all",), high=high, unit="donor", tokens=letters)
     facts = Facts(schema=schema, donors_bound=BOUND, delta=DELTA, rows=0)
-    made = loop.method(Kind(kind="language", options=options), facts, epsilon)
+    kind = Kind(kind="language", options=options)
+    made = loop.method(kind, facts, epsilon) if epsilon else loop.at(kind, facts, _UNNOISED)
     if not isinstance(made, Language):
         raise SpecError(f"methods.{made.name}: expected a language model")
     noise, start = (root.stream(what).generator() for what in ("noise", "weights"))

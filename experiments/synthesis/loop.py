@@ -57,8 +57,14 @@ def method(kind: Kind, facts: Facts, epsilon: float | None) -> Method:
     Raises:
         SpecError: see :func:`fedgenome.methods.registry.build`.
     """
-    made = registry.build(kind.spec, facts.schema, facts.donors_bound, epsilon is not None)
-    return made if epsilon is None else made.at(_level(json.dumps([kind.kind, dict(kind.options)]), facts, epsilon))
+    if epsilon is None:
+        return registry.build(kind.spec, facts.schema, facts.donors_bound, False)
+    return at(kind, facts, _level(json.dumps([kind.kind, dict(kind.options)]), facts, epsilon))
+
+
+def at(kind: Kind, facts: Facts, noise: float) -> Method:
+    """Return the method at a noise multiplier, whatever it costs."""
+    return registry.build(kind.spec, facts.schema, facts.donors_bound, True).at(noise)
 
 
 @functools.lru_cache
