@@ -75,6 +75,13 @@ def check_coded(tokens: Vocabulary, low: float, high: float, fill: float | None,
         raise ValueError("expected neither fill nor batch with tokens: a letter that nobody read is unknown")
 
 
+def check_dosages(low: float, high: float, batch: Batch) -> None:
+    """Raise ValueError unless the rules for rows of dosages hold."""
+    if (low, high, batch) != (0, 2, "none"):
+        seen = f"got {low:g}, {high:g} and {batch!r}"
+        raise ValueError(f"expected low = 0, high = 2 and batch = 'none' with scale = 'dosage', {seen}")
+
+
 class Schema(Strict):
     """Public facts about the data; nothing here may be read off private records."""
 
@@ -89,6 +96,7 @@ class Schema(Strict):
     batch: Batch = Field(default="none", description="ranks: each row by itself to normal scores of its ranks")
     rows_per_donor: int | None = Field(default=None, ge=1, description="most rows of one donor")
     tokens: Vocabulary | None = Field(default=None, description="of rows of codes: genes are then positions")
+    dosages: bool = Field(default=False, description="rows are copies of ALT: genes are then variants")
 
     @model_validator(mode="before")
     @classmethod
@@ -99,6 +107,10 @@ class Schema(Strict):
     def _check(self) -> Self:
         if self.tokens is not None:
             check_coded(self.tokens, self.low, self.high, self.fill, self.batch)
+        if self.dosages:
+            check_dosages(self.low, self.high, self.batch)
+        if self.dosages and self.tokens is not None:
+            raise ValueError("expected tokens or dosages, got both")
         if self.low >= self.high:
             raise ValueError(f"expected low < high, got low={self.low}, high={self.high}")
         if self.fill is not None and not self.low <= self.fill <= self.high:

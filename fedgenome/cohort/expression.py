@@ -155,6 +155,7 @@ def schema_of(cohort: Cohort, spec: CohortSpec) -> Schema:
         batch=spec.batch,
         rows_per_donor=spec.rows_per_donor,
         tokens=spec.tokens,
+        dosages=spec.scale == "dosage",
     )
 
 

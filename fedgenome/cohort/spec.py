@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from fedgenome.cohort.panel import GeneChoice
 from fedgenome.cohort.shard import repeated
 from fedgenome.strict import Strict
-from fedgenome.study import Batch, Vocabulary, check_coded, coded
+from fedgenome.study import Batch, Vocabulary, check_coded, check_dosages, coded
 
 
 class CohortSpec(Strict):
@@ -57,9 +57,8 @@ class CohortSpec(Strict):
     def _check(self) -> Self:
         if self.tokens is not None:
             self._check_codes(self.tokens)
-        if self.scale == "dosage" and (self.low, self.high, self.batch) != (0, 2, "none"):
-            seen = f"got {self.low:g}, {self.high:g} and {self.batch!r}"
-            raise ValueError(f"expected low = 0, high = 2 and batch = 'none' with scale = 'dosage', {seen}")
+        if self.scale == "dosage":
+            check_dosages(self.low, self.high, self.batch)
         if self.low >= self.high:
             raise ValueError(f"expected low < high, got low={self.low}, high={self.high}")
         if self.fill is not None and not self.low <= self.fill <= self.high:

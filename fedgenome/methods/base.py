@@ -160,6 +160,18 @@ class Classifier(Protocol):
 
 
 @runtime_checkable
+class Masker(Protocol):
+    """A method whose release says what of a person's row may be told. Needs the released arrays and public facts only.
+
+    What leaves beside the arrays is rows of real people: no guarantee covers those.
+    """
+
+    def masked(self, arrays: Mapping[str, Array], x: Array) -> Array:
+        """Return what is told of rows ``x`` (n, genes), float32 (n, genes), NaN where an entry is withheld."""
+        ...
+
+
+@runtime_checkable
 class Scored(Protocol):
     """A method whose release tells how well it knows a row: what whoever holds the weights can compute."""
 

@@ -93,11 +93,11 @@ def shard_of(config: SiteConfig, schema: Schema) -> Shard:
             hospital's eyes only.
     """
     if (config.cohort.scale == "codes") != (schema.tokens is not None):
-        rule = "'codes', as the study is of sequences" if schema.tokens else "'log' or 'counts', as it is of expression"
+        rule = "'codes', as the study is of sequences" if schema.tokens else "another, as the study is of no sequences"
         raise SpecError(f"cohort.scale: expected {rule}, got {config.cohort.scale!r}")
-    if config.cohort.scale == "dosage" and (schema.low, schema.high) != (0, 2):
-        rule = f"'log' or 'counts', as the study's range is {schema.low:g} to {schema.high:g}"
-        raise SpecError(f"cohort.scale: expected {rule}, got 'dosage'")
+    if (config.cohort.scale == "dosage") != schema.dosages:
+        rule = "'dosage', as the study is of genotypes" if schema.dosages else "'log' or 'counts', as it is of expression"
+        raise SpecError(f"cohort.scale: expected {rule}, got {config.cohort.scale!r}")
     spec = CohortSpec(
         **config.cohort.model_dump(),
         labels=schema.labels,
