@@ -1,4 +1,4 @@
-"""Blocks of self-attention and a feed-forward layer, each normalised before (Xiong et al. 2020), over learned places."""
+"""Blocks of self-attention and a feed-forward layer, each normalised before (Xiong et al. 2020), over places."""
 
 from __future__ import annotations
 
