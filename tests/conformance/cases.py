@@ -16,7 +16,7 @@ from fedgenome.streams import Root
 from fedgenome.study import MethodSpec, Schema, Vocabulary
 
 SCHEMA = Schema(genes=("A", "B", "C", "D"), labels=("x", "y", "z"), high=6.0, unit="donor")
-SMALL = {"hidden": 4, "latent": 2, "rounds": 3, "sampling": 0.5}
+SMALL = {"hidden": 4, "latent": 2, "rounds": 2, "sampling": 0.5}
 CODES = Schema(genes=SCHEMA.genes, labels=SCHEMA.labels, high=4.0, unit="donor", tokens=Vocabulary())
 SEQUENCE = {"architecture": "lstm", "width": 4, "layers": 1, "rounds": 2, "sampling": 0.5, "clip": 0.1}
 # A kind that is not here is examined at its defaults.
@@ -30,10 +30,10 @@ OPTIONS = {
     "language": SEQUENCE,
     "tree": {"pairs": 2},
 }
-PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
+PRELUDES = SMALL | {"rounds": 1, "normalise": "gene", "clip_quantile": 0.5}
 VARIANTS = {
     "preludes": ("cvae", PRELUDES),
-    "one scale": ("cvae", SMALL | {"normalise": "global"}),
+    "one scale": ("cvae", SMALL | {"rounds": 1, "normalise": "global"}),
     "histograms": ("gaussian", {"margins": "histograms"}),
     "masked": ("language", SEQUENCE | {"architecture": "masked", "width": 16}),
     "zeros": ("gaussian", {"covariance": "diagonal", "zeros": True}),
