@@ -132,12 +132,13 @@ def _nobody(study: Study) -> tuple[Cohort, Split]:
 def _prepared(spec: Experiment, cohort: Cohort, dealt: Split, study: Study) -> Prepared:
     methods = registry.build_all(study)
     decided = _Decided(methods=methods) if spec.privacy.epsilon is None else _decide(study, methods)
-    choices = _choices(spec, len(study.schema_.genes), len(study.roster))
+    choices = _choices(spec, study.schema_, len(study.roster))
     return Prepared(experiment=spec, cohort=cohort, split=dealt, study=study, choices=choices, **vars(decided))
 
 
-def _choices(spec: Experiment, genes: int, sites: int) -> dict[str, auto.Choice]:
-    return auto.chosen(spec.methods, spec.privacy, genes, spec.caps.donors_bound, sites)
+def _choices(spec: Experiment, schema: Schema, sites: int) -> dict[str, auto.Choice]:
+    bound = spec.caps.donors_bound
+    return auto.chosen(spec.methods, spec.privacy, len(schema.genes), bound, sites, dosages=schema.dosages)
 
 
 def _check_populations(spec: Experiment) -> None:
@@ -250,7 +251,7 @@ def _check_caps(spec: Experiment, dealt: Split) -> None:
 
 
 def _study(spec: Experiment, schema: Schema, caps: Mapping[str, int]) -> Study:
-    choices = _choices(spec, len(schema.genes), len(caps))
+    choices = _choices(spec, schema, len(caps))
     told: dict[str, Any] = {
         "name": spec.name,
         "schema": schema.model_dump(),

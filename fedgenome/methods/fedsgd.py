@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedgenome.cohort.shard import Shard
-from fedgenome.methods.base import DonorStreams
+from fedgenome.methods.base import DonorStreams, drawn_rows
 from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks, row_draws
 from fedgenome.models import cvae
 from fedgenome.models.parameters import initialise, load_flat
@@ -169,4 +169,4 @@ class FedSgd(Rounds[Options]):
             # Expression has an atom at its low end, which a Gaussian around a mean has not.
             values[values < self.options.floor * math.sqrt(self.model.variance)] = 0
             out[i : i + _CHUNK] = low + (high - low) * values.clip(0, 1)
-        return np.clip(out, np.float32(low), np.float32(high), out=out)
+        return drawn_rows(self.schema, out)
