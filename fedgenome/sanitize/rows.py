@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fedgenome.cohort.shard import Array, Shard
-from fedgenome.query import digest_of
 from fedgenome.sanitize.bases import BASES
 from fedgenome.sanitize.guarantee import Guarantee, coefficients
 from fedgenome.sanitize.responses import respond
@@ -51,8 +50,8 @@ def sanitize(shard: Shard, spec: Sanitize, schema: Schema, root: Root) -> Shard:
 
 
 def naming(spec: Sanitize, schema: Schema) -> str:
-    """Return the digest of the sanitizer and what it reads, which keys its draws."""
-    return digest_of("sanitize", {"spec": spec.model_dump(mode="json"), "schema": schema.model_dump(mode="json")})
+    """Return a name of the sanitizer and of what it reads, which keys its draws."""
+    return hashlib.sha256(f"{spec.model_dump_json()}\n{schema.model_dump_json()}".encode()).hexdigest()
 
 
 def perturbed(x: Array, donors: Sequence[str], guarantee: Guarantee, root: Root, named: str) -> npt.NDArray[np.float64]:

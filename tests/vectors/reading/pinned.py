@@ -62,6 +62,7 @@ def check_schema(told):
         **{"genes": list, "labels": list, "low": float, "high": float, "unit": str, "panel": str, "batch": str},
         **{"fill": (float, type(None)), "lacking": float, "rows_per_donor": (int, type(None))},
         tokens=(dict, type(None)),
+        dosages=bool,
     )
     check_tokens(told)
     rule(told["low"] < told["high"] and told["unit"] in ("donor", "row"))
