@@ -20,6 +20,7 @@ from fedgenome.methods import auto, registry
 from fedgenome.methods.base import Method
 from fedgenome.privacy import accounting
 from fedgenome.query import PARTIES, Mechanism, Question, State
+from fedgenome.sanitize import statement
 from fedgenome.study import Plan, Schema, SiteEntry, Study, TrustModel
 
 
@@ -54,7 +55,8 @@ class Prepared:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What an operator should hear before a run."""
-        return (*trust.warnings(self.study, sum(self.queries.values())), *auto.warnings(self.choices))
+        told = (*trust.warnings(self.study, sum(self.queries.values())), *auto.warnings(self.choices))
+        return (*told, *statement.for_operator(self.study, self.cohort.x))
 
 
 def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
@@ -262,6 +264,7 @@ def _study(spec: Experiment, schema: Schema, caps: Mapping[str, int]) -> Study:
         "roster": [SiteEntry(name=site, cap=cap).model_dump() for site, cap in caps.items()],
         "secure": spec.engine.secure,
         "holdout": spec.holdout.model_dump() if spec.holdout else None,
+        "sanitize": spec.sanitize.model_dump() if spec.sanitize else None,
     }
     try:
         return Study.model_validate(told)
