@@ -14,25 +14,12 @@ import numpy as np
 from fedgenome.audit.targets import Records
 from fedgenome.errors import require
 from fedgenome.query import Array
-from fedgenome.utility import (
-    classify,
-    closeness,
-    clusters,
-    coexpression,
-    differential,
-    discriminator,
-    fidelity,
-    genotypes,
-    kernel,
-    relatives,
-)
+from fedgenome.utility import classify
 from fedgenome.utility.classify import Score
-from fedgenome.utility.metrics import FULL, Metric, Settings, Summary, Value, unsaid
+from fedgenome.utility.metrics import FULL, Metric, Settings, Summary, Value
+from fedgenome.utility.suites import UNREAD, Suite, suite_of
 
 STATEMENT = "internal: computed from real people; without noise, so not differentially private"
-MEASURES = (differential, coexpression, fidelity, kernel, discriminator, clusters)
-OF_DOSAGES = (genotypes, kernel, discriminator)
-_UNREAD = "needs the rows that the table was trained on"
 
 Progress = Callable[[str], None]
 
@@ -150,9 +137,9 @@ def utility(
     progress("classifiers")
     scores = classify.evaluate(real.train, real.truth, synthetic, np.random.default_rng(seed), settings)
     progress("whole table")
-    suite = _suite(dosages)
+    suite = suite_of(dosages)
     rng = np.random.default_rng([seed, settings.repeats])
-    whole = classify.whole(scores, "synthetic") | suite.whole(synthetic, real, rng, settings)
+    whole = classify.whole(scores, "synthetic") | _whole(synthetic, real, rng, settings, suite)
     pairs = []
     for repeat in range(settings.repeats):
         progress(f"halves {repeat + 1} of {settings.repeats}")
@@ -172,7 +159,7 @@ def utility(
 
 def metrics(settings: Settings, *, dosages: bool = False) -> tuple[Metric, ...]:
     """Return every figure of the suite, in the order of its tables."""
-    suite = _suite(dosages)
+    suite = suite_of(dosages)
     return (*classify.metrics(settings), *(metric for family in suite.families for metric in family.METRICS))
 
 
@@ -202,49 +189,15 @@ def _check(sides: Mapping[str, Records]) -> None:
         require(bool(np.isfinite(side.x).all()), f"finite values in {name}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Suite:
-    """What is measured: of a table against real rows, and of one against those it was trained on and unseen ones."""
-
-    against_truth: tuple[Any, ...]
-    against_train: tuple[Any, ...]
-
-    @property
-    def families(self) -> tuple[Any, ...]:
-        return (*self.against_truth, *self.against_train)
-
-    def whole(self, table: Records, real: Real, rng: np.random.Generator, settings: Settings) -> dict[str, Value]:
-        found = self.true(table, real.truth, rng, settings)
-        if real.train is None:
-            return found | self.unread(_UNREAD)
-        return found | self.near(table, real.train, real.unseen, rng, settings)
-
-    def true(self, table: Records, truth: Records, rng: np.random.Generator, settings: Settings) -> dict[str, Value]:
-        found: dict[str, Value] = {}
-        for family in self.against_truth:
-            found |= family.measure(table, truth, rng, settings)
-        return found
-
-    def near(
-        self, table: Records, train: Records, unseen: Records, rng: np.random.Generator, settings: Settings
-    ) -> dict[str, Value]:
-        found: dict[str, Value] = {}
-        for family in self.against_train:
-            found |= family.measure(table, train, unseen, rng, settings)
-        return found
-
-    def unread(self, why: str) -> dict[str, Value]:
-        return {metric.name: unsaid(why) for family in self.against_train for metric in family.METRICS}
-
-
-def _suite(dosages: bool) -> _Suite:
-    if dosages:
-        return _Suite(against_truth=OF_DOSAGES, against_train=(closeness, relatives))
-    return _Suite(against_truth=MEASURES, against_train=(closeness,))
+def _whole(table: Records, real: Real, rng: np.random.Generator, settings: Settings, suite: Suite) -> dict[str, Value]:
+    found = suite.true(table, real.truth, rng, settings)
+    if real.train is None:
+        return found | suite.unread(UNREAD)
+    return found | suite.near(table, real.train, real.unseen, rng, settings)
 
 
 def _repeat(
-    synthetic: Records, real: Real, rng: np.random.Generator, settings: Settings, suite: _Suite
+    synthetic: Records, real: Real, rng: np.random.Generator, settings: Settings, suite: Suite
 ) -> tuple[dict[str, Value], dict[str, Value]]:
     """Return the figures of the table and of real rows in its place, against the same real rows."""
     half, truth = halves(real.truth, rng) if real.train is None else (_half(real.train, rng), real.truth)
@@ -257,7 +210,7 @@ def _repeat(
 
     ours, theirs = measured(table), measured(half)
     if real.train is None or len(real.unseen.units) < 2:
-        nothing = suite.unread(_UNREAD if real.train is None else "needs two unseen donors")
+        nothing = suite.unread(UNREAD if real.train is None else "needs two unseen donors")
         return ours | nothing, theirs | nothing
     fresh, unseen = halves(real.unseen, rng)
     near = [suite.near(side, real.train, unseen, np.random.default_rng(seed), settings) for side in (table, fresh)]
