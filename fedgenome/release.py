@@ -217,6 +217,9 @@ def h5ad(synthetic: Mapping[str, Synthetic], schema: Schema, told: Mapping[str, 
             tokens = _group(file["uns"], "tokens", "dict", "0.1.0")
             _dataset(tokens, "letters", schema.tokens.letters, "string")
             _dataset(tokens, "k", schema.tokens.k, "numeric-scalar")
+        if schema.dosages:
+            genotypes = _group(file["uns"], "genotypes", "dict", "0.1.0")
+            _dataset(genotypes, "coding", "dosage", "string")
         uns = _group(file["uns"], "fedgenome", "dict", "0.1.0")
         for name, value in sorted(told.items()):
             _dataset(uns, name, value, "string" if isinstance(value, str) else "numeric-scalar")

@@ -309,11 +309,11 @@ def _audit(done: Done, label: str, made: Rows | None) -> Audit:
 
 
 def _utility(done: Done, made: Rows) -> dict[str, Any]:
-    low = done.prepared.study.schema_.low
+    schema = done.prepared.study.schema_
     seed = int(done.root.stream("utility").generator().integers(2**31))
-    real = Real(truth=finite(done.controls, low), train=finite(done.members, low))
+    real = Real(truth=finite(done.controls, schema.low), train=finite(done.members, schema.low))
     released = Records(x=made.released.x, label=made.released.label)
-    return utility(released, real, seed=seed, settings=RUN).to_json()
+    return utility(released, real, seed=seed, settings=RUN, dosages=schema.dosages).to_json()
 
 
 def _records(made: Synthetic | None) -> Records | None:

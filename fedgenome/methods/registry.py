@@ -172,6 +172,12 @@ def _membership(spec: MethodSpec, schema: Schema, _donors_bound: int, private: b
     return Membership.build(spec, _options(spec, Options), schema, private)
 
 
+def _frequencies(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.frequencies import Frequencies, Options
+
+    return Frequencies.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
 def _genotypes(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.genotypes import Genotypes, Options
 
@@ -185,7 +191,7 @@ def _tree(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) ->
 
 
 SEQUENCES = frozenset({"language"})  # kinds whose rows are codes of tokens; all others read expression
-DOSAGES = frozenset({"genotypes"})  # kinds whose rows are dosages, and nothing else
+DOSAGES = frozenset({"genotypes", "frequencies"})  # kinds whose rows are dosages, and nothing else
 EITHER = frozenset({"membership"})  # but these, which read what the method before them does
 KINDS: Mapping[str, _Build] = MappingProxyType(
     {
@@ -198,6 +204,7 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "inverted": _inverted,
         "tree": _tree,
         "genotypes": _genotypes,
+        "frequencies": _frequencies,
         "membership": _membership,
         "language": _language,
     }

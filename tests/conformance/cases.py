@@ -42,7 +42,8 @@ VARIANTS = {
 }
 KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
 CLASSIFIERS = ("linear",)
-GENERATORS = tuple(kind for kind in KINDS if kind not in (*CLASSIFIERS, "membership"))
+COUNTS = ("membership", "frequencies")  # which neither generate nor tell labels
+GENERATORS = tuple(kind for kind in KINDS if kind not in (*CLASSIFIERS, *COUNTS))
 BOUND = 20
 NOISE = 2.0
 
