@@ -17,7 +17,7 @@ from fedgenome.audit.linkage.run import linked
 from fedgenome.audit.linkage.spec import LinkageSpec
 from fedgenome.cohort.reference import Reference, place, read_reference
 from fedgenome.cohort.shard import repeated
-from fedgenome.errors import SpecError, require
+from fedgenome.errors import SpecError
 from fedgenome.query import Array
 
 

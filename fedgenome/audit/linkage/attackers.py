@@ -112,7 +112,6 @@ def _matcher(others: Others) -> Attack:
 
 def _of_masks(others: Others) -> Attack:
     """Return the likelihood matcher on which entries are withheld, whatever the told ones hold."""
-
     if _whole(others.base):
         return partial(neighbours.by_mask, base=others.panel, pairs=others.pairs)
 
