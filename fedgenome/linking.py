@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fedgenome.audit.linkage import sides
 from fedgenome.audit.linkage.attackers import Others
 from fedgenome.audit.linkage.dosages import MASK, MISSING
-from fedgenome.audit.linkage.learned import STEPS
 from fedgenome.audit.linkage.results import Linkage
 from fedgenome.audit.linkage.run import linked
 from fedgenome.audit.linkage.spec import LinkageSpec
@@ -60,14 +59,30 @@ def codes(values: Array, dosages: bool) -> Array:
     return np.where(told, values, MASK).astype(np.int8) if whole else np.asarray(values, np.float32)
 
 
-def audit(people: People, spec: LinkageSpec, rng: np.random.Generator, *, steps: int = STEPS) -> Linkage:
-    """Attack the rows that leave.
+def told(shown: Array) -> Array:
+    """Return which variants released rows tell of anybody, bool (variants,)."""
+    seen = shown > MASK if np.issubdtype(shown.dtype, np.integer) else ~np.isnan(shown)
+    return np.asarray(seen.any(0))
 
-    Args:
-        people: Whose.
-        spec: Among whom they are looked for.
-        rng: Deals people out, and draws what attackers draw.
-        steps: Of each network.
+
+class Met(NamedTuple):
+    """A release's people and a panel's.
+
+    Attributes:
+        reference: The panel.
+        words: What it is, in words.
+        whose: int (people,): which person of the panel each is; −1 for none.
+        dealt: Who fits attackers, who is judged.
+    """
+
+    reference: Reference
+    words: str
+    whose: Array
+    dealt: sides.Sides
+
+
+def meet(people: People, spec: LinkageSpec, rng: np.random.Generator) -> Met:
+    """Read the panel and deal people out: all that can be refused, before anything is masked.
 
     Raises:
         SpecError: the panel cannot be read or joined, or too few people are in both.
@@ -75,7 +90,24 @@ def audit(people: People, spec: LinkageSpec, rng: np.random.Generator, *, steps:
     reference, words = _reference(people, spec, rng)
     at = {who: i for i, who in enumerate(reference.ids)}
     whose = np.array([at.get(who, -1) for who in people.ids])
-    dealt = sides.deal(whose, people.leaves, sides.families(reference.x), rng, share=spec.share, decoys=spec.decoys)
+    family = sides.families(reference.x)
+    dealt = sides.deal(whose, people.leaves, family, rng, share=spec.share, decoys=spec.decoys)
+    return Met(reference, words, whose, dealt)
+
+
+def audit(people: People, spec: LinkageSpec, rng: np.random.Generator, *, steps: int | None = None) -> Linkage:
+    """Attack the rows that leave.
+
+    Args:
+        people: Whose.
+        spec: Among whom they are looked for.
+        rng: Deals people out, and draws what attackers draw.
+        steps: Of each network; None: as many as is usual.
+
+    Raises:
+        SpecError: the panel cannot be read or joined, or too few people are in both.
+    """
+    reference, words, whose, dealt = meet(people, spec, rng)
     shown, whole, panel, more = people.shown, people.x, reference.x, 0
     if spec.label and (classes := sorted({*people.label})) and len(classes) > 1:
         shown, whole = (np.hstack([each, _columns(people.label, classes, each)]) for each in (shown, whole))
@@ -93,7 +125,8 @@ def audit(people: People, spec: LinkageSpec, rng: np.random.Generator, *, steps:
         strata=np.array(people.label)[dealt.probes] if len({*people.label}) > 1 else None,
         steps=steps,
     )
-    return replace(found, told=found.told - more, variants=found.variants - more, panel=words)
+    among = words if spec.panel is None else "a second panel of named people"
+    return replace(found, told=found.told - more, variants=found.variants - more, among=among, panel=words)
 
 
 def _reference(people: People, spec: LinkageSpec, rng: np.random.Generator) -> tuple[Reference, str]:

@@ -75,14 +75,14 @@ def closed_forms(others: Others, told: Array, by_person: bool, rng: np.random.Ge
     return attacks
 
 
-def networks(others: Others, told: Array, steps: int, rng: np.random.Generator) -> dict[str, Attack]:
-    """Return the attackers that learn, trained for ``steps`` on dosages."""
+def networks(others: Others, told: Array, steps: int | None, rng: np.random.Generator) -> dict[str, Attack]:
+    """Return the attackers that learn on dosages, in as many steps as is usual if ``steps`` is None."""
     from fedgenome.audit.linkage import learned  # loads torch
 
     near = others.at(told)
     kinds: tuple[learned.Kind, ...] = ("convolutions", "lstm")
     trained = {
-        name: learned.train(kind, near.panel, near.pairs, rng, steps=steps)
+        name: learned.train(kind, near.panel, near.pairs, rng, steps=steps or learned.STEPS)
         for name, kind in zip(NETWORKS, kinds, strict=True)
     }
     return {name: _at(told, partial(learned.identified, fitted)) for name, fitted in trained.items()}

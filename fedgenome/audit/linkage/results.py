@@ -34,7 +34,8 @@ class Linkage:
         strata: RR by ancestry or the like, of the worst attacker; intervals hold together.
         checks: Controls of the attacks.
         left_out: Attacker → why it was not run.
-        panel: Who the candidates are, in words.
+        among: Who the candidates are, in words that may leave.
+        panel: The same for internal use, with names and numbers.
     """
 
     worst: Worst
@@ -53,6 +54,7 @@ class Linkage:
     strata: Mapping[str, Interval] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    among: str = ""
     panel: str = ""
 
     @property
@@ -72,6 +74,7 @@ class Linkage:
         sizes = ("judged", "decoys", "candidates", "fitted", "others", "told", "variants")
         return {
             "statement": STATEMENT,
+            "among": self.among,
             "panel": self.panel,
             **{name: getattr(self, name) for name in sizes},
             "void": bool(self.void),

@@ -12,7 +12,6 @@ import numpy as np
 
 from fedgenome.audit.linkage import attackers, leakage, measures
 from fedgenome.audit.linkage.attackers import MATCHER, Attack, Others
-from fedgenome.audit.linkage.learned import STEPS
 from fedgenome.audit.linkage.results import Linkage
 from fedgenome.audit.results import LEVEL, Check
 from fedgenome.errors import require
@@ -31,7 +30,7 @@ def linked(
     *,
     whole: tuple[Array, Array] | None = None,
     strata: Array | None = None,
-    steps: int = STEPS,
+    steps: int | None = None,
     level: float = LEVEL,
 ) -> Linkage:
     """Attack released records by every attacker of the library.
@@ -47,7 +46,7 @@ def linked(
         rng: Splits ties, draws pairs, weights and the bootstrap.
         whole: The same records unmasked, of the probes and of the others' pairs: the positive control.
         strata: Of each probe, as its ancestry (probes,).
-        steps: Of each network.
+        steps: Of each network; None: as many as is usual.
         level: Confidence of bounds.
 
     Raises:
@@ -85,7 +84,7 @@ def linked(
 
 
 def _attacks(
-    released: Array, others: Others, told: Array, steps: int, rng: np.random.Generator
+    released: Array, others: Others, told: Array, steps: int | None, rng: np.random.Generator
 ) -> tuple[dict[str, Attack], dict[str, str]]:
     """Return the attackers, and why others are left out."""
     hidden = attackers.hidden(np.concatenate([released, others.pairs[0]]), others)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fedgenome.audit.linkage.matcher import ERROR
-from fedgenome.strict import Strict
+from fedgenome.errors import SpecError
+from fedgenome.strict import Strict, finding
 
 
 class LinkageSpec(Strict):
@@ -37,3 +39,15 @@ class LinkageSpec(Strict):
         if self.panel is None and self.id is not None:
             raise ValueError("expected id only with a panel, whose column it names")
         return self
+
+
+def linkage_spec(told: Mapping[str, object]) -> LinkageSpec:
+    """Return the spec that options give.
+
+    Raises:
+        SpecError: one breaks its rule.
+    """
+    try:
+        return LinkageSpec.model_validate(told)
+    except ValidationError as fault:
+        raise SpecError(f"linkage: {finding(fault, LinkageSpec, 'option')}") from None
