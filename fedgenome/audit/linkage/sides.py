@@ -11,7 +11,8 @@ from fedgenome.audit.linkage.dosages import GENOTYPES
 from fedgenome.errors import SpecError
 from fedgenome.query import Array
 
-_VARIANTS, _PEOPLE = 4096, 3000  # that families are found by, and among; all pairs are compared
+_LEAST, _VARIANTS = 1000, 4096  # variants that families are found by: fewer than the first know no relative
+_PEOPLE = 3000  # among whom: all pairs are compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,9 +37,11 @@ class Sides:
 def families(panel: Array) -> Array:
     """Return whose family each person of a panel is of, int (people,): relatives up to the second degree, by dosages.
 
-    Above 3,000 people everybody is by itself: relatives on the other side help attackers, so that bounds hold.
+    With under 1,000 variants, and above 3,000 people, everybody is by itself. A relative on the other side helps
+    attackers: bounds on what they find hold all the same.
     """
-    if not np.issubdtype(panel.dtype, np.integer) or len(panel) > _PEOPLE:
+    few = not np.issubdtype(panel.dtype, np.integer) or panel.shape[1] < _LEAST
+    if few or len(panel) > _PEOPLE:
         return np.arange(len(panel))
     some = panel[:, :: -(-panel.shape[1] // _VARIANTS)]
     return kinship.families(kinship.kinship(some, some), kinship.SECOND)
