@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome import federate, folders, prepare, prices, trust
+from fedgenome import federate, folders, masked, prepare, prices, trust
 from fedgenome.audit import charged, gate
+from fedgenome.audit.linkage import judge
 from fedgenome.audit.results import Audit, Charged, merge
 from fedgenome.audit.run import audit, enough
 from fedgenome.audit.scales import Codes, Values
@@ -28,6 +29,7 @@ from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.folders import RunFolder
+from fedgenome.masked import masker_of
 from fedgenome.methods.base import Following, Generator, Method, Scored
 from fedgenome.prepare import Prepared
 from fedgenome.prices import Prices
@@ -109,7 +111,9 @@ def run(
         root = Root(bytes.fromhex(deal), seeded=spec.seed is not None)
         with clock.step("prepare"):
             prepared = roles.prepare(spec, root.stream("split").generator())
-        generator = generator_of(prepared)
+        generator = masker_of(prepared) or generator_of(prepared)
+        if masker_of(prepared):
+            masked.check(prepared, root)
         if spec.engine.ledgers is not None and deployment is None:
             folders.made(spec.engine.ledgers, "engine.ledgers")
         folder = folder or folders.create(out, spec.name, dump, run_id, deal)
@@ -145,6 +149,8 @@ def people_of(prepared: Prepared, shard: Shard) -> Records:
 def _conclude(done: Done, clock: _Clock) -> Outcome:
     """Generate, audit, evaluate, judge and write."""
     policy = done.prepared.experiment.audit
+    if masker_of(done.prepared):
+        return _conclude_masked(done, clock)
     with clock.step("generate"):
         rows = _generate(done)
     with clock.step("audit"):
@@ -158,6 +164,15 @@ def _conclude(done: Done, clock: _Clock) -> Outcome:
         return publish(done, rows, Findings(audit=audited, verdict=verdict, utility=useful))
 
 
+def _conclude_masked(done: Done, clock: _Clock) -> Outcome:
+    """Mask, attack by linkage, judge and write: that somebody is a member, the rows of a masked release say."""
+    with clock.step("audit"):
+        made = masked.masked(done.prepared, done.generator, done.trained.arrays[done.generator], done.root)
+        verdict = judge.judge(made.linkage, done.prepared.experiment.audit, done.withheld)
+    with clock.step("report"):
+        return publish(done, {}, Findings(audit=None, verdict=verdict, utility={}, linkage=made.linkage), made)
+
+
 def generator_of(prepared: Prepared) -> str:
     """Return the label of the method that makes the synthetic data: the one that is named, or the first that can.
 
@@ -167,7 +182,7 @@ def generator_of(prepared: Prepared) -> str:
     able = [label for label, method in prepared.methods.items() if isinstance(method, Generator)]
     named = prepared.experiment.release.generator
     if not able or (named is not None and named not in able):
-        which = f"one of {', '.join(able)}" if able else "such as marginals or cvae"
+        which = f"one of {', '.join(able)}" if able else "such as marginals or cvae, or one that masks them"
         seen = named if named is not None else ", ".join(prepared.methods)
         raise SpecError(f"release.generator: expected a method that generates rows ({which}), got {seen}")
     return named or able[0]
