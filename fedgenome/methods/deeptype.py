@@ -20,6 +20,7 @@ from pydantic import Field
 from scipy.special import log_softmax
 from torch import Tensor
 
+from fedgenome.addition import MICRO_BATCH
 from fedgenome.cohort.shard import Shard
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.fedavg import AtHome
@@ -143,11 +144,13 @@ class DeepType(Rounds[Options]):
         told = np.zeros((len(x), labels, units + 1))
         for i in range(0, len(x), _CHUNK):
             some = np.arange(i, min(i + _CHUNK, len(x)))
+            # Zeros up to a multiple of 16: products of few rows round otherwise, and a removed donor would move others.
+            rows = np.pad(np.nan_to_num(x[some]), ((0, -len(some) % MICRO_BATCH), (0, 0)))
             with torch.no_grad():
-                hidden = self.model.hidden(torch.from_numpy(x[some])).numpy()
+                hidden = self.model.hidden(torch.from_numpy(rows)).numpy()[: len(some)]
             told[some, label[some], :units] = (2 * hidden - 1) / math.sqrt(units)
             told[some, label[some], units] = _COUNT
-        return told.reshape(len(x), -1)
+        return told.reshape(len(x), labels * (units + 1))
 
     def batch(self, sample: Shard, rng: DonorStreams) -> Batch:
         """Return scaled expression and labels; complete rows with a known label count."""

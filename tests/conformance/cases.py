@@ -38,7 +38,7 @@ VARIANTS = {
     "one scale": ("cvae", SMALL | {"normalise": "global"}),
     "histograms": ("gaussian", {"margins": "histograms"}),
     "masked": ("language", SEQUENCE | {"architecture": "masked", "width": 16}),
-    "clusters": ("deeptype", NET | {"centres": "charged", "normalise": "gene"}),
+    "clusters": ("deeptype", NET | {"centres": "charged", "centres_noise": 3.0, "normalise": "gene"}),
     "zeros": ("gaussian", {"covariance": "diagonal", "zeros": True}),
 }
 KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
