@@ -31,7 +31,7 @@ from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.query import Array, Mechanism, Question, State
 
 _CHUNK = 1 << 10  # rows scored at a time
-_COUNT = 0.5  # weight of a donor's count beside its hidden layer
+_COUNT, _LENGTH = 0.5, 0.25  # weights of a donor's count, and of its layer's length, beside the direction
 
 
 class Options(RoundOptions):
@@ -120,11 +120,14 @@ class DeepType(Rounds[Options]):
         return step - (self.charged and step > self.switch)
 
     def _ask_centres(self, state: State) -> Question:
-        labels, units = len(self.schema.labels), self.options.hidden[1]
-        n = labels * (units + 1)
-        bound = math.hypot(1, _COUNT)
-        payload = {"weights": state["weights"]}
+        n = math.prod(self._sums)
+        bound, payload = math.hypot(1, _COUNT, _LENGTH), {"weights": state["weights"]}
         return Question(payload=payload, length=n, reply_length=n, bound=bound, mechanism=self.mechanism(0))
+
+    @property
+    def _sums(self) -> tuple[int, int]:
+        """Labels, and numbers that are summed of each: a direction, a length and a count."""
+        return len(self.schema.labels), self.options.hidden[1] + 2
 
     def of_round(self, question: Question) -> bool:
         """Whether it is a round's: class sums are asked for with weights alone."""
@@ -139,18 +142,23 @@ class DeepType(Rounds[Options]):
         return sum_rows(self._told(*rows.inputs), rows.donor, rows.mask, question.bound)
 
     def _told(self, x: Array, label: Array) -> npt.NDArray[np.float64]:
-        """Return rows of (hidden layer about ½ and a count) under their labels, each of norm √(1 + ¼) at most."""
-        labels, units = len(self.schema.labels), self.options.hidden[1]
-        told = np.zeros((len(x), labels, units + 1))
+        """Return rows of a hidden layer's direction from ½, its length and a count under their labels.
+
+        A direction apart from its length, as young layers lie all about ½: mean layers would drown in the noise.
+        """
+        told = np.zeros((len(x), *self._sums))
         for i in range(0, len(x), _CHUNK):
             some = np.arange(i, min(i + _CHUNK, len(x)))
             # Zeros up to a multiple of 16: products of few rows round otherwise, and a removed donor would move others.
             rows = np.pad(np.nan_to_num(x[some]), ((0, -len(some) % MICRO_BATCH), (0, 0)))
             with torch.no_grad():
                 hidden = self.model.hidden(torch.from_numpy(rows)).numpy()[: len(some)]
-            told[some, label[some], :units] = (2 * hidden - 1) / math.sqrt(units)
-            told[some, label[some], units] = _COUNT
-        return told.reshape(len(x), labels * (units + 1))
+            apart = (2 * hidden.astype(np.float64) - 1) / math.sqrt(hidden.shape[1])
+            length = np.linalg.norm(apart, axis=1, keepdims=True)
+            told[some, label[some], :-2] = apart / np.maximum(length, np.finfo(np.float64).tiny)
+            told[some, label[some], -2] = _LENGTH * length[:, 0]
+            told[some, label[some], -1] = _COUNT
+        return told.reshape(len(x), math.prod(self._sums))
 
     def batch(self, sample: Shard, rng: DonorStreams) -> Batch:
         """Return scaled expression and labels; complete rows with a known label count."""
@@ -180,10 +188,10 @@ class DeepType(Rounds[Options]):
         """Return the state after class sums, or after one Adam step on the noisy mean gradient."""
         if self.of_round(question):
             return super().learn(state, question, total)
-        labels, units = len(self.schema.labels), self.options.hidden[1]
-        sums = np.asarray(total, np.float64).reshape(labels, units + 1)
-        count = np.maximum(sums[:, units:] / _COUNT, 1.0)
-        centres = np.clip((1 + math.sqrt(units) * sums[:, :units] / count) / 2, 0, 1).astype(np.float32)
+        sums = np.asarray(total, np.float64).reshape(self._sums)
+        means = sums / np.maximum(sums[:, -1:] / _COUNT, 1.0)
+        lengths = np.clip(means[:, -2:-1] / _LENGTH, 0, 1) * math.sqrt(self.options.hidden[1])
+        centres = np.clip((1 + lengths * means[:, :-2]) / 2, 0, 1).astype(np.float32)
         return {**state, "step": np.array(self.switch + 1, np.int64), "centres": centres}
 
     def stepped(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
