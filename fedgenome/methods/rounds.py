@@ -92,6 +92,30 @@ class Rounds(Learner[Options], abc.ABC):
     def batch(self, sample: Shard, rng: DonorStreams) -> Batch:
         """Return the rows that take part: at most ``MOST_ROWS`` of a donor."""
 
+    @property
+    def sent(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of a round's payload, all of it float32."""
+        return {"weights": (self.parameters,)}
+
+    def of_round(self, question: Question) -> bool:
+        """Whether ``question`` is a round's, of those that the method asks."""
+        return bool(question.payload)
+
+    def asked_of(self, question: Question, sample: Shard, rng: DonorStreams) -> Batch:
+        """Return the rows that take part in a round, with what its payload says of them."""
+        return self.batch(sample, rng)
+
+    def load(self, question: Question, sent: dict[str, tuple[int, ...]]) -> None:
+        """Load the payload's weights, once it is what the method sends.
+
+        Raises:
+            SpecError: it has other names, shapes or kinds of numbers.
+        """
+        told = {name: array.shape for name, array in question.payload.items()}
+        fits = told == sent and all(array.dtype == np.float32 for array in question.payload.values())
+        require(fits, f"a payload of {self.parameters} float32 weights" + " and more" * (len(sent) > 1), shapes=told)
+        load_flat(self.model, question.payload["weights"])
+
     @functools.cached_property
     def parameters(self) -> int:
         """Number of weights P."""
@@ -140,12 +164,8 @@ class Rounds(Learner[Options], abc.ABC):
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
         """Return the clipped gradient sum at the payload's weights; of a donor the first 64 rows."""
         self.require_genes(sample)
-        weights = question.payload.get("weights", np.zeros(0))
-        fits = len(question.payload) == 1 and weights.shape == (self.parameters,) and weights.dtype == np.float32
-        names = tuple(question.payload)
-        require(fits, f"a payload of {self.parameters} float32 weights", names=names, shape=weights.shape)
-        load_flat(self.model, weights)
-        rows = self.batch(sample, rng)
+        self.load(question, self.sent)
+        rows = self.asked_of(question, sample, rng)
         return sum_gradients(
             self.model,
             self.row_loss,
