@@ -11,6 +11,7 @@ import numpy as np
 from fedgenome import linking
 from fedgenome.audit.linkage.judge import ROWS
 from fedgenome.audit.linkage.results import Linkage
+from fedgenome.card import guarantee_line
 from fedgenome.cohort.masked_file import LIST, MASKED, list_text, masked_h5ad
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
@@ -21,7 +22,11 @@ from fedgenome.query import Array
 from fedgenome.release import marks
 from fedgenome.streams import Root
 
+LISTED = "told"  # the array of a list method: 1 where a column is told of everybody
 _BESIDE = "beside it leave rows of real people, which no differential privacy covers"
+_MEMBERS = "not attacked: who is in the release, its rows say"
+_UNCOVERED = {"what": "the people whose rows are in it", "covered": "no", "why": ROWS}
+_ATTRIBUTE = {"what": "attribute inference", "covered": "not assessed", "why": "only linkage is attacked so far"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,29 +35,28 @@ class Masked:
 
     Attributes:
         people: Whose rows, whole and as they are released.
+        told: Which columns are told of anybody, bool (variants,).
         label: Whether their classes leave too.
         root: Draws the order of rows.
         linkage: None where nobody could be looked for.
     """
 
     people: People
+    told: Array
     label: bool
     root: Root
     linkage: Linkage | None
 
-    @property
-    def told(self) -> Array:
-        """Which columns are told of anybody who leaves, bool (variants,)."""
-        return linking.told(self.people.shown[self.people.leaves])
-
     def files(self, card: Mapping[str, Any]) -> dict[str, bytes]:
         """Return the rows' file and the list of what they tell."""
-        people, told = self.people, self.told
+        people = self.people
         label = [name for name, leaves in zip(people.label, people.leaves, strict=True) if leaves]
         said = marks(card) | {"synthetic": False, "rows": ROWS}
         rng = self.root.stream("order").generator()
-        rows = masked_h5ad(people.shown[people.leaves], people.variants, told, label if self.label else None, said, rng)
-        return {MASKED: rows, LIST: list_text(people.variants, told)}
+        rows = masked_h5ad(
+            people.shown[people.leaves], people.variants, self.told, label if self.label else None, said, rng
+        )
+        return {MASKED: rows, LIST: list_text(people.variants, self.told)}
 
 
 def masker_of(prepared: Prepared) -> str | None:
@@ -93,33 +97,31 @@ def masked(prepared: Prepared, label: str, arrays: Mapping[str, Array], root: Ro
     method, spec = prepared.methods[label], prepared.experiment.linkage
     if not isinstance(method, Masker):
         raise SpecError(f"methods.{label}: expected a method that masks rows")
-    told = method.masked(arrays, _rows(prepared))
-    people = _people(prepared, linking.codes(told, prepared.study.schema_.dosages))
+    values = method.masked(arrays, _rows(prepared))
+    people = _people(prepared, linking.codes(values, prepared.study.schema_.dosages))
+    told = np.asarray(arrays[LISTED]) > 0 if LISTED in arrays else linking.told(people.shown[people.leaves])
     found = linking.audit(people, spec, root.stream("linkage").generator()) if people.leaves.any() else None
-    return Masked(people=people, label=spec.label, root=root, linkage=found)
+    return Masked(people=people, told=told, label=spec.label, root=root, linkage=found)
 
 
 def on_card(card: Mapping[str, Any], made: Masked) -> dict[str, Any]:
     """Return the card of a release that tells of real people row by row."""
     linkage = f"yes, among {made.linkage.among}" if made.linkage else "not assessed"
-    risk = {
-        **card["risk"],
-        "assessed": {"membership": "none needed: who is in the release, it says", "linkage": linkage},
-    }
-    uncovered = [row for row in card["not_covered"] if "linkage" not in row["what"]]
-    rows = {"what": "the rows of people in it", "covered": "no", "why": ROWS}
-    return {
+    beside = " but their class" if made.label else ""
+    told = {
         **card,
         "alerts": [ROWS, *card["alerts"]],
-        "about": {**card["about"], "product": "a public list, and rows of real people with everything else withheld"},
+        "about": {**card["about"], "product": f"a public list, and rows of real people with all else withheld{beside}"},
         "guarantee": {**card["guarantee"], "rows": _BESIDE},
-        "composition": {
-            **card["composition"],
-            "post_processing": "the list is made of the released arrays alone; rows not",
-        },
-        "not_covered": [rows, *uncovered],
-        "risk": risk,
+        "composition": {**card["composition"], "post_processing": "of the list alone; masked rows are read off people"},
+        "not_covered": [
+            _UNCOVERED,
+            *(row if "linkage" not in row["what"] else _ATTRIBUTE for row in card["not_covered"]),
+        ],
+        "risk": {**card["risk"], "assessed": {**card["risk"]["assessed"], "membership": _MEMBERS, "linkage": linkage}},
     }
+    told["guarantee"]["statement"] = guarantee_line(told)
+    return told
 
 
 def _rows(prepared: Prepared) -> Array:

@@ -182,7 +182,7 @@ def generator_of(prepared: Prepared) -> str:
     able = [label for label, method in prepared.methods.items() if isinstance(method, Generator)]
     named = prepared.experiment.release.generator
     if not able or (named is not None and named not in able):
-        which = f"one of {', '.join(able)}" if able else "such as marginals or cvae, or one that masks them"
+        which = f"one of {', '.join(able)}" if able else "such as marginals or cvae"
         seen = named if named is not None else ", ".join(prepared.methods)
         raise SpecError(f"release.generator: expected a method that generates rows ({which}), got {seen}")
     return named or able[0]

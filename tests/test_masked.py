@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedgenome import experiment, release, run
+from fedgenome import experiment, masked, prepare, release, run
 from fedgenome.audit.linkage import learned
 from fedgenome.audit.linkage.judge import ROWS
 from fedgenome.errors import SpecError
 from fedgenome.methods import registry
+from fedgenome.streams import Root
 
 VARIANTS = [f"1:{100 * i}:A:G" for i in range(1, 31)]
 TOML = """
@@ -117,7 +118,11 @@ def test_a_short_list_leaves_with_masked_rows_and_says_that_rows_of_people_do(li
     names = {path.name for path in outcome.path.iterdir()}
     assert outcome.verdict == "released" and {"masked.h5ad", "list.txt"} <= names and "synthetic.h5ad" not in names
     card = json.loads((outcome.path / "card.json").read_text())
-    assert ROWS in card["alerts"] and "no differential privacy covers" in outcome.statement
+    assert (
+        ROWS in card["alerts"]
+        and card["guarantee"]["statement"] == outcome.statement
+        and "no differential privacy covers" in outcome.statement
+    )
     assert json.loads((outcome.path / "audit.json").read_text())["alerts"] == [ROWS]
     assert card["risk"]["assessed"]["linkage"] == "yes, among a second panel of named people"
     assert set(release.load(outcome.path).arrays["listed"]) == {"told", "score"}
@@ -158,6 +163,19 @@ def test_a_panel_of_strangers_is_refused_before_anything_is_asked(listed, tmp_pa
     with pytest.raises(SpecError, match=r"^linkage: expected people of both files.*got 0 in both"):
         ended(listed(1))
     assert not (tmp_path / "runs").exists()
+
+
+def test_where_nobodys_rows_are_at_hand_the_list_leaves_alone_and_is_not_audited(listed):
+    text = listed(2).read_text().split("[cohort]")[0], listed(2).read_text().split("[caps]")[1]
+    schema = f'[schema]\ngenes = {VARIANTS}\nlabels = ["u", "v"]\ndosages = true\nhigh = 2.0\nunit = "donor"\n[caps]'
+    path = listed(2)
+    path.write_text(text[0] + schema + text[1])
+    prepared = prepare.without_cohort(experiment.load(path), {"a": 9, "b": 9})
+    root = Root.of(1, "driver")
+    masked.check(prepared, root)
+    made = masked.masked(prepared, "listed", {"told": np.arange(30) < 2}, root)
+    card = {"guarantee": {"epsilon": None, "absent": ""}, "study": {"digest": ""}}
+    assert made.linkage is None and made.files(card)["list.txt"].decode().split() == VARIANTS[:2]
 
 
 def test_rows_are_masked_or_generated_not_both(listed):
