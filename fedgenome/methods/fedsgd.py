@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from fedgenome.cohort.shard import Shard
 from fedgenome.methods.base import DonorStreams
-from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks
+from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, draws, ranks
 from fedgenome.models import cvae
 from fedgenome.models.parameters import initialise, load_flat
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
@@ -53,7 +53,10 @@ class FedSgd(Rounds[Options]):
     State: that of :class:`Rounds`, and ``label_weights`` (labels,) float64.
     """
 
-    BEFORE = 1  # the label counts
+    @property
+    def before(self) -> int:
+        """One: the label counts."""
+        return 1
 
     @functools.cached_property
     def model(self) -> cvae.CVAE:
@@ -82,7 +85,7 @@ class FedSgd(Rounds[Options]):
 
     def ask(self, state: State) -> Question | None:
         """Ask for label counts first, then for a gradient sum per round, then None. No torch work."""
-        if int(state["step"]) >= self.BEFORE:
+        if int(state["step"]) >= self.before:
             return super().ask(state)
         n = len(self.schema.labels)
         return Question(payload={}, length=n, reply_length=n, bound=1.0, mechanism=self.mechanism(0))
@@ -122,16 +125,7 @@ class FedSgd(Rounds[Options]):
 
     def _draws(self, sample: Shard, rank: Array, rng: DonorStreams) -> npt.NDArray[np.float32]:
         """Return one latent draw a slot, (slots, latent), from its donor's stream at the slot's rank."""
-        latent = self.options.latent
-        most = np.minimum(np.bincount(sample.donor, minlength=sample.n_donors), MOST_ROWS)
-        draws = np.zeros((len(rank), latent), np.float32)
-        for rows in np.unique(most[most > 0]):  # donors of equally many rows together: no padding to the largest
-            owners = np.flatnonzero(most == rows)
-            drawn = rng.normal([sample.donors[i] for i in owners], int(rows) * latent)
-            where = np.flatnonzero((most[sample.donor] == rows) & (rank < rows))
-            position = np.searchsorted(owners, sample.donor[where])
-            draws[where] = drawn.reshape(len(owners), rows, latent)[position, rank[where]]
-        return draws
+        return draws(sample, rank, rng, self.options.latent)
 
     def learn(self, state: State, question: Question, total: Array) -> State:
         """Return the state after label counts, or after one Adam step on the noisy mean gradient."""

@@ -163,6 +163,14 @@ def _language(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool
     return method.build(spec, options, schema, donors_bound, private)
 
 
+def _masking(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.masking import Masking, MaskingAtHome, Options  # loads torch
+
+    options = _options(spec, Options)
+    method = Masking if options.local_steps is None else MaskingAtHome
+    return method.build(spec, options, schema, donors_bound, private)
+
+
 def _membership(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.membership import Membership, Options
 
@@ -188,6 +196,7 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "inverted": _inverted,
         "tree": _tree,
         "membership": _membership,
+        "masking": _masking,
         "language": _language,
     }
 )

@@ -96,7 +96,9 @@ def shard_of(config: SiteConfig, schema: Schema) -> Shard:
         rule = "'codes', as the study is of sequences" if schema.tokens else "another, as the study is of no sequences"
         raise SpecError(f"cohort.scale: expected {rule}, got {config.cohort.scale!r}")
     if (config.cohort.scale == "dosage") != schema.dosages:
-        rule = "'dosage', as the study is of genotypes" if schema.dosages else "'log' or 'counts', as it is of expression"
+        rule = (
+            "'dosage', as the study is of genotypes" if schema.dosages else "'log' or 'counts', as it is of expression"
+        )
         raise SpecError(f"cohort.scale: expected {rule}, got {config.cohort.scale!r}")
     spec = CohortSpec(
         **config.cohort.model_dump(),

@@ -1,0 +1,305 @@
+"""Adversarial feature masking, the sound form: one public list of variants a release, learned in a game over sums.
+
+The masker stays with the coordinator and sees variants, never people. It sends a list as gates; sites answer with
+clipped sums of donors' gradients (:class:`~fedgenome.models.masking.game.Game`), and the gates' part goes back through
+it: post-processing. So the list, but not the rows that it is used on, is under the study's guarantee.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fedgenome.cohort.shard import Shard
+from fedgenome.errors import require
+from fedgenome.methods import by_label
+from fedgenome.methods.base import DonorStreams
+from fedgenome.methods.fedavg import AtHome
+from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, adam, draws, ranks
+from fedgenome.models.masking.game import TALLY, Game
+from fedgenome.models.masking.masker import Masker, start
+from fedgenome.models.parameters import flatten, initialise, load_flat
+from fedgenome.privacy.clipping import ClippedSum
+from fedgenome.query import Array, Mechanism, Question, State
+from fedgenome.streams import Root
+from fedgenome.study import MethodSpec, Schema
+
+_DEAREST = 100.0  # price of being found, at most
+_STEP = 0.2  # of the price and the list's length, a round and nat beyond the advantage that is allowed
+
+
+class Options(RoundOptions):
+    """Options of ``masking``."""
+
+    rounds: int = Field(default=100, ge=1, le=1_000_000, description="gradient queries")
+    budget: int = Field(default=20, ge=1, description="most variants that are told")
+    advantage: float | None = Field(
+        default=None, gt=0, description="most that identifiers may know of who a donor is, nats: shortens the list"
+    )
+    price: float = Field(default=1.0, ge=0, le=_DEAREST, description="weight of being found beside the label's loss")
+    identifiers: tuple[Literal["matcher", "convolutions", "lstm"], ...] = Field(
+        default=("matcher",), min_length=1, description="who tries to find donors"
+    )
+    renew: int = Field(default=25, ge=1, description="rounds after which identifiers start from nothing")
+    candidates: int = Field(default=64, ge=1, le=10_000, description="made people a donor is to be told from")
+    error: float = Field(default=0.01, gt=0, lt=0.5, description="chance of a dosage to be wrong at the second look")
+    look: float = Field(default=0.5, gt=0, description="noise of a second look at expression, in the genes' deviations")
+    exploration: float = Field(default=1.0, ge=0, description="Gumbel noise of a round's list, falling to 0")
+    keep_rate: float = Field(default=0.1, gt=0, description="step of the keep logits")
+    ridge: float = Field(default=0.01, ge=0, description="weight of the regression's squared weights")
+    people_noise: float = Field(default=1.0, gt=0, description="noise of the first question relative to a round's")
+    panel: tuple[float, ...] | None = Field(
+        default=None, description="public mean of each variant: then nothing is asked before the rounds"
+    )
+    features: dict[str, tuple[float, ...]] = Field(default={}, description="public numbers of the variants, by name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masking(Rounds[Options]):
+    """A masker of variants, or genes. Not for two threads at once: they would share its model.
+
+    State: that of :class:`Rounds` (weights begin with the gates), ``mask``, ``mask_first`` and ``mask_second`` of the
+    masker (Q,) float32, ``score`` (genes,) float32, ``price`` and ``length`` of the list, float64, ``seed`` int64, and
+    what is known of people: ``shares``, ``means``, ``spread``.
+    """
+
+    @classmethod
+    def build(cls, spec: MethodSpec, options: Options, schema: Schema, donors_bound: int, private: bool) -> Self:
+        """Return the method that ``spec`` describes.
+
+        Raises:
+            SpecError: not one number a variant, an identifier twice, a panel of expression.
+        """
+        given = dict(options.features) | ({} if options.panel is None else {"panel": options.panel})
+        for name, values in given.items():
+            field = f"methods.{spec.label}.options.{name}: one number for each of {len(schema.genes)} variants"
+            require(len(values) == len(schema.genes), field, found=len(values))
+        kinds = options.identifiers
+        require(len(set(kinds)) == len(kinds), f"methods.{spec.label}.options.identifiers: each once", found=kinds)
+        dosages = options.panel is None or (schema.dosages and all(0 <= mean <= 2 for mean in options.panel))
+        require(dosages, f"methods.{spec.label}.options.panel: means of dosages, 0 to 2", dosages=schema.dosages)
+        return super().build(spec, options, schema, donors_bound, private)
+
+    @property
+    def before(self) -> int:
+        """One question for people's means by label, unless a public panel gives them."""
+        return 1 if self.options.panel is None else 0
+
+    @functools.cached_property
+    def model(self) -> Game:
+        """What sites differentiate; its shell, made once."""
+        options = self.options
+        return Game(
+            len(self.schema.genes),
+            len(self.schema.labels),
+            [kind for kind in options.identifiers if kind != "matcher"],
+            error=options.error if self.schema.dosages else None,
+            look=options.look,
+            matcher="matcher" in options.identifiers,
+        )
+
+    @functools.cached_property
+    def masker(self) -> Masker:
+        """The masker's shell."""
+        return Masker(2 + len(self.options.features), len(self.schema.genes))
+
+    @property
+    def most(self) -> int:
+        """Length of the list, at most."""
+        return min(self.options.budget, len(self.schema.genes))
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Draw the identifiers' weights; the regression starts from nothing."""
+        initialise(self.model.networks, rng)
+
+    def row_loss(self, model: Game, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Return each row's loss in the game."""
+        loss: Tensor = model(*inputs)
+        return loss
+
+    def plan(self, noise: float) -> tuple[Mechanism, ...]:
+        """Return the question for means, and the rounds; nothing under trust none."""
+        rounds = super().plan(noise)
+        if not (rounds and self.before):
+            return rounds
+        level = noise * self.factor * self.options.people_noise
+        return Mechanism(kind="gaussian", level=level, scope=self.name), *rounds
+
+    def start(self, rng: np.random.Generator) -> State:
+        """Return the state of :meth:`Rounds.start`, and a masker that ranks by association with the label."""
+        state = super().start(rng)
+        start(self.masker, 0, rng)
+        weights = flatten(self.masker)
+        state |= {"mask": weights, "mask_first": np.zeros_like(weights), "mask_second": np.zeros_like(weights)}
+        state |= {"price": np.array(self.options.price), "length": np.array(float(self.most))}
+        state["seed"] = np.array(rng.integers(1 << 62), np.int64)
+        panel = None if self.options.panel is None else np.array(self.options.panel)
+        return self._known(state, by_label.assumed(self.schema, panel))
+
+    def _known(self, state: State, people: by_label.People) -> State:
+        """Return the state once ``people`` are known: a regression of independent variants, and the first list."""
+        genes, labels = len(self.schema.genes), len(self.schema.labels)
+        weights = state["weights"].copy()
+        weights[genes : genes * (1 + labels)] = people.contrasts.ravel()
+        weights[genes * (1 + labels) : genes * (1 + labels) + labels] = np.log(people.shares)
+        after = {**state, "shares": people.shares, "means": people.means, "spread": people.spread, "weights": weights}
+        return self._listed(after)
+
+    def _people(self, state: State) -> by_label.People:
+        return by_label.People(shares=state["shares"], means=state["means"], spread=state["spread"])
+
+    def _features(self, state: State) -> Tensor:
+        """Return the masker's view of the variants, (genes, F): association, spread, what is public; standardised."""
+        people = self._people(state)
+        columns = [people.association, people.spread, *map(np.array, self.options.features.values())]
+        rows = np.stack(columns, axis=1).astype(np.float64)
+        rows -= rows.mean(0)
+        rows /= np.maximum(rows.std(0), 1e-9)
+        return torch.from_numpy(rows.astype(np.float32))
+
+    def _listed(self, state: State) -> State:
+        """Return the state with its scores anew, and the next round's list for gates."""
+        load_flat(self.masker, state["mask"])
+        with torch.no_grad():
+            score = np.nan_to_num(self.masker(self._features(state)).numpy())
+        left = 1 - (int(state["step"]) - self.before) / self.options.rounds
+        noise = self.options.exploration * left * self._stream(state, "list").gumbel(size=len(score))
+        weights = state["weights"].copy()
+        weights[: len(score)] = _top(score + noise, int(state["length"]))
+        return {**state, "score": score, "weights": weights}
+
+    def _stream(self, state: State, what: Literal["list", "people", "renew"]) -> np.random.Generator:
+        """Return the coordinator's own draws of a round, the same whenever they are asked for."""
+        root = Root.simulation(int(state["seed"]), self.name)
+        return root.stream(what, int(state["step"])).generator()
+
+    def ask(self, state: State) -> Question | None:
+        """Ask for people's means by label first, then for a gradient sum at the round's list, against made people."""
+        question = super().ask(state)
+        if question is None:
+            return None
+        if int(state["step"]) < self.before:
+            return by_label.question(self.schema, self.mechanism(0))
+        people = self._people(state)
+        made = people.make(self.schema, self.options.candidates, self._stream(state, "people"))
+        units = {"centre": people.centre, "spread": people.spread, "price": state["price"].astype(np.float32)[None]}
+        return replace(question, payload={**question.payload, **units, "candidates": made})
+
+    def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
+        """Return sums by label (no payload), or the clipped gradient sum at the payload's list and weights."""
+        if not question.payload:
+            self.require_genes(sample)
+            return by_label.answer(self.schema, question, sample)
+        genes, options = len(self.schema.genes), self.options
+        sent = {name: array for name, array in question.payload.items() if name != "weights"}
+        shapes = {"centre": (genes,), "spread": (genes,), "price": (1,), "candidates": (options.candidates, genes)}
+        told = {name: array.shape for name, array in sent.items() if array.dtype == np.float32}
+        fits = told == shapes and "weights" in question.payload
+        require(fits, f"a payload of weights and float32 {shapes}", names=tuple(question.payload), shapes=told)
+        self.model.face(**{name: torch.from_numpy(array.copy()) for name, array in sent.items()})
+        return super().answer(replace(question, payload={"weights": question.payload["weights"]}), sample, rng)
+
+    def batch(self, sample: Shard, rng: DonorStreams) -> Batch:
+        """Return rows, the draws of their second looks, and labels; complete rows with a known label count."""
+        self.model.place()
+        rank = ranks(sample.donor)
+        kept = np.flatnonzero(rank < MOST_ROWS)
+        x, label, labels = sample.x[kept], sample.label[kept], len(self.schema.labels)
+        looks = draws(sample, rank, rng, x.shape[1])[kept]
+        return Batch(
+            inputs=(x, looks, np.where(label < labels, label, 0)),
+            donor=sample.donor[kept],
+            mask=sample.mask[kept] & np.isfinite(x).all(1) & (label < labels),
+        )
+
+    def learn(self, state: State, question: Question, total: Array) -> State:
+        """Return the state once people's means are known, or after a round."""
+        if question.payload:
+            return super().learn(state, question, total)
+        after = {**state, "step": np.array(1, np.int64)}
+        return self._known(after, by_label.learned(self.schema, np.asarray(total, np.float64)))
+
+    def stepped(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
+        """Return the state after a round: regression and identifiers learn, then the masker, then a list is drawn."""
+        genes, labels = len(self.schema.genes), len(self.schema.labels)
+        regression = slice(genes, genes * (1 + labels))
+        own = gradient.copy()
+        own[:genes] = 0
+        own[regression] += self.options.ridge * state["weights"][regression]
+        after = self._priced(super().stepped(state, own), gradient)
+        after |= self._masker_after(after, gradient[:genes])
+        if (int(after["step"]) - self.before) % self.options.renew == 0:
+            after |= self._renewed(after)
+        return self._listed(after)
+
+    def _priced(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
+        """Return the state with the price and the list's length after what identifiers knew of donors."""
+        if self.options.advantage is None:
+            return state
+        *found, everybody = gradient[-self.model.tally.in_features :].astype(np.float64) / TALLY
+        if everybody <= 0:  # noise outweighs the sample
+            return state
+        nats = math.log(1 + self.options.candidates)
+        beyond = float(np.clip(max(found) / everybody * nats, -nats, nats)) - self.options.advantage
+        price = np.clip(float(state["price"]) + _STEP * beyond, 0, _DEAREST)
+        length = np.clip(float(state["length"]) * math.exp(-_STEP * beyond), 1, self.most)
+        return state | {"price": np.array(price), "length": np.array(length)}
+
+    def _masker_after(self, state: State, gates: npt.NDArray[np.float32]) -> State:
+        """Return the masker's arrays after one step of Adam, by the gates' gradient: straight through the list."""
+        load_flat(self.masker, state["mask"])
+        scale = float(np.sqrt(np.mean(gates.astype(np.float64) ** 2))) or 1.0
+        self.masker.zero_grad()
+        self.masker(self._features(state)).backward(torch.from_numpy(gates / np.float32(scale)))
+        own = np.concatenate([p.grad.numpy().ravel() for p in self.masker.parameters() if p.grad is not None])
+        moments = {"weights": state["mask"], "first": state["mask_first"], "second": state["mask_second"]}
+        done = adam(moments, own, int(state["step"]) - self.before, self.options.keep_rate)
+        return {"mask": done["weights"], "mask_first": done["first"], "mask_second": done["second"]}
+
+    def _renewed(self, state: State) -> State:
+        """Return weights with identifiers that start from nothing, and no memory of their steps."""
+        genes, labels = len(self.schema.genes), len(self.schema.labels)
+        networks = slice(genes * (1 + labels) + labels, self.parameters - self.model.tally.in_features)
+        load_flat(self.model, state["weights"])
+        self.initialise(self._stream(state, "renew"))
+        arrays = {name: state[name].copy() for name in ("weights", "first", "second")}
+        for name, fresh in (("weights", flatten(self.model)), ("first", 0), ("second", 0)):
+            arrays[name][networks] = fresh[networks] if isinstance(fresh, np.ndarray) else fresh
+        return arrays
+
+    def release(self, state: State) -> dict[str, Array]:
+        """Return ``told`` (genes,), 1 where a variant is told, and ``score`` (genes,), the keep logits, both float32.
+
+        A shorter list is the top of ``score``. Neither the regression nor any identifier leaves.
+        """
+        self.require_finished(state)
+        return {"told": _top(state["score"], int(state["length"])), "score": state["score"]}
+
+    def masked(self, arrays: Mapping[str, Array], x: Array) -> Array:
+        """Return rows with what the list does not name withheld, float32 (n, genes)."""
+        return np.where(arrays["told"] > 0, x, np.nan).astype(np.float32)
+
+
+class MaskingAtHome(AtHome[Options], Masking):
+    """The masker of :class:`Masking`, trained by several steps at every site a round."""
+
+    def learn(self, state: State, question: Question, total: Array) -> State:
+        """Return the state after a site's means, which count as its public share of donors, or after a round."""
+        people = self.donors_bound / self.sites if question.unit == "site" and not question.payload else 1.0
+        return super().learn(state, question, np.asarray(total, np.float64) * people)
+
+
+def _top(score: Array, length: int) -> npt.NDArray[np.float32]:
+    """Return 1 at the ``length`` largest scores, the first of equal ones, and 0 elsewhere."""
+    out = np.zeros(len(score), np.float32)
+    out[np.argsort(-score, kind="stable")[:length]] = 1
+    return out
