@@ -24,9 +24,9 @@ from fedgenome.errors import require
 from fedgenome.methods import by_label
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.fedavg import AtHome
-from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, adam, draws, ranks
+from fedgenome.methods.keeping import Keeper, top
+from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, draws, ranks
 from fedgenome.models.masking.game import TALLY, Game
-from fedgenome.models.masking.masker import Masker, start
 from fedgenome.models.parameters import flatten, initialise, load_flat
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Mechanism, Question, State
@@ -45,7 +45,7 @@ class Options(RoundOptions):
     advantage: float | None = Field(
         default=None, gt=0, description="most that identifiers may know of who a donor is, nats: shortens the list"
     )
-    price: float = Field(default=1.0, ge=0, le=_DEAREST, description="weight of being found beside the label's loss")
+    price: float = Field(default=0.01, ge=0, le=_DEAREST, description="weight of being found beside the label's loss")
     identifiers: tuple[Literal["matcher", "convolutions", "lstm"], ...] = Field(
         default=("matcher",), min_length=1, description="who tries to find donors"
     )
@@ -67,9 +67,9 @@ class Options(RoundOptions):
 class Masking(Rounds[Options]):
     """A masker of variants, or genes. Not for two threads at once: they would share its model.
 
-    State: that of :class:`Rounds` (weights begin with the gates), ``mask``, ``mask_first`` and ``mask_second`` of the
-    masker (Q,) float32, ``score`` (genes,) float32, ``price`` and ``length`` of the list, float64, ``seed`` int64, and
-    what is known of people: ``shares``, ``means``, ``spread``.
+    State: that of :class:`Rounds` (weights begin with the gates), ``mask`` of the masker (Q,) and ``score`` (genes,)
+    float32, ``price`` and ``length`` of the list, float64, ``seed`` int64, and what is known of people: ``shares``,
+    ``means``, ``spread``.
     """
 
     @classmethod
@@ -108,9 +108,9 @@ class Masking(Rounds[Options]):
         )
 
     @functools.cached_property
-    def masker(self) -> Masker:
-        """The masker's shell."""
-        return Masker(2 + len(self.options.features), len(self.schema.genes))
+    def keeper(self) -> Keeper:
+        """The coordinator's masker."""
+        return Keeper(len(self.schema.genes), self.options.features, self.options.keep_rate)
 
     @property
     def most(self) -> int:
@@ -137,10 +137,7 @@ class Masking(Rounds[Options]):
     def start(self, rng: np.random.Generator) -> State:
         """Return the state of :meth:`Rounds.start`, and a masker that ranks by association with the label."""
         state = super().start(rng)
-        start(self.masker, 0, rng)
-        weights = flatten(self.masker)
-        state |= {"mask": weights, "mask_first": np.zeros_like(weights), "mask_second": np.zeros_like(weights)}
-        state |= {"price": np.array(self.options.price), "length": np.array(float(self.most))}
+        state |= self.keeper.start(rng) | {"price": np.array(self.options.price), "length": np.array(float(self.most))}
         state["seed"] = np.array(rng.integers(1 << 62), np.int64)
         panel = None if self.options.panel is None else np.array(self.options.panel)
         return self._known(state, by_label.assumed(self.schema, panel))
@@ -157,24 +154,13 @@ class Masking(Rounds[Options]):
     def _people(self, state: State) -> by_label.People:
         return by_label.People(shares=state["shares"], means=state["means"], spread=state["spread"])
 
-    def _features(self, state: State) -> Tensor:
-        """Return the masker's view of the variants, (genes, F): association, spread, what is public; standardised."""
-        people = self._people(state)
-        columns = [people.association, people.spread, *map(np.array, self.options.features.values())]
-        rows = np.stack(columns, axis=1).astype(np.float64)
-        rows -= rows.mean(0)
-        rows /= np.maximum(rows.std(0), 1e-9)
-        return torch.from_numpy(rows.astype(np.float32))
-
     def _listed(self, state: State) -> State:
         """Return the state with its scores anew, and the next round's list for gates."""
-        load_flat(self.masker, state["mask"])
-        with torch.no_grad():
-            score = np.nan_to_num(self.masker(self._features(state)).numpy())
+        score = self.keeper.score(state, self._people(state))
         left = 1 - (int(state["step"]) - self.before) / self.options.rounds
         noise = self.options.exploration * left * self._stream(state, "list").gumbel(size=len(score))
         weights = state["weights"].copy()
-        weights[: len(score)] = _top(score + noise, int(state["length"]))
+        weights[: len(score)] = top(score + noise, int(state["length"]))
         return {**state, "score": score, "weights": weights}
 
     def _stream(self, state: State, what: Literal["list", "people", "renew"]) -> np.random.Generator:
@@ -234,10 +220,12 @@ class Masking(Rounds[Options]):
         regression = slice(genes, genes * (1 + labels))
         own = gradient.copy()
         own[:genes] = 0
-        own[regression] += self.options.ridge * state["weights"][regression]
+        shown = np.tile(state["weights"][:genes], labels)  # what is not shown keeps what is known of it
+        own[regression] += self.options.ridge * shown * state["weights"][regression]
         after = self._priced(super().stepped(state, own), gradient)
-        after |= self._masker_after(after, gradient[:genes])
-        if (int(after["step"]) - self.before) % self.options.renew == 0:
+        done = int(after["step"]) - self.before
+        after |= self.keeper.stepped(after, self._people(after), gradient[:genes])
+        if done % self.options.renew == 0:
             after |= self._renewed(after)
         return self._listed(after)
 
@@ -250,20 +238,9 @@ class Masking(Rounds[Options]):
             return state
         nats = math.log(1 + self.options.candidates)
         beyond = float(np.clip(max(found) / everybody * nats, -nats, nats)) - self.options.advantage
-        price = np.clip(float(state["price"]) + _STEP * beyond, 0, _DEAREST)
+        price = np.clip(float(state["price"]) * math.exp(_STEP * beyond), 0, _DEAREST)
         length = np.clip(float(state["length"]) * math.exp(-_STEP * beyond), 1, self.most)
         return state | {"price": np.array(price), "length": np.array(length)}
-
-    def _masker_after(self, state: State, gates: npt.NDArray[np.float32]) -> State:
-        """Return the masker's arrays after one step of Adam, by the gates' gradient: straight through the list."""
-        load_flat(self.masker, state["mask"])
-        scale = float(np.sqrt(np.mean(gates.astype(np.float64) ** 2))) or 1.0
-        self.masker.zero_grad()
-        self.masker(self._features(state)).backward(torch.from_numpy(gates / np.float32(scale)))
-        own = np.concatenate([p.grad.numpy().ravel() for p in self.masker.parameters() if p.grad is not None])
-        moments = {"weights": state["mask"], "first": state["mask_first"], "second": state["mask_second"]}
-        done = adam(moments, own, int(state["step"]) - self.before, self.options.keep_rate)
-        return {"mask": done["weights"], "mask_first": done["first"], "mask_second": done["second"]}
 
     def _renewed(self, state: State) -> State:
         """Return weights with identifiers that start from nothing, and no memory of their steps."""
@@ -282,7 +259,7 @@ class Masking(Rounds[Options]):
         A shorter list is the top of ``score``. Neither the regression nor any identifier leaves.
         """
         self.require_finished(state)
-        return {"told": _top(state["score"], int(state["length"])), "score": state["score"]}
+        return {"told": top(state["score"], int(state["length"])), "score": state["score"]}
 
     def masked(self, arrays: Mapping[str, Array], x: Array) -> Array:
         """Return rows with what the list does not name withheld, float32 (n, genes)."""
@@ -296,10 +273,3 @@ class MaskingAtHome(AtHome[Options], Masking):
         """Return the state after a site's means, which count as its public share of donors, or after a round."""
         people = self.donors_bound / self.sites if question.unit == "site" and not question.payload else 1.0
         return super().learn(state, question, np.asarray(total, np.float64) * people)
-
-
-def _top(score: Array, length: int) -> npt.NDArray[np.float32]:
-    """Return 1 at the ``length`` largest scores, the first of equal ones, and 0 elsewhere."""
-    out = np.zeros(len(score), np.float32)
-    out[np.argsort(-score, kind="stable")[:length]] = 1
-    return out

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedgenome.models.masking import identifiers
-from fedgenome.models.parameters import blank, linear
+from fedgenome.models.parameters import linear
 
 TALLY = 0.5  # of a donor's gradient, what carries how well it was found: beside it the rest is learned from
 
@@ -51,7 +51,7 @@ class Game(nn.Module):
         matcher: bool = True,
     ) -> None:
         super().__init__()
-        self.gates = blank(nn.Embedding(variants, 1, device="meta"))
+        self.gates = nn.Embedding(variants, 1, _weight=torch.zeros(variants, 1))
         self.utility = linear(variants, labels)
         self.networks = nn.ModuleList([identifiers.network(kind, variants) for kind in networks])
         self.tally = linear(len(networks) + matcher + 1, 1, bias=False)
@@ -91,7 +91,9 @@ class Game(nn.Module):
         """
         every = torch.arange(self.gates.num_embeddings).expand(len(x), -1)
         gates = self.gates(every)[..., 0]
-        told = functional.cross_entropy(self.utility(self.standard(x) * gates), label, reduction="none")
+        seen = self.standard(x)
+        logits = self.utility(seen * gates)
+        told = functional.cross_entropy(logits, label, reduction="none") + self._gains(seen, gates, logits.softmax(1))
         turned = (1 + self.price) * gates.detach() - self.price * gates  # the gates themselves, their gradient turned
         own = torch.zeros(len(x), dtype=torch.long)
         scores = self.scores(x, self.second_look(x, draws), turned)
@@ -101,6 +103,16 @@ class Game(nn.Module):
         tally = self.tally(torch.cat([advantage, torch.ones_like(advantage[:, :1])], dim=1))[:, 0]
         losses: Tensor = told + found.mean(1) + TALLY * tally
         return losses
+
+    def _gains(self, seen: Tensor, gates: Tensor, odds: Tensor) -> Tensor:
+        """Return 0 for each row, whose gradient makes that of the gates the label's loss if shown less that if not.
+
+        The gradient alone is nought at what is shown, once the regression has learned to use it, and then nothing
+        speaks for it. Half the loss's second derivative mends that, to second order.
+        """
+        weights = self.utility.weight.detach()
+        curved = seen**2 * (odds @ weights**2 - (odds @ weights) ** 2) / 2
+        return ((gates - gates.detach()) * ((1 - 2 * gates) * curved).detach()).sum(1)
 
     def scores(self, x: Tensor, look: Tensor, gates: Tensor) -> list[Tensor]:
         """Return each identifier's scores of the row's own person and the candidates, (rows, 1 + N)."""

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from fedgenome.models.parameters import blank, initialise
 
-_WIDTH = 16
+_WIDTH, _KERNEL = 16, 5
+_REACH = _WIDTH * _KERNEL  # numbers that a logit of the CNN is the sum of
 
 
 class Masker(nn.Module):
@@ -24,14 +25,14 @@ class Masker(nn.Module):
 
     def __init__(self, features: int, variants: int) -> None:
         super().__init__()
-        self.first = blank(nn.Conv1d(features, _WIDTH, 5, padding=2, device="meta"))
-        self.second = blank(nn.Conv1d(_WIDTH, 1, 5, padding=2, device="meta"))
+        self.first = blank(nn.Conv1d(features, _WIDTH, _KERNEL, padding=2, device="meta"))
+        self.second = blank(nn.Conv1d(_WIDTH, 1, _KERNEL, padding=2, device="meta"))
         self.plain = blank(nn.Linear(features, 1, bias=False, device="meta"))
         self.free = nn.Parameter(torch.zeros(variants))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return keep logits (V,) of ``features`` (V, F)."""
-        seen = self.second(self.first(features.T[None]).relu())[0, 0]
+        seen = self.second(self.first(features.T[None]).tanh() / _REACH**0.5)[0, 0]
         logits: Tensor = seen + self.plain(features)[:, 0] + self.free
         return logits
 
