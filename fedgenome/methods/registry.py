@@ -163,6 +163,12 @@ def _language(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool
     return method.build(spec, options, schema, donors_bound, private)
 
 
+def _afml(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.afml import Afml, Options  # loads torch
+
+    return Afml.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
 def _masking(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.masking import Masking, MaskingAtHome, Options  # loads torch
 
@@ -197,6 +203,7 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "tree": _tree,
         "membership": _membership,
         "masking": _masking,
+        "afml": _afml,
         "language": _language,
     }
 )

@@ -19,7 +19,6 @@ SCHEMA = Schema(genes=("A", "B", "C", "D"), labels=("x", "y", "z"), high=6.0, un
 SMALL = {"hidden": 4, "latent": 2, "rounds": 3, "sampling": 0.5}
 CODES = Schema(genes=SCHEMA.genes, labels=SCHEMA.labels, high=4.0, unit="donor", tokens=Vocabulary())
 SEQUENCE = {"architecture": "lstm", "width": 4, "layers": 1, "rounds": 2, "sampling": 0.5, "clip": 0.1}
-MASKING = {"rounds": 2, "sampling": 0.5, "clip": 0.1, "budget": 2, "candidates": 3, "renew": 1}
 # A kind that is not here is examined at its defaults.
 OPTIONS = {
     "cvae": SMALL,
@@ -29,7 +28,8 @@ OPTIONS = {
     "inverted": {"rounds": 3},
     "membership": {"rows": 20},
     "language": SEQUENCE,
-    "masking": MASKING,
+    "masking": {"rounds": 2, "sampling": 0.5, "clip": 0.1, "budget": 2, "candidates": 3, "renew": 1},
+    "afml": {"rounds": 2, "local_steps": 2},
     "tree": {"pairs": 2},
 }
 PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
@@ -37,14 +37,13 @@ VARIANTS = {
     "preludes": ("cvae", PRELUDES),
     "one scale": ("cvae", SMALL | {"normalise": "global"}),
     "histograms": ("gaussian", {"margins": "histograms"}),
-    "identifiers": ("masking", MASKING | {"identifiers": ["convolutions", "lstm"]}),
     "masked": ("language", SEQUENCE | {"architecture": "masked", "width": 16}),
     "zeros": ("gaussian", {"covariance": "diagonal", "zeros": True}),
 }
-KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
+AT_HOME = ("afml",)  # of a whole site only: no donor's contribution has a bound (test_trust)
+KINDS = (*(kind for kind in registry.KINDS if kind not in AT_HOME), *VARIANTS)  # a variant: a kind, options of its own
 CLASSIFIERS = ("linear",)
-MASKERS = ("masking", "identifiers")
-GENERATORS = tuple(kind for kind in KINDS if kind not in (*CLASSIFIERS, *MASKERS, "membership"))
+GENERATORS = tuple(kind for kind in KINDS if kind not in (*CLASSIFIERS, "masking", "membership"))
 BOUND = 20
 NOISE = 2.0
 
