@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedgenome.audit.linkage.dosages import MASK, require_dosages
-from fedgenome.audit.linkage.learned import STEPS, Kind, identified, train
+from fedgenome.audit.linkage.learned import STEPS, identified, train
 from fedgenome.audit.linkage.matcher import channel, log_ratios
 from fedgenome.audit.linkage.measures import found
 from fedgenome.audit.results import Interval
 from fedgenome.errors import require
+from fedgenome.models.masking.identifiers import Kind
 from fedgenome.query import Array
 
 
@@ -50,7 +51,7 @@ class Looks:
 Attacker = Callable[[Looks, np.random.Generator], Array]  # of masked looks, to scores (probes, candidates)
 
 
-def by_likelihood(looks: Looks, rng: np.random.Generator) -> Array:
+def by_likelihood(looks: Looks, _rng: np.random.Generator) -> Array:
     """Attack by the likelihood matcher, fitted to others under the same list."""
     return log_ratios(channel(looks.base, looks.pairs), looks.probes, looks.candidates)
 
