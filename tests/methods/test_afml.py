@@ -1,4 +1,4 @@
-"""The paper's masking: what it is compared for. Its masks tell of the person, and a co-trained attacker says nothing."""
+"""The paper's masking: its masks tell of the person, and an attacker that was trained on the way tells nothing."""
 
 import numpy as np
 import pytest
@@ -88,7 +88,8 @@ def test_the_printed_loss_masks_more_the_dearer_what_is_kept_is(world):
     kept = []
     for sparsity in (0.0, 10.0):
         method = made(hard=False, loss="printed", sparsity=sparsity, rounds=10, rate=0.1)
-        rows = method.masked(released(method, world.shard), np.full((1, VARIANTS), 2, np.float32))
+        few = world.shard.take(np.arange(240) < 16)
+        rows = method.masked(released(method, few), np.full((1, VARIANTS), 2, np.float32))
         kept.append(rows.mean() / 2)
     assert kept[1] < 0.2 < kept[0]
 

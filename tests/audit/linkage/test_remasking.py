@@ -37,7 +37,7 @@ def test_a_list_of_other_variants_finds_those_who_were_released_twice_no_less(ma
 
 
 def test_where_no_list_stays_within_the_limit_nothing_is_told(made):
-    done = again(made, limit=1e-6, tuning=looks(made, 1))
+    done = again(made, limit=1e-6, tuning=looks(made, 3))
     assert not done.told.any() and done.new.estimate < 0.15
 
 
