@@ -87,7 +87,7 @@ def test_hard_masks_withhold_entries_whole_and_the_release_holds_the_masker_alon
 def test_the_printed_loss_masks_more_the_dearer_what_is_kept_is(world):
     kept = []
     for sparsity in (0.0, 10.0):
-        method = made(hard=False, loss="printed", sparsity=sparsity, rounds=10, rate=0.1)
+        method = made(hard=False, loss="printed", sparsity=sparsity, rounds=6, rate=0.1)
         few = world.shard.take(np.arange(240) < 16)
         rows = method.masked(released(method, few), np.full((1, VARIANTS), 2, np.float32))
         kept.append(rows.mean() / 2)
