@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from fedgenome.models.masking.masker import Masker, start
 from fedgenome.models.parameters import flatten, load_flat
 from fedgenome.query import Array, State
 
+DEAREST = 100.0  # price of being found, at most
+_STEP = 0.2  # of the price and the list's length, a round and nat beyond the advantage that is allowed
 _LEAST = 1e-9
 
 
@@ -59,6 +62,16 @@ class Keeper:
         rows -= rows.mean(0)
         rows /= np.maximum(rows.std(0), _LEAST)
         return torch.from_numpy(rows.astype(np.float32))
+
+
+def priced(state: State, beyond: float, most: int) -> State:
+    """Return ``price`` of being found and ``length`` of the list after identifiers knew so many nats more than allowed.
+
+    Dual ascent: dearer and shorter; cheaper and longer, up to ``most``, where they knew less.
+    """
+    price = np.clip(float(state["price"]) * math.exp(_STEP * beyond), 0, DEAREST)
+    length = np.clip(float(state["length"]) * math.exp(-_STEP * beyond), 1, most)
+    return {"price": np.array(price), "length": np.array(length)}
 
 
 def top(score: Array, length: int) -> npt.NDArray[np.float32]:

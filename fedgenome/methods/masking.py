@@ -8,7 +8,6 @@ it: post-processing. So the list, but not the rows that it is used on, is under 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -24,17 +23,14 @@ from fedgenome.errors import require
 from fedgenome.methods import by_label
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.fedavg import AtHome
-from fedgenome.methods.keeping import Keeper, top
+from fedgenome.methods.keeping import DEAREST, Keeper, priced, top
 from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, draws, ranks
-from fedgenome.models.masking.game import TALLY, Game
+from fedgenome.models.masking.game import Game, advantage
 from fedgenome.models.parameters import flatten, initialise, load_flat
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Mechanism, Question, State
 from fedgenome.streams import Root
 from fedgenome.study import MethodSpec, Schema
-
-_DEAREST = 100.0  # price of being found, at most
-_STEP = 0.2  # of the price and the list's length, a round and nat beyond the advantage that is allowed
 
 
 class Options(RoundOptions):
@@ -45,7 +41,7 @@ class Options(RoundOptions):
     advantage: float | None = Field(
         default=None, gt=0, description="most that identifiers may know of who a donor is, nats: shortens the list"
     )
-    price: float = Field(default=0.01, ge=0, le=_DEAREST, description="weight of being found beside the label's loss")
+    price: float = Field(default=0.01, ge=0, le=DEAREST, description="weight of being found beside the label's loss")
     identifiers: tuple[Literal["matcher", "convolutions", "lstm"], ...] = Field(
         default=("matcher",), min_length=1, description="who tries to find donors"
     )
@@ -144,10 +140,9 @@ class Masking(Rounds[Options]):
 
     def _known(self, state: State, people: by_label.People) -> State:
         """Return the state once ``people`` are known: a regression of independent variants, and the first list."""
-        genes, labels = len(self.schema.genes), len(self.schema.labels)
-        weights = state["weights"].copy()
-        weights[genes : genes * (1 + labels)] = people.contrasts.ravel()
-        weights[genes * (1 + labels) : genes * (1 + labels) + labels] = np.log(people.shares)
+        weights, parts = state["weights"].copy(), self.model.parts
+        weights[parts["regression"]] = people.contrasts.ravel()
+        weights[parts["bias"]] = np.log(people.shares)
         after = {**state, "shares": people.shares, "means": people.means, "spread": people.spread, "weights": weights}
         return self._listed(after)
 
@@ -216,42 +211,27 @@ class Masking(Rounds[Options]):
 
     def stepped(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
         """Return the state after a round: regression and identifiers learn, then the masker, then a list is drawn."""
-        genes, labels = len(self.schema.genes), len(self.schema.labels)
-        regression = slice(genes, genes * (1 + labels))
-        own = gradient.copy()
-        own[:genes] = 0
-        shown = np.tile(state["weights"][:genes], labels)  # what is not shown keeps what is known of it
-        own[regression] += self.options.ridge * shown * state["weights"][regression]
-        after = self._priced(super().stepped(state, own), gradient)
-        done = int(after["step"]) - self.before
-        after |= self.keeper.stepped(after, self._people(after), gradient[:genes])
-        if done % self.options.renew == 0:
+        parts, own = self.model.parts, gradient.copy()
+        own[parts["gates"]] = own[parts["tally"]] = 0
+        weights = state["weights"][parts["regression"]]
+        shown = np.tile(state["weights"][parts["gates"]], len(self.schema.labels))
+        own[parts["regression"]] += self.options.ridge * shown * weights  # what is not shown keeps what is known of it
+        after = super().stepped(state, own)
+        after |= self.keeper.stepped(after, self._people(after), gradient[parts["gates"]])
+        if self.options.advantage is not None:
+            known = advantage(gradient[parts["tally"]], self.options.candidates)
+            after |= priced(after, known - self.options.advantage, self.most)
+        if (int(after["step"]) - self.before) % self.options.renew == 0:
             after |= self._renewed(after)
         return self._listed(after)
 
-    def _priced(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
-        """Return the state with the price and the list's length after what identifiers knew of donors."""
-        if self.options.advantage is None:
-            return state
-        *found, everybody = gradient[-self.model.tally.in_features :].astype(np.float64) / TALLY
-        if everybody <= 0:  # noise outweighs the sample
-            return state
-        nats = math.log(1 + self.options.candidates)
-        beyond = float(np.clip(max(found) / everybody * nats, -nats, nats)) - self.options.advantage
-        price = np.clip(float(state["price"]) * math.exp(_STEP * beyond), 0, _DEAREST)
-        length = np.clip(float(state["length"]) * math.exp(-_STEP * beyond), 1, self.most)
-        return state | {"price": np.array(price), "length": np.array(length)}
-
     def _renewed(self, state: State) -> State:
         """Return weights with identifiers that start from nothing, and no memory of their steps."""
-        genes, labels = len(self.schema.genes), len(self.schema.labels)
-        networks = slice(genes * (1 + labels) + labels, self.parameters - self.model.tally.in_features)
         load_flat(self.model, state["weights"])
         self.initialise(self._stream(state, "renew"))
-        arrays = {name: state[name].copy() for name in ("weights", "first", "second")}
-        for name, fresh in (("weights", flatten(self.model)), ("first", 0), ("second", 0)):
-            arrays[name][networks] = fresh[networks] if isinstance(fresh, np.ndarray) else fresh
-        return arrays
+        first, second = state["first"].copy(), state["second"].copy()
+        first[self.model.parts["networks"]] = second[self.model.parts["networks"]] = 0
+        return {"weights": flatten(self.model), "first": first, "second": second}
 
     def release(self, state: State) -> dict[str, Array]:
         """Return ``told`` (genes,), 1 where a variant is told, and ``score`` (genes,), the keep logits, both float32.

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,7 +19,8 @@ from torch.nn import functional
 from fedgenome.models.masking import identifiers
 from fedgenome.models.parameters import linear
 
-TALLY = 0.5  # of a donor's gradient, what carries how well it was found: beside it the rest is learned from
+Array = npt.NDArray[Any]
+_TALLY = 0.5  # of a donor's gradient, what carries how well it was found: beside it the rest is learned from
 
 
 class Game(nn.Module):
@@ -56,6 +61,16 @@ class Game(nn.Module):
         self.networks = nn.ModuleList([identifiers.network(kind, variants) for kind in networks])
         self.tally = linear(len(networks) + matcher + 1, 1, bias=False)
         self.error, self.look, self.matcher = error, look, matcher
+
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Where gates, the regression's weights and bias, the networks and the tally lie among the parameters."""
+        own = (self.gates.weight, self.utility.weight, self.utility.bias)
+        sizes = [p.numel() for p in own]
+        sizes += [sum(p.numel() for p in self.networks.parameters()), self.tally.in_features]
+        ends = list(accumulate(sizes))
+        names = ("gates", "regression", "bias", "networks", "tally")
+        return {name: slice(end - size, end) for name, end, size in zip(names, ends, sizes, strict=True)}
 
     def face(self, *, candidates: Tensor, centre: Tensor, spread: Tensor, price: Tensor) -> None:
         """Set whom a row's own person is to be told from, (N, V), the units of rows, (V,), and the price, (1,)."""
@@ -101,7 +116,7 @@ class Game(nn.Module):
         most = math.log(1 + len(self.candidates))
         advantage = (most - found.detach()) / most
         tally = self.tally(torch.cat([advantage, torch.ones_like(advantage[:, :1])], dim=1))[:, 0]
-        losses: Tensor = told + found.mean(1) + TALLY * tally
+        losses: Tensor = told + found.mean(1) + _TALLY * tally
         return losses
 
     def _gains(self, seen: Tensor, gates: Tensor, odds: Tensor) -> Tensor:
@@ -137,3 +152,14 @@ class Game(nn.Module):
         )
         seen = weight * gates[..., None] * shown
         return torch.cat([(seen * mine).sum((1, 2))[:, None], seen.flatten(1) @ others.flatten(1).T], dim=1)
+
+
+def advantage(tally: Array, candidates: int) -> float:
+    """Return what the best identifier knew of donors, nats, by the gradient of a tally.
+
+    Its last number counts donors, by how far each was clipped; of the quotient clipping is no part. Where noise
+    outweighs the sample, all is taken for known: a list that nothing is known of gets no longer.
+    """
+    *found, donors = tally.astype(np.float64)
+    share = max(found) / donors if donors > 0 else 1.0
+    return float(np.clip(share, -1, 1)) * math.log(1 + candidates)
