@@ -29,7 +29,6 @@ from fedgenome.methods.fedavg import AtHome
 from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks, row_draws
 from fedgenome.models.language import adapters, base, sizes, writing
 from fedgenome.models.parameters import divide, flatten, initialise, joined, load_flat
-from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Question, State
 
 _CHUNK = 1 << 12  # windows scored or written at a time
@@ -166,13 +165,17 @@ class Language(Rounds[Options]):
             return question
         return replace(question, payload={**question.payload, "frozen": state["frozen"]})
 
-    def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
-        """Return the clipped gradient sum at the payload's weights; of a donor the first 64 windows."""
-        if not self._frozen:
-            return super().answer(question, sample, rng)
-        rest = {name: array for name, array in question.payload.items() if name != "frozen"}
-        divide(question.payload.get("frozen", np.zeros(0)), self._frozen)
-        return super().answer(replace(question, payload=rest), sample, rng)
+    @property
+    def sent(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of a round's payload: weights and, beside adapters, what is frozen."""
+        frozen = sum(each.numel() for each in self._frozen)
+        return super().sent | ({"frozen": (frozen,)} if frozen else {})
+
+    def load(self, question: Question, sent: dict[str, tuple[int, ...]]) -> None:
+        """Load the payload's weights, and what is frozen."""
+        super().load(question, sent)
+        if self._frozen:
+            divide(question.payload["frozen"], self._frozen)
 
     def stepped(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
         """Return the state after one Adam step, with its weights kept if they are wanted."""

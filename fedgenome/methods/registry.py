@@ -182,6 +182,20 @@ def _language(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool
     return method.build(spec, options, schema, donors_bound, private)
 
 
+def _afml(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.afml import Afml, Options  # loads torch
+
+    return Afml.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
+def _masking(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.masking import Masking, MaskingAtHome, Options  # loads torch
+
+    options = _options(spec, Options)
+    method = Masking if options.local_steps is None else MaskingAtHome
+    return method.build(spec, options, schema, donors_bound, private)
+
+
 def _membership(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.membership import Membership, Options
 
@@ -223,6 +237,8 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "genotypes": _genotypes,
         "frequencies": _frequencies,
         "membership": _membership,
+        "masking": _masking,
+        "afml": _afml,
         "language": _language,
     }
 )

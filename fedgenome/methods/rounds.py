@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import functools
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -73,8 +73,6 @@ class Rounds(Learner[Options], abc.ABC):
     ``curve`` (rounds,) float64.
     """
 
-    BEFORE: ClassVar[int] = 0  # questions of the method's own before the first round
-
     @property
     @abc.abstractmethod
     def model(self) -> nn.Module:
@@ -91,6 +89,11 @@ class Rounds(Learner[Options], abc.ABC):
     @abc.abstractmethod
     def batch(self, sample: Shard, rng: DonorStreams) -> Batch:
         """Return the rows that take part: at most ``MOST_ROWS`` of a donor."""
+
+    @property
+    def before(self) -> int:
+        """Questions of the method's own before the first round."""
+        return 0
 
     @property
     def sent(self) -> dict[str, tuple[int, ...]]:
@@ -145,7 +148,7 @@ class Rounds(Learner[Options], abc.ABC):
 
     def ask(self, state: State) -> Question | None:
         """Ask for a gradient sum a round, then None. No torch work."""
-        if int(state["step"]) >= self.BEFORE + self.options.rounds:
+        if int(state["step"]) >= self.before + self.options.rounds:
             return None
         mechanism = self.mechanism(-1)
         return Question(
@@ -187,7 +190,7 @@ class Rounds(Learner[Options], abc.ABC):
         ``curve`` gets the gradient's norm: post-processing of a paid sum, mostly noise at a small ε.
         """
         step, curve = int(state["step"]), state["curve"].copy()
-        done = step - self.BEFORE
+        done = step - self.before
         curve[done] = np.linalg.norm(gradient.astype(np.float64))
         after = {**state, "step": np.array(step + 1, np.int64), "curve": curve}
         return after | adam(state, gradient, done + 1, self.options.rate)
@@ -199,7 +202,7 @@ class Rounds(Learner[Options], abc.ABC):
 
     def require_finished(self, state: State) -> None:
         """Check that every question was asked."""
-        require(int(state["step"]) >= self.BEFORE + self.options.rounds, f"methods.{self.name}: a finished run")
+        require(int(state["step"]) >= self.before + self.options.rounds, f"methods.{self.name}: a finished run")
 
 
 def ranks(donor: Array) -> npt.NDArray[np.int64]:

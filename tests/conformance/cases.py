@@ -31,6 +31,8 @@ OPTIONS = {
     "inverted": {"rounds": 3},
     "membership": {"rows": 20},
     "language": SEQUENCE,
+    "masking": {"rounds": 2, "sampling": 0.5, "clip": 0.1, "budget": 2, "candidates": 3, "renew": 1},
+    "afml": {"rounds": 2, "local_steps": 2},
     "tree": {"pairs": 2},
     "genotypes": {"block": 2},
 }
@@ -43,9 +45,10 @@ VARIANTS = {
     "clusters": ("deeptype", NET | {"centres": "charged", "centres_noise": 3.0, "normalise": "gene"}),
     "zeros": ("gaussian", {"covariance": "diagonal", "zeros": True}),
 }
-KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
+AT_HOME = ("afml",)  # of a whole site only: no donor's contribution has a bound (test_trust)
+KINDS = (*(kind for kind in registry.KINDS if kind not in AT_HOME), *VARIANTS)  # a variant: a kind, options of its own
 CLASSIFIERS = ("linear", "deeptype", "clusters")
-COUNTS = ("membership", "frequencies")  # which neither generate nor tell labels
+COUNTS = ("membership", "frequencies", "masking")  # which neither generate nor tell labels
 GENERATORS = tuple(kind for kind in KINDS if kind not in (*CLASSIFIERS, *COUNTS))
 BOUND = 20
 NOISE = 2.0

@@ -78,9 +78,10 @@ def closed_forms(others: Others, told: Array, by_person: bool, rng: np.random.Ge
 def networks(others: Others, told: Array, steps: int | None, rng: np.random.Generator) -> dict[str, Attack]:
     """Return the attackers that learn on dosages, in as many steps as is usual if ``steps`` is None."""
     from fedgenome.audit.linkage import learned  # loads torch
+    from fedgenome.models.masking.identifiers import Kind
 
     near = others.at(told)
-    kinds: tuple[learned.Kind, ...] = ("convolutions", "lstm")
+    kinds: tuple[Kind, ...] = ("convolutions", "lstm")
     trained = {
         name: learned.train(kind, near.panel, near.pairs, rng, steps=steps or learned.STEPS)
         for name, kind in zip(NETWORKS, kinds, strict=True)
