@@ -30,6 +30,7 @@ from fedgenome.strict import Strict
 
 _MOMENTS = 0.9, 0.999  # Adam's decay of gradient and squared gradient
 _SMALL = 1e-8
+_CACHED = 1 << 15  # weights that a step is taken for at a time
 MOST_ROWS = 64  # rows of one donor that take part in a gradient; its further rows are left out
 
 
@@ -182,7 +183,8 @@ class Rounds(Learner[Options], abc.ABC):
     def learn(self, state: State, question: Question, total: Array) -> State:
         """Return the state after one Adam step on the noisy mean gradient."""
         expected = (self.options.sampling if self.private else 1.0) * self.donors_bound
-        return self.stepped(state, (np.asarray(total, np.float64) / expected).astype(np.float32))
+        mean = np.empty(total.shape, np.float32)
+        return self.stepped(state, np.divide(total, expected, out=mean, dtype=np.float64, casting="same_kind"))
 
     def stepped(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
         """Return the state after one Adam step.
@@ -242,9 +244,25 @@ def adam(state: State, gradient: npt.NDArray[np.float32], step: int, rate: float
         gradient: (P,), noisy.
         step: From 1.
     """
+    after = {name: np.empty_like(state[name]) for name in ("weights", "first", "second")}
+    scratch = np.empty(min(len(gradient), _CACHED), np.float32)
+    for i in range(0, len(gradient), _CACHED):
+        some = slice(i, i + _CACHED)
+        own = {name: state[name][some] for name in after}
+        _adam(own, {name: array[some] for name, array in after.items()}, gradient[some], scratch, step, rate)
+    return after
+
+
+def _adam(own: State, after: State, gradient: Array, scratch: Array, step: int, rate: float) -> None:
+    """Write ``after`` in place: what is not in cache costs more than the arithmetic."""
     slow, slower = _MOMENTS
-    first = np.float32(slow) * state["first"] + np.float32(1 - slow) * gradient
-    second = np.float32(slower) * state["second"] + np.float32(1 - slower) * gradient**2
-    scale = np.float32(rate / (1 - slow**step))
-    root = np.sqrt(second / np.float32(1 - slower**step)) + np.float32(_SMALL)
-    return {"weights": state["weights"] - scale * first / root, "first": first, "second": second}
+    small = scratch[: len(gradient)]
+    for name, decay, power in (("first", slow, gradient), ("second", slower, np.square(gradient))):
+        np.multiply(own[name], np.float32(decay), out=after[name])
+        after[name] += np.multiply(power, np.float32(1 - decay), out=small)
+    np.divide(after["second"], np.float32(1 - slower**step), out=small)
+    np.sqrt(small, out=small)
+    small += np.float32(_SMALL)
+    np.multiply(after["first"], np.float32(rate / (1 - slow**step)), out=after["weights"])
+    after["weights"] /= small
+    np.subtract(own["weights"], after["weights"], out=after["weights"])
