@@ -1,0 +1,55 @@
+"""One arm under one seed: which, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from experiments.afml import arms, worlds
+from experiments.afml.panels import FOLDS, Data
+
+Figures = Mapping[str, Any]  # plain JSON values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Which run.
+
+    Attributes:
+        arm: Of :data:`experiments.afml.arms.LISTS`.
+        seed: Below ``FOLDS``: who is judged, and the phenotype.
+        data: Real panels or made ones.
+    """
+
+    arm: str
+    seed: int
+    data: Data = "real"
+
+    @property
+    def key(self) -> str:
+        """The cell in one line, with what no cell may choose."""
+        fixed = {
+            "kept": arms.KEPT,
+            "folds": FOLDS,
+            "causal": worlds.CAUSAL,
+            "heritability": worlds.HERITABILITY,
+            "learning": worlds.LEARNING,
+        }
+        return json.dumps(asdict(self) | fixed, sort_keys=True)
+
+
+def run(cell: Cell) -> Figures:
+    """Return how many are linked, how many candidates there are, and the points of the arm."""
+    began = time.process_time()
+    at = worlds.world(cell.data, cell.seed)
+    points = dict(arms.LISTS[cell.arm](at))
+    return {
+        "linked": int((at.sides.owner >= 0).sum()),
+        "candidates": len(at.sides.candidates),
+        "judged": len(at.sides.judged),
+        "points": points,
+        "CPU seconds": round(time.process_time() - began, 1),
+    }
