@@ -1,4 +1,4 @@
-"""What is released, arm by arm: lists of every length, everything, and what is behind the phenotype."""
+"""What is released, arm by arm: lists of every length, made by rules or learned, and everything."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from experiments.afml import lists
+from experiments.afml import learned, lists
+from experiments.afml.learned import Mask
 from experiments.afml.worlds import Point, World, told
 from fedgenome.query import Array
 
@@ -51,9 +52,28 @@ def causal(at: World) -> Points:
     yield str(len(at.causal)), told(at, at.panels.array, at.causal, (CAUSAL,))
 
 
+def mask(name: str, how: Mask) -> Callable[[World], Points]:
+    """Return the arm of a learned mask."""
+
+    def points(at: World) -> Points:
+        yield from of_order(at, name, learned.order(at, how))
+
+    return points
+
+
+_GENTLE = {"price": 0.1}
+MASKS: Mapping[str, Mask] = {
+    "learned for the phenotype": Mask(target="phenotype", options=_GENTLE),
+    "learned for the phenotype, no adversary": Mask(target="phenotype", options={"price": 0.0}),
+    "learned for ancestry": Mask(target="ancestry", options=_GENTLE),
+    "learned for the phenotype, epsilon 3": Mask(target="phenotype", options=_GENTLE, epsilon=3.0),
+    "learned for ancestry, epsilon 3": Mask(target="ancestry", options=_GENTLE, epsilon=3.0),
+}
 LISTS: Mapping[str, Callable[[World], Points]] = {
     **{name: baseline(name) for name in lists.ORDERS},
     "known regions masked": regions,
     UNMASKED: unmasked,
     CAUSAL: causal,
 }
+LEARNED = {name: mask(name, how) for name, how in MASKS.items()}
+ARMS = {**LISTS, **LEARNED}

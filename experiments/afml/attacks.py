@@ -1,12 +1,12 @@
 """Attackers from scratch against one release: how many of the judged each finds at rank 1.
 
-All know the mask. Those in closed form look at every release; those that learn at releases in which these find fewer
-than half, for where they find more the answer is known.
+They are the library's (:mod:`fedgenome.audit.linkage.attackers`); all know the mask. Networks look where those in
+closed form find fewer than half of the people whom they were fitted to: where they find more the answer is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,94 +16,66 @@ from experiments.afml.panels import Panels, Sides
 from fedgenome.audit.bounds.effects import effect, tails_for
 from fedgenome.audit.bounds.rates import binomial_bounds
 from fedgenome.audit.bounds.simultaneous import Worst, worst
-from fedgenome.audit.linkage import leakage, learned, matcher, measures, neighbours
+from fedgenome.audit.linkage import attackers, leakage, learned, matcher, measures
+from fedgenome.audit.linkage.attackers import Others
 from fedgenome.audit.results import LEVEL
 from fedgenome.query import Array
 
-WEAK = 0.5  # share found by those in closed form, under which others look
-CLOSED = ("likelihood", "nearest", "identity by state", "regression")
-LEARNED: Mapping[str, learned.Kind] = {"siamese": "convolutions", "LSTM": "lstm"}
+_DRAWS = 2  # of a bootstrap that nobody asks for
+WEAK = 0.5  # share of other people found by those in closed form, under which networks look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attacked:
-    """One release, and what its attackers hold; columns are what is told.
+    """One release, and what its attackers hold.
 
     Attributes:
-        probes: What is released of the judged, int8 (judged, told).
-        candidates: The panel, int8 (candidates, told).
+        probes: What is released of the judged, int8 or float32 (judged, variants).
+        candidates: The panel, int8 (candidates, variants).
         owner: int64 (judged,), or −1.
-        base: Panel records of others, int8 (base, told).
-        shown: What is released of people whom attackers know, int8 (fitted, told).
-        known: Which of ``base`` they are, int64 (fitted,).
+        others: Whom attackers are fitted to.
     """
 
     probes: Array
     candidates: Array
     owner: Array
-    base: Array
-    shown: Array
-    known: Array
+    others: Others
 
     @property
-    def pairs(self) -> tuple[Array, Array]:
-        """Releases and panel records of the same people."""
-        return self.shown, self.base[self.known]
+    def linked(self) -> int:
+        """How many of the judged are in the panel."""
+        return int((self.owner >= 0).sum())
 
 
-def attacked(panels: Panels, sides: Sides, released: Array, told: Array) -> Attacked:
-    """Return what is attacked where ``released`` (people, variants) leaves of the array panel, columns ``told``."""
-    place = np.full(len(panels.sequence), -1)
-    place[sides.base] = np.arange(len(sides.base))
+def attacked(panels: Panels, sides: Sides, released: Array, columns: Array) -> Attacked:
+    """Return what is attacked where ``released`` (people, variants) leaves of the array panel, ``columns`` of it."""
+    known = panels.whose[sides.fitted]
+    strangers = np.setdiff1d(sides.base, known)
+    pairs = released[np.ix_(sides.fitted, columns)], panels.sequence[np.ix_(known, columns)]
     return Attacked(
-        probes=released[np.ix_(sides.judged, told)],
-        candidates=panels.sequence[np.ix_(sides.candidates, told)],
+        probes=released[np.ix_(sides.judged, columns)],
+        candidates=panels.sequence[np.ix_(sides.candidates, columns)],
         owner=sides.owner,
-        base=panels.sequence[np.ix_(sides.base, told)],
-        shown=released[np.ix_(sides.fitted, told)],
-        known=place[panels.whose[sides.fitted]],
+        others=Others(base=panels.sequence[np.ix_(strangers, columns)], pairs=pairs),
     )
 
 
-Scorer = Callable[[Attacked, np.random.Generator], Array]
-
-
-def _likelihood(at: Attacked, _: np.random.Generator) -> Array:
-    return matcher.log_ratios(matcher.channel(at.base, at.pairs), at.probes, at.candidates)
-
-
-def _regression(at: Attacked, rng: np.random.Generator) -> Array:
-    fitted = neighbours.regression(at.shown, at.base, at.known, rng)
-    return neighbours.regressed(fitted, at.probes, at.candidates)
-
-
-def _learnt(kind: learned.Kind) -> Scorer:
-    def scores(at: Attacked, rng: np.random.Generator) -> Array:
-        return learned.identified(learned.train(kind, at.base, at.pairs, rng), at.probes, at.candidates)
-
-    return scores
-
-
-_CLOSED: tuple[Scorer, ...] = (
-    _likelihood,
-    lambda at, _: neighbours.agreement(at.probes, at.candidates),
-    lambda at, _: neighbours.identity_by_state(at.probes, at.candidates),
-    _regression,
-)
-
-
-def hits(at: Attacked, rng: np.random.Generator, learning: bool) -> dict[str, int]:
+def hits(at: Attacked, rng: np.random.Generator, learning: bool, by_person: bool = False) -> dict[str, int]:
     """Return how many of the linked each attacker finds, by name.
 
     Args:
         at: The release.
         rng: Splits ties, draws networks.
-        learning: Whether attackers that learn look too, where those in closed form find less than ``WEAK``.
+        learning: Whether networks look, where they are worth it.
+        by_person: Masks differ between people.
     """
-    found = {name: hit(score(at, rng), at.owner, rng) for name, score in zip(CLOSED, _CLOSED, strict=True)}
-    if learning and max(found.values()) < WEAK * int((at.owner >= 0).sum()):
-        found |= {name: hit(_learnt(kind)(at, rng), at.owner, rng) for name, kind in LEARNED.items()}
-    return found
+    told = np.ones(at.candidates.shape[1], np.bool_)
+    attacks = attackers.closed_forms(at.others, told, by_person, rng)
+    others = {name: attack(at.others.pairs[0], at.others.panel) for name, attack in attacks.items()}
+    best = max(hit(scores, at.others.owner, rng) for scores in others.values())
+    if learning and best < WEAK * len(at.others.owner):
+        attacks |= attackers.networks(at.others, told, learned.STEPS, rng)
+    return {name: hit(attack(at.probes, at.candidates), at.owner, rng) for name, attack in attacks.items()}
 
 
 def hit(scores: Array, owner: Array, rng: np.random.Generator) -> int:
@@ -111,11 +83,19 @@ def hit(scores: Array, owner: Array, rng: np.random.Generator) -> int:
     return int((measures.ranks(scores, owner, rng) == 1).sum())
 
 
-def bits(at: Attacked) -> float:
-    """Return the bits that the likelihood matcher proves leaked, at the temperature that suits the known."""
-    fitted = matcher.channel(at.base, at.pairs)
-    heat = leakage.temperature(matcher.log_ratios(fitted, at.shown, at.base), at.known)
-    return leakage.bits(matcher.log_ratios(fitted, at.probes, at.candidates), at.owner, heat).proven
+def leaked(at: Attacked, rng: np.random.Generator) -> dict[str, float]:
+    """Return what the likelihood matcher's scores give away, in bits proven and in sigmas.
+
+    It is never surer than it is of people whom it was not fitted to, nor than it says.
+    """
+    others, half = at.others, len(at.others.owner) // 2
+    shown, owners = others.pairs
+    fitted = matcher.channel(others.base, (shown[:half], owners[:half]))
+    heat = leakage.temperature(matcher.log_ratios(fitted, shown[half:], others.panel), others.owner[half:])
+    scores = matcher.log_ratios(fitted, at.probes, at.candidates)
+    bits = leakage.bits(scores, at.owner, max(1.0, heat)).proven
+    sigmas = leakage.sigmas(scores, at.owner, rng, draws=_DRAWS).estimate
+    return {"bits": round(bits, 4), "sigmas": round(sigmas, 4)}
 
 
 def pooled(found: Mapping[str, tuple[int, int]], candidates: int, level: float = LEVEL) -> Worst:
@@ -129,13 +109,7 @@ def pooled(found: Mapping[str, tuple[int, int]], candidates: int, level: float =
     tails = tails_for(len(found), level)
     effects = []
     for name, (right, n) in found.items():
-        low, high = (binomial_bounds(right, n, tail)[side] for side, tail in enumerate((tails.low, tails.high)))
-        effects.append(effect(name, right / n, low, high, _by_chance(right, n, candidates), tails))
+        low, high = binomial_bounds(right, n, tails.low)[0], binomial_bounds(right, n, tails.high)[1]
+        by_chance = float(stats.binom.sf(right - 1, n, 1 / candidates))
+        effects.append(effect(name, right / n, low, high, by_chance, tails))
     return worst(effects, level)
-
-
-def _by_chance(right: int, n: int, candidates: int) -> float:
-    return float(stats.binom.sf(right - 1, n, 1 / candidates))
-
-
-__all__ = ["CLOSED", "LEARNED", "Attacked", "attacked", "bits", "hit", "hits", "pooled"]

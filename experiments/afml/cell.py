@@ -19,7 +19,7 @@ class Cell:
     """Which run.
 
     Attributes:
-        arm: Of :data:`experiments.afml.arms.LISTS`.
+        arm: Of :data:`experiments.afml.arms.ARMS`.
         seed: Below ``FOLDS``: who is judged, and the phenotype.
         data: Real panels or made ones.
     """
@@ -36,7 +36,7 @@ class Cell:
             "folds": FOLDS,
             "causal": worlds.CAUSAL,
             "heritability": worlds.HERITABILITY,
-            "learning": worlds.LEARNING,
+            "learning": worlds.LEARNING[self.data],
         }
         return json.dumps(asdict(self) | fixed, sort_keys=True)
 
@@ -45,7 +45,7 @@ def run(cell: Cell) -> Figures:
     """Return how many are linked, how many candidates there are, and the points of the arm."""
     began = time.process_time()
     at = worlds.world(cell.data, cell.seed)
-    points = dict(arms.LISTS[cell.arm](at))
+    points = dict(arms.ARMS[cell.arm](at))
     return {
         "linked": int((at.sides.owner >= 0).sum()),
         "candidates": len(at.sides.candidates),

@@ -20,7 +20,6 @@ from typing import Literal
 import numpy as np
 
 from fedgenome.audit.linkage import kinship
-from fedgenome.audit.linkage.dosages import MISSING
 from fedgenome.cohort.calls import open_vcf
 from fedgenome.cohort.genotypes import GenotypeSpec, Variant, blocks
 from fedgenome.errors import SpecError
@@ -125,7 +124,9 @@ def _real() -> Panels:
     folder = Path(os.environ.get("FEDGENOME_DATA", HERE)) / "genotypes"
     if not (folder / "people.tsv").exists():
         raise SpecError(f"{folder}: expected array_panel.vcf.gz, sequence_panel.vcf.gz and people.tsv, got none")
-    (ids, array, variants), (others, sequence, same) = (_read(folder / f"{name}_panel.vcf.gz") for name in _NAMES)
+    (ids, array, variants), (others, sequence, same) = (
+        _read(folder / f"{name}_panel.vcf.gz") for name in ("array", "sequence")
+    )
     if [one.name for one in variants] != [one.name for one in same]:
         raise SpecError(f"{folder}: expected the same variants in both panels")
     with (folder / "people.tsv").open(encoding="utf-8") as file:
@@ -137,14 +138,12 @@ def _real() -> Panels:
         array=array,
         sequence=sequence,
         whose=np.array([place.get(person, -1) for person in ids]),
+        family=_kin(array, sequence),
         population=np.array([listed[person] for person in ids]),
         contig=np.array([one.contig for one in variants]),
         position=np.array([one.position for one in variants]),
         names=tuple(one.name for one in variants),
     )
-
-
-_NAMES = ("array", "sequence")
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], Array, list[Variant]]:
@@ -162,6 +161,7 @@ def _joined(
     array: Array,
     sequence: Array,
     whose: Array,
+    family: Array,
     population: Array,
     contig: Array,
     position: Array,
@@ -176,19 +176,23 @@ def _joined(
         population=population,
         ancestry=np.array([code[name] for name in population]),
         ancestries=ancestries,
-        folds=_folds(array, sequence),
+        folds=_folds(family, len(array)),
         contig=contig,
         position=position,
         names=tuple(names),
     )
 
 
-def _folds(array: Array, sequence: Array) -> tuple[Array, Array]:
-    """Return the fold of every record, families whole: whoever is kin to the second degree, both looks of a person too."""
+def _kin(array: Array, sequence: Array) -> Array:
+    """Return the family of every record, the array's first: kin to the second degree, both looks of a person too."""
     thin = np.concatenate([array, sequence])[:, ::_THIN]
-    family = kinship.families(kinship.kinship(thin, thin), kinship.SECOND)
+    return kinship.families(kinship.kinship(thin, thin), kinship.SECOND)
+
+
+def _folds(family: Array, people: int) -> tuple[Array, Array]:
+    """Return the folds of the first ``people`` records, and of the others; families whole."""
     drawn = Root.simulation(0, "afml").stream("folds").generator().permutation(family.max() + 1) % FOLDS
-    return drawn[family[: len(array)]], drawn[family[len(array) :]]
+    return drawn[family[:people]], drawn[family[people:]]
 
 
 def _made() -> Panels:
@@ -207,11 +211,9 @@ def _made() -> Panels:
         array=array,
         sequence=np.where(wrong, rng.integers(0, 3, both.shape), both).astype(np.int8),
         whose=np.where(np.arange(people) < linked, np.arange(people), -1).astype(np.int64),
+        family=np.concatenate([np.arange(people), np.arange(linked), people + np.arange(80)]).astype(np.int64),
         population=np.array(groups)[ancestry],
         contig=np.repeat([str(at) for at in range(1, 5)], int(variants) // 4),
         position=np.tile(np.arange(1, int(variants) // 4 + 1) * 100_000, 4),
         names=tuple(f"{at // 100 + 1}:{(at % 100 + 1) * 100_000}:A:G" for at in range(int(variants))),
     )
-
-
-__all__ = ["ANCESTRY", "FOLDS", "MISSING", "Data", "Panels", "Sides", "panels", "sides"]

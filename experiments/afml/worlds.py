@@ -1,9 +1,11 @@
-"""One seed's people with a phenotype, and what a release of them is worth: who is found, and what is learned from it."""
+"""One seed's people with a phenotype; what a release of them is worth: who is found, and what it is good for."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from fedgenome.query import Array
 from fedgenome.streams import Root
 
 CAUSAL, HERITABILITY = 20, 0.6
-LEARNING = 3  # seeds at which attackers that learn look
+LEARNING: Mapping[Data, int] = MappingProxyType({"real": 3, "made": 1})  # seeds at which networks look
 Point = dict[str, Any]  # plain JSON values
 
 
@@ -76,7 +78,7 @@ def world(data: Data, seed: int) -> World:
 
 
 def told(at: World, released: Array, columns: Array, words: tuple[str, ...]) -> Point:
-    """Return what a release of dosages is worth: hits of each attacker, bits proven, AUC, and accuracy of ancestry.
+    """Return what a release of dosages is worth: hits of each attacker, what leaked, AUC, and accuracy of ancestry.
 
     Args:
         at: Whose.
@@ -85,8 +87,9 @@ def told(at: World, released: Array, columns: Array, words: tuple[str, ...]) -> 
         words: Name the draws.
     """
     attacked = attacks.attacked(at.panels, at.sides, released, columns)
-    hits = attacks.hits(attacked, at.rng("attack", *words), at.seed < LEARNING)
-    return {"hits": hits, "bits": round(attacks.bits(attacked), 4)} | useful(at, released[:, columns])
+    rng = at.rng("attack", *words)
+    hits = attacks.hits(attacked, rng, at.seed < LEARNING[at.data])
+    return {"hits": hits} | attacks.leaked(attacked, rng) | useful(at, released[:, columns])
 
 
 def useful(at: World, rows: Array) -> Point:
