@@ -53,7 +53,7 @@ demo: setup ## run experiments/quickstart.toml: real cells, five sites, three pa
 	$(BIN)/fedgenome run experiments/quickstart.toml
 
 test: lint ## install what the tests need; style, types, layers, doctests, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-ray: $(VENV)/.test ## the same apps under Flower's Ray engine: same seed, same release
 	$(BIN)/python -m pytest -m ray $(RAY_LEAVES)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from fedgenome import trust
 from fedgenome.errors import require
 from fedgenome.query import PARTIES, Mechanism
+from fedgenome.sanitize import statement
 from fedgenome.study import Plan, Study
 
 FORMAT = "fedgenome card 1"
@@ -137,6 +138,7 @@ def build_card(facts: Facts) -> dict[str, Any]:
         "study": _study(facts),
         "about": _about(facts),
         "guarantee": _guarantee(facts),
+        "sanitized": statement.told(facts.study, seeded=facts.seeded),
         "trust": {
             "model": facts.study.privacy.trust,
             "protects": trust.protects(facts.study) if facts.claims else "nobody",
@@ -203,6 +205,7 @@ def _alerts(facts: Facts) -> list[str]:
     lines += trust.warnings(facts.study, sum(facts.queries.values()))
     lines += [SIMULATED_ROLES] * (facts.claims and facts.engine != "deployment")
     lines += [DEALT] * (facts.claims and facts.plan.selects)
+    lines += statement.warnings(facts.study)
     return lines + [DECISION] * (facts.claims and facts.gate_reads_people)
 
 
@@ -212,6 +215,8 @@ def _study(facts: Facts) -> dict[str, Any]:
     if facts.seeded:  # a seeded release prints no ε, not even the one that was asked for
         spec["privacy"] = {name: spec["privacy"][name] for name in ("trust", "colluders", "retries")}
         spec["roster"] = [{name: site[name] for name in ("name", "cap")} for site in spec["roster"]]
+        if study.sanitize is not None:
+            spec["sanitize"] = study.sanitize.model_dump(mode="json", include={"kind", "keep", "basis"})
     return {"name": study.name, "digest": study.digest, "plan_digest": facts.plan.digest, "spec": spec}
 
 

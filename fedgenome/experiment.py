@@ -14,7 +14,7 @@ from fedgenome.cohort.panel import panel
 from fedgenome.cohort.split import SplitSpec
 from fedgenome.cohort.tokens import positions
 from fedgenome.strict import Strict, from_toml
-from fedgenome.study import PLAIN, Holdout, MethodSpec, Name, Privacy, Schema
+from fedgenome.study import PLAIN, Holdout, MethodSpec, Name, Privacy, Sanitize, Schema
 
 
 class Caps(Strict):
@@ -64,6 +64,7 @@ class Experiment(Strict):
     release: ReleaseSpec = ReleaseSpec()
     audit: Policy = Policy()
     holdout: Holdout | None = Field(default=None, description="whom sites keep from training, for a membership method")
+    sanitize: Sanitize | None = Field(default=None, description="how sites perturb rows before anything is asked")
 
     @field_validator("schema_", mode="before")
     @classmethod

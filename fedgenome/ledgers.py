@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from fedgenome.errors import SpecError
 from fedgenome.privacy import replay
 from fedgenome.privacy.books import Books, Cost, Run
+from fedgenome.privacy.sanitized import Sanitized, composed
 from fedgenome.query import Mechanism
 from fedgenome.secure import identity
 
@@ -74,6 +75,7 @@ class Statement:
         signers: Public keys that signed reservations and closes.
         unsigned: Reservations and closes that nobody signed.
         entries: Every run.
+        sanitized: Every set of rows that was perturbed once; their ε is no part of what follows.
         reserved: (ε, δ) of all plans, held or spent: what counts against the budget.
         spent: (ε, δ) of those of which a share may have left.
         budget: (ε, δ) that the last reservation was checked against; None: no limit. ``left`` with it.
@@ -87,6 +89,7 @@ class Statement:
     signers: tuple[str, ...]
     unsigned: int
     entries: tuple[Entry, ...]
+    sanitized: tuple[Sanitized, ...]
     reserved: Cost
     spent: Cost
     budget: Cost | None
@@ -126,6 +129,7 @@ def read(path: Path, *, head: str = "", signer: str = "") -> Statement:
         signers=tuple(found.signers),
         unsigned=found.unsigned,
         entries=tuple(_entry(name, run) for name, run in books.runs.items()),
+        sanitized=tuple(books.sanitized.values()),
         reserved=books.reserved(),
         spent=books.spent(),
         **_budget(books),
@@ -166,7 +170,19 @@ def text(statement: Statement) -> str:
     """Return a statement as lines for a terminal."""
     head = [f"account {statement.account}", *state(statement)]
     runs = [line for entry in statement.entries for line in _lines(entry)]
+    runs += _sanitized(statement.sanitized)
     return "\n".join([*head, *runs, f"all plans: reserved {_cost(statement.reserved)}, spent {_cost(statement.spent)}"])
+
+
+def _sanitized(every: Sequence[Sanitized]) -> list[str]:
+    lines = [f"rows sanitized: {one.text}" for one in every]
+    if len(every) > 1:
+        rows, labels = composed(every)
+        lines.append(
+            f"  a record in all of these answers for ε = {rows:.6g} a unit of distance, {labels:.6g} for its label; "
+            "no part of the ε of plans"
+        )
+    return lines
 
 
 def state(statement: Statement) -> list[str]:

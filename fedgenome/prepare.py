@@ -20,6 +20,7 @@ from fedgenome.methods import auto, registry
 from fedgenome.methods.base import Method
 from fedgenome.privacy import accounting
 from fedgenome.query import PARTIES, Mechanism, Question, State
+from fedgenome.sanitize import statement
 from fedgenome.study import Plan, Schema, SiteEntry, Study, TrustModel
 
 
@@ -54,7 +55,8 @@ class Prepared:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What an operator should hear before a run."""
-        return (*trust.warnings(self.study, sum(self.queries.values())), *auto.warnings(self.choices))
+        told = (*trust.warnings(self.study, sum(self.queries.values())), *auto.warnings(self.choices))
+        return (*told, *statement.for_operator(self.study, self.cohort.x))
 
 
 def prepare(spec: Experiment, rng: np.random.Generator) -> Prepared:
@@ -132,12 +134,13 @@ def _nobody(study: Study) -> tuple[Cohort, Split]:
 def _prepared(spec: Experiment, cohort: Cohort, dealt: Split, study: Study) -> Prepared:
     methods = registry.build_all(study)
     decided = _Decided(methods=methods) if spec.privacy.epsilon is None else _decide(study, methods)
-    choices = _choices(spec, len(study.schema_.genes), len(study.roster))
+    choices = _choices(spec, study.schema_, len(study.roster))
     return Prepared(experiment=spec, cohort=cohort, split=dealt, study=study, choices=choices, **vars(decided))
 
 
-def _choices(spec: Experiment, genes: int, sites: int) -> dict[str, auto.Choice]:
-    return auto.chosen(spec.methods, spec.privacy, genes, spec.caps.donors_bound, sites)
+def _choices(spec: Experiment, schema: Schema, sites: int) -> dict[str, auto.Choice]:
+    bound = spec.caps.donors_bound
+    return auto.chosen(spec.methods, spec.privacy, len(schema.genes), bound, sites, dosages=schema.dosages)
 
 
 def _check_populations(spec: Experiment) -> None:
@@ -250,7 +253,7 @@ def _check_caps(spec: Experiment, dealt: Split) -> None:
 
 
 def _study(spec: Experiment, schema: Schema, caps: Mapping[str, int]) -> Study:
-    choices = _choices(spec, len(schema.genes), len(caps))
+    choices = _choices(spec, schema, len(caps))
     told: dict[str, Any] = {
         "name": spec.name,
         "schema": schema.model_dump(),
@@ -261,6 +264,7 @@ def _study(spec: Experiment, schema: Schema, caps: Mapping[str, int]) -> Study:
         "roster": [SiteEntry(name=site, cap=cap).model_dump() for site, cap in caps.items()],
         "secure": spec.engine.secure,
         "holdout": spec.holdout.model_dump() if spec.holdout else None,
+        "sanitize": spec.sanitize.model_dump() if spec.sanitize else None,
     }
     try:
         return Study.model_validate(told)

@@ -152,6 +152,49 @@ class Holdout(Strict):
     )
 
 
+class Sanitize(Strict):
+    """How every site perturbs its rows, once, before anything is asked of them (``fedgenome.sanitize``).
+
+    ε is of each record, in proportion to the distance of two of them: never the ε of :class:`Privacy`.
+    """
+
+    kind: Literal["laplace", "metric"] = Field(description="noise of each coefficient, or of all by their length")
+    keep: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        default=50, description="K, coarsest coefficients that are kept, or all"
+    )
+    basis: Literal["dct", "haar"] = Field(default="dct", description="orthonormal basis of the coefficients")
+    epsilon: float | None = Field(
+        default=None, gt=0, le=1e6, description="ε a unit of distance, one gene over the whole range; absent: no noise"
+    )
+    labels_epsilon: float | None = Field(
+        default=None, gt=0, le=80, description="ε of randomised response for labels; absent: labels stay exact"
+    )
+
+    @property
+    def text(self) -> str:
+        """What is done, in one line."""
+        noise = "no noise" if self.epsilon is None else f"{self.kind} noise, ε = {self.epsilon:g} a unit of distance"
+        labels = "exact labels" if self.labels_epsilon is None else f"labels ε = {self.labels_epsilon:g}"
+        return f"{self.keep} {self.basis} coefficients, {noise}; {labels}: of each record, not of a donor"
+
+    def kept(self, genes: int) -> int:
+        """Return K for rows of so many genes; the Haar basis lengthens rows to a power of two."""
+        if self.keep != "all":
+            return self.keep
+        return genes if self.basis == "dct" else 1 << max(0, genes - 1).bit_length()
+
+
+def check_sanitized(sanitize: Sanitize, schema: Schema) -> None:
+    """Raise ValueError unless rows of ``schema`` can be sanitized so."""
+    if schema.tokens is not None or schema.dosages:
+        raise ValueError("sanitize: expected rows of expression, got codes of tokens or dosages")
+    kept, genes = sanitize.kept(len(schema.genes)), len(schema.genes)
+    if sanitize.keep != "all" and kept > genes:
+        raise ValueError(f"sanitize.keep: expected at most the {genes} genes of the schema, got {kept}")
+    if sanitize.kind == "metric" and sanitize.epsilon is not None and kept < 10:
+        raise ValueError(f"sanitize.keep: expected 10 or more coefficients with kind = 'metric', got {kept}")
+
+
 class SiteEntry(Strict):
     """One hospital of the roster."""
 
@@ -174,9 +217,12 @@ class Study(Strict):
     dealer: Key = Field(default="", description="the dealer's public key, where a select query needs one")
     secure: Literal["on", "off"] = Field(default="on", description="off: plain sums, only under trust local or none")
     holdout: Holdout | None = Field(default=None, description="donors that sites keep from training, for the audit")
+    sanitize: Sanitize | None = Field(default=None, description="how sites perturb rows before anything is asked")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.sanitize is not None:
+            check_sanitized(self.sanitize, self.schema_)
         for what, names in (
             ("site", [site.name for site in self.roster]),
             ("method", [method.label for method in self.methods]),

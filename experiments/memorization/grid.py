@@ -47,7 +47,6 @@ def _priced() -> tuple[Cell, ...]:
     )
 
 
-# CPU seconds of a run on one core are about 25 small, 60 medium and 200 large.
 PARTS: Mapping[str, tuple[Cell, ...]] = MappingProxyType(
     {
         "small": _cells(BOTH, "small", ("scratch",)),

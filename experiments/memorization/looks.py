@@ -95,12 +95,12 @@ def recited(model: Causal, world: World) -> tuple[int, bool]:
 
 def _causal(model: Causal, world: World) -> tuple[Array, Array, Array, Array, float]:
     rows = world.planting.rows
-    nats = perplexity.nats(model, rows)
     every = enumeration.table(model, HEAD)
     exposures = enumeration.exposures(every, world.canaries.tokens, ALPHABET.size)
-    bits = nats.mean(1) / math.log(2)
+    bits = perplexity.nats(model, rows).mean(1) / math.log(2)
     extracted = extraction.discoverable(model, rows, GIVEN)
-    return bits, exposures, extracted, -nats[:, GIVEN:].sum(1), abs(float(np.exp(every).sum()) - 1)
+    rest = extraction.rest_log_p(model, rows, GIVEN)
+    return bits, exposures, extracted, rest, abs(float(np.exp(every).sum()) - 1)
 
 
 def _masked(model: Masked, world: World, references: np.random.Generator) -> tuple[Array, Array, Array]:

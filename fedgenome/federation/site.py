@@ -22,6 +22,7 @@ from fedgenome.cohort import canaries
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import BudgetRefused, FedgenomeError, Refused, WireError
 from fedgenome.federation import home, wire
+from fedgenome.federation.sanitized import sanitized
 from fedgenome.federation.wire import Call, refusal
 from fedgenome.methods import registry
 from fedgenome.methods.base import DonorStreams, Following, Method
@@ -162,7 +163,7 @@ class SiteAgent:
             plan=plan,
             terms=study.terms(plan),
             index=self._index(study),
-            shard=self._holding(study, run, shard),
+            shard=sanitized(study, self._holding(study, run, shard), self._lasting("sanitize"), self._ledger),
             methods=registry.build_all(study),
             publics=publics,
         )
@@ -172,12 +173,16 @@ class SiteAgent:
         """Return the shard with donors held and canaries planted, by coins of the run that outlast a restart."""
         if study.holdout is None:
             return shard
-        root = self._root if self._root.seeded else self._identity.root("holdout", run)
+        root = self._lasting("holdout", run)
         held = replace(shard, held=chosen(root, ("holdout",), shard.donors, study.holdout.share))
         if not (count := study.holdout.canaries):
             return held
         planted = chosen(root, ("canaries",), [str(i) for i in range(count)], 0.5)
         return canaries.beside(held, study.schema_, self._index(study) * count, planted)
+
+    def _lasting(self, *labels: str) -> Root:
+        """Return a root that outlasts a restart: of the site's identity, or, in a simulation, of the seed."""
+        return self._root if self._root.seeded else self._identity.root(*labels)
 
     def _index(self, study: Study) -> int:
         return [site.name for site in study.roster].index(self.name)

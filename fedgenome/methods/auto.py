@@ -73,9 +73,27 @@ def choose(genes: int, donors_bound: int, epsilon: float | None, apart: int = 1)
 
 
 def chosen(
-    methods: Sequence[MethodSpec], privacy: Privacy, genes: int, donors_bound: int, sites: int
+    methods: Sequence[MethodSpec],
+    privacy: Privacy,
+    genes: int,
+    donors_bound: int,
+    sites: int,
+    *,
+    dosages: bool = False,
 ) -> dict[str, Choice]:
-    """Return what each of ``methods`` that is ``auto`` gets, by label. Of ε it has what its noise leaves it, about."""
+    """Return what each of ``methods`` that is ``auto`` gets, by label. Of ε it has what its noise leaves it, about.
+
+    Args:
+        methods: Of the experiment.
+        privacy: The study's.
+        genes: In the panel.
+        donors_bound: Public bound on the donors of all sites.
+        sites: Number of sites.
+        dosages: Whether rows are dosages: then there is one method that keeps them so.
+    """
+    if dosages:
+        whole = Choice(kind="genotypes", because="rows are dosages")
+        return {spec.label: whole for spec in methods if spec.kind == KIND}
     total = math.fsum(spec.noise**-2 for spec in methods)
     apart = sites if privacy.trust == "local" else 1
 

@@ -14,10 +14,16 @@ import numpy as np
 from fedgenome.cohort.shard import Shard
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Mechanism, Question, State
-from fedgenome.study import TrustModel
+from fedgenome.study import Schema, TrustModel
 
 if TYPE_CHECKING:
     from fedgenome.models.language.base import LanguageModel  # loads torch
+
+
+def drawn_rows(schema: Schema, x: Array) -> Array:
+    """Return generated values as rows of the schema: within its public range, whole where they are dosages, float32."""
+    within = np.clip(x, np.float32(schema.low), np.float32(schema.high))
+    return np.asarray(np.rint(within) if schema.dosages else within, np.float32)
 
 
 class DonorStreams(Protocol):

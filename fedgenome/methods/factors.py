@@ -16,6 +16,7 @@ from pydantic import Field
 
 from fedgenome.errors import require
 from fedgenome.methods import moments
+from fedgenome.methods.base import drawn_rows
 from fedgenome.methods.bundle import Bundle, Floats, Rows, clip, matrix
 from fedgenome.methods.staged import Staged, StagedOptions, shares_of, towards_mean
 from fedgenome.query import Array, State
@@ -187,7 +188,7 @@ class Factors(Staged[Options]):
         """Draw one row for each label code, float32 (n, genes), within the public range."""
         z = moments.drawn(arrays, labels, rng, mirrored=self.options.mirrored)
         x = arrays["centre"] + arrays["scale"] * z
-        return np.clip(x, self.schema.low, self.schema.high).astype(np.float32)
+        return drawn_rows(self.schema, x)
 
     def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
         """Return each row's −log density, up to a constant, float64 (rows,)."""

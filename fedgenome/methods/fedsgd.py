@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedgenome.cohort.shard import Shard
-from fedgenome.methods.base import DonorStreams
-from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks
+from fedgenome.methods.base import DonorStreams, drawn_rows
+from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks, row_draws
 from fedgenome.models import cvae
 from fedgenome.models.parameters import initialise, load_flat
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
@@ -104,7 +104,7 @@ class FedSgd(Rounds[Options]):
         kept = np.flatnonzero(rank < MOST_ROWS)
         x = self._scaled(sample.x[kept])
         return Batch(
-            inputs=(x, self._onehot(sample.label)[kept], self._draws(sample, rank, rng)[kept]),
+            inputs=(x, self._onehot(sample.label)[kept], row_draws(sample, rank, rng, self.options.latent)[kept]),
             donor=sample.donor[kept],
             mask=sample.mask[kept] & np.isfinite(x).all(1) & (sample.label[kept] < len(self.schema.labels)),
         )
@@ -119,19 +119,6 @@ class FedSgd(Rounds[Options]):
         low, high = self.schema.low, self.schema.high
         scaled: Array = (x - low) / (high - low)
         return scaled.astype(np.float32)
-
-    def _draws(self, sample: Shard, rank: Array, rng: DonorStreams) -> npt.NDArray[np.float32]:
-        """Return one latent draw a slot, (slots, latent), from its donor's stream at the slot's rank."""
-        latent = self.options.latent
-        most = np.minimum(np.bincount(sample.donor, minlength=sample.n_donors), MOST_ROWS)
-        draws = np.zeros((len(rank), latent), np.float32)
-        for rows in np.unique(most[most > 0]):  # donors of equally many rows together: no padding to the largest
-            owners = np.flatnonzero(most == rows)
-            drawn = rng.normal([sample.donors[i] for i in owners], int(rows) * latent)
-            where = np.flatnonzero((most[sample.donor] == rows) & (rank < rows))
-            position = np.searchsorted(owners, sample.donor[where])
-            draws[where] = drawn.reshape(len(owners), rows, latent)[position, rank[where]]
-        return draws
 
     def learn(self, state: State, question: Question, total: Array) -> State:
         """Return the state after label counts, or after one Adam step on the noisy mean gradient."""
@@ -182,4 +169,4 @@ class FedSgd(Rounds[Options]):
             # Expression has an atom at its low end, which a Gaussian around a mean has not.
             values[values < self.options.floor * math.sqrt(self.model.variance)] = 0
             out[i : i + _CHUNK] = low + (high - low) * values.clip(0, 1)
-        return np.clip(out, np.float32(low), np.float32(high), out=out)
+        return drawn_rows(self.schema, out)

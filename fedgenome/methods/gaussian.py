@@ -20,6 +20,7 @@ from scipy.special import ndtr, ndtri
 
 from fedgenome.errors import require
 from fedgenome.methods import margins, moments
+from fedgenome.methods.base import drawn_rows
 from fedgenome.methods.bundle import Bundle, Floats, Rows, clip, matrix
 from fedgenome.methods.staged import Staged, StagedOptions, shares_of, towards_mean
 from fedgenome.query import Array, State
@@ -205,7 +206,7 @@ class Gaussian(Staged[Options]):
             between = told["label_weights"] @ told["means"] ** 2
             spread = np.sqrt(_deviations(told) ** 2 + between)
             x = self._with_zeros(z / spread, told["zeros"], told["centre"], told["scale"] * spread)
-        return np.clip(x, self.schema.low, self.schema.high).astype(np.float32)
+        return drawn_rows(self.schema, x)
 
     def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
         """Return each row's −log density, up to a constant, float64 (rows,).

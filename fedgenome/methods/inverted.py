@@ -19,6 +19,7 @@ from scipy.special import log_softmax, softmax
 
 from fedgenome.errors import require
 from fedgenome.methods import moments
+from fedgenome.methods.base import drawn_rows
 from fedgenome.methods.bundle import Bundle, Floats, Part, Rows
 from fedgenome.methods.staged import Staged, StagedOptions, shares_of
 from fedgenome.query import Array, State
@@ -107,7 +108,7 @@ class Inverted(Staged[Options]):
     def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
         """Draw one row for each label code, float32 (n, genes), within the public range."""
         x = arrays["centre"] + arrays["scale"] * moments.drawn(arrays, labels, rng, mirrored=self.options.mirrored)
-        return np.clip(x, self.schema.low, self.schema.high).astype(np.float32)
+        return drawn_rows(self.schema, x)
 
     def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
         """Return each row's cross-entropy under the classifier, which is what was trained, float64 (rows,)."""

@@ -23,7 +23,7 @@ from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError, require
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.fedavg import AtHome
-from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks
+from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks, row_draws
 from fedgenome.models.language import base, sizes, writing
 from fedgenome.models.parameters import initialise, load_flat
 from fedgenome.query import Array, State
@@ -90,7 +90,8 @@ class Language(Rounds[Options]):
         tokens = self._tokens(sample.x[kept])
         inputs: tuple[Array, ...] = (tokens,)
         if self.masked:
-            inputs = (tokens, self._hidden(sample, rank, kept, rng))
+            below = NormalDist().inv_cdf(self.options.hidden)
+            inputs = (tokens, row_draws(sample, rank, rng, len(self.schema.genes))[kept] < below)
         return Batch(inputs=inputs, donor=sample.donor[kept], mask=sample.mask[kept])
 
     def _tokens(self, x: Array) -> npt.NDArray[np.int64]:
@@ -98,15 +99,6 @@ class Language(Rounds[Options]):
         with np.errstate(invalid="ignore"):
             known = (x >= 0) & (x < self.vocabulary) & (x == np.floor(x))
         return np.where(known, x, self.vocabulary).astype(np.int64)
-
-    def _hidden(self, sample: Shard, rank: Array, kept: Array, rng: DonorStreams) -> npt.NDArray[np.bool_]:
-        length, below = len(self.schema.genes), NormalDist().inv_cdf(self.options.hidden)
-        hidden = np.zeros((len(kept), length), np.bool_)
-        for donor in np.unique(sample.donor[kept]):
-            rows = np.flatnonzero(sample.donor[kept] == donor)
-            drawn = rng.normal([sample.donors[donor]], len(rows) * length).reshape(len(rows), length)
-            hidden[rows] = drawn[rank[kept[rows]]] < below
-        return hidden
 
     def start(self, rng: np.random.Generator) -> State:
         """Return the state of :meth:`Rounds.start`, nothing kept yet."""

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
-from fedgenome.methods.base import DonorStreams
+from fedgenome.methods.base import DonorStreams, drawn_rows
 from fedgenome.privacy.clipping import ClippedSum, sum_rows
 from fedgenome.query import Array, Mechanism, Question, State
 from fedgenome.strict import Strict
@@ -154,7 +154,9 @@ class Marginals:
         edges = np.append(arrays["edges"], self.schema.high)
         step = max(1, _CHUNK // tables[0].size)
         parts = [_draw(tables, edges, labels[i : i + step], rng) for i in range(0, len(labels), step)]
-        return np.concatenate(parts) if parts else np.zeros((0, tables.shape[1]), np.float32)
+        x = np.concatenate(parts) if parts else np.zeros((0, tables.shape[1]), np.float32)
+        # A bin holds values up to its upper edge: of dosages that edge alone.
+        return drawn_rows(self.schema, np.ceil(x) if self.schema.dosages else x)
 
     def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
         """Return each row's −log probability of its bins given its label, float64 (rows,)."""
@@ -164,13 +166,15 @@ class Marginals:
 
 
 def default_edges(schema: Schema) -> tuple[float, ...]:
-    """Return public edges: those of log-normalised expression, or four even bins where they do not fit.
+    """Return public edges: between dosages, of log-normalised expression, or of four even bins where these do not fit.
 
     >>> default_edges(Schema(genes=("A",), labels=("b",), high=6.0))
     (0.0, 1.5, 2.5, 3.5)
     >>> default_edges(Schema(genes=("A",), labels=("b",), low=-1.0, high=1.0))
     (-1.0, -0.5, 0.0, 0.5)
     """
+    if schema.dosages:
+        return 0.0, 1.0
     if schema.low == 0 and schema.high > _EDGES[-1]:
         return (0.0, *_EDGES)
     return tuple(float(edge) for edge in np.linspace(schema.low, schema.high, 5)[:-1])

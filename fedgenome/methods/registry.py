@@ -88,18 +88,21 @@ def build(
 
 
 def check_rows(spec: MethodSpec, schema: Schema) -> None:
-    """Refuse a method of expression on codes of tokens, and a method of sequences on expression.
+    """Refuse a method of expression on codes of tokens, one of sequences on expression, one of dosages on either.
 
     Raises:
         SpecError: it is so.
     """
-    if spec.kind in EITHER or (spec.kind in SEQUENCES) == (schema.tokens is not None):
+    if spec.kind in EITHER:
         return
-    field = f"methods.{spec.label}.kind"
-    if schema.tokens is not None:
+    field, coded = f"methods.{spec.label}.kind", schema.tokens is not None
+    if coded and spec.kind not in SEQUENCES:
         kinds = ", ".join(sorted(SEQUENCES))
         raise SpecError(f"{field}: expected a method of sequences ({kinds}), as rows are tokens, got {spec.kind!r}")
-    raise SpecError(f"{field}: expected a method of expression, as the schema has no tokens, got {spec.kind!r}")
+    if not coded and spec.kind in SEQUENCES:
+        raise SpecError(f"{field}: expected a method of expression, as the schema has no tokens, got {spec.kind!r}")
+    if spec.kind in DOSAGES and not schema.dosages:
+        raise SpecError(f"{field}: expected a cohort of scale = 'dosage' for a method of genotypes, got {spec.kind!r}")
 
 
 def _marginals(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bool) -> Method:
@@ -169,6 +172,12 @@ def _membership(spec: MethodSpec, schema: Schema, _donors_bound: int, private: b
     return Membership.build(spec, _options(spec, Options), schema, private)
 
 
+def _genotypes(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.genotypes import Genotypes, Options
+
+    return Genotypes.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
 def _tree(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.tree import Options, Tree
 
@@ -176,6 +185,7 @@ def _tree(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) ->
 
 
 SEQUENCES = frozenset({"language"})  # kinds whose rows are codes of tokens; all others read expression
+DOSAGES = frozenset({"genotypes"})  # kinds whose rows are dosages, and nothing else
 EITHER = frozenset({"membership"})  # but these, which read what the method before them does
 KINDS: Mapping[str, _Build] = MappingProxyType(
     {
@@ -187,6 +197,7 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "gaussian": _gaussian,
         "inverted": _inverted,
         "tree": _tree,
+        "genotypes": _genotypes,
         "membership": _membership,
         "language": _language,
     }

@@ -195,6 +195,23 @@ def ranks(donor: Array) -> npt.NDArray[np.int64]:
     return out
 
 
+def row_draws(sample: Shard, rank: Array, rng: DonorStreams, size: int) -> npt.NDArray[np.float32]:
+    """Return ``size`` draws a slot, (slots, size), from its donor's stream at the slot's rank; 0 beyond the first 64.
+
+    Args:
+        rank: Of each slot among its donor's (:func:`ranks`).
+    """
+    most = np.minimum(np.bincount(sample.donor, minlength=sample.n_donors), MOST_ROWS)
+    draws = np.zeros((len(rank), size), np.float32)
+    for rows in np.unique(most[most > 0]):  # donors of equally many rows together: no padding to the largest
+        owners = np.flatnonzero(most == rows)
+        drawn = rng.normal([sample.donors[i] for i in owners], int(rows) * size)
+        where = np.flatnonzero((most[sample.donor] == rows) & (rank < rows))
+        position = np.searchsorted(owners, sample.donor[where])
+        draws[where] = drawn.reshape(len(owners), rows, size)[position, rank[where]]
+    return draws
+
+
 def adam(state: State, gradient: npt.NDArray[np.float32], step: int, rate: float) -> State:
     """Return ``weights``, ``first`` and ``second`` after one step of Adam (Kingma & Ba 2015), all float32.
 

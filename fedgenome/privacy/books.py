@@ -11,6 +11,7 @@ from typing import Any, Final
 import pydantic
 
 from fedgenome.errors import BudgetRefused, Refused, SpecError, require
+from fedgenome.privacy.sanitized import Sanitized
 from fedgenome.query import Mechanism
 from fedgenome.study import Plan
 
@@ -120,11 +121,13 @@ class Books:
         account: Its id; empty before the first record.
         runs: Every reserved plan, by its run's id.
         budget: The one that the last reservation was checked against; None: no limit.
+        sanitized: Every set of rows that was perturbed once, by its digest: no part of any plan's ε.
     """
 
     account: str = ""
     runs: dict[str, Run] = field(default_factory=dict)
     budget: Budget | None = None
+    sanitized: dict[str, Sanitized] = field(default_factory=dict)
 
     def spent(self) -> Cost:
         """Return (ε, δ) over all private plans of which a share may have left."""
@@ -199,10 +202,12 @@ class Books:
                     self._charge(record)
                 case "close":
                     self._close(record)
+                case "sanitize":
+                    self._sanitize(record)
                 case "torn":
                     pass
                 case _:
-                    raise SpecError(f"expected open, reserve, charge, close or torn, got event={event!r}")
+                    raise SpecError(f"expected open, reserve, charge, close, sanitize or torn, got event={event!r}")
         except (KeyError, TypeError, AttributeError, pydantic.ValidationError) as fault:
             raise SpecError(f"expected every field of a {event}, got {type(fault).__name__}") from None
 
@@ -229,6 +234,11 @@ class Books:
         if held is None or held.closed:
             raise SpecError(f"expected a close of an open run, got run={record['run']!r}")
         held.closed = True
+
+    def _sanitize(self, record: Mapping[str, Any]) -> None:
+        rows = Sanitized.read(record)
+        require(rows.data not in self.sanitized, "one record for a set of sanitized rows", data=rows.data)
+        self.sanitized[rows.data] = rows
 
 
 def reservation(run: str, asked: Run, budget: Budget | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ reserve    a run's plan, priced, within the budget that stands in it, held whole
 charge     one query of the plan leaves (``steps``, if there: as many of them); the first one
            (``spends``) spends the plan whole
 close      the run is over: nothing more is answered; signed. A plan not spent by then is free again
+sanitize   rows are perturbed once, before they are asked about: a guarantee of another kind; signed
 torn       the bytes before this line, ``length`` of them, are what a crash left of a line
 =========  =======================================================================================
 
@@ -35,6 +36,7 @@ from fedgenome.privacy import books
 from fedgenome.privacy.books import Books, Budget, Cost, Run
 from fedgenome.privacy.chain import Record, canonical, chained, torn
 from fedgenome.privacy.replay import SIGNED, STATEMENT, replay, verify
+from fedgenome.privacy.sanitized import Sanitized
 from fedgenome.query import Mechanism
 from fedgenome.study import Plan
 
@@ -165,6 +167,14 @@ class Ledger(Closing):
         held = self._books.runs.get(run)
         if held is not None and not held.closed:
             self._append({"event": "close", "run": run})
+
+    def sanitize(self, rows: Sanitized) -> None:
+        """Record, durably, that a set of rows is about to be perturbed; nothing where these rows were before.
+
+        The same rows under the same sanitizer come out the same, and so are paid for once.
+        """
+        if rows.data not in self._books.sanitized:
+            self._append(rows.record)
 
     def spent(self) -> Cost:
         """Return (ε, δ) over all private plans of which a share may have left."""

@@ -11,7 +11,7 @@ from fedgenome.privacy.books import Books
 from fedgenome.privacy.chain import GENESIS, Link, Record, chained, follow
 from fedgenome.study import Plan
 
-SIGNED = ("reserve", "close")  # what a site commits itself to, and the charges that it says there were
+SIGNED = ("reserve", "close", "sanitize")  # what a site commits itself to, and the charges that it says there were
 STATEMENT = "ledger line"  # the kind of statement that a signature is over: the chained hash of the unsigned record
 
 Price = Callable[[Plan, float, float], float]  # plan, ε and δ of the Study → ε of the plan
@@ -27,7 +27,7 @@ class Verdict:
         noted: Earlier torn lines, each followed by a record that tells of it.
         torn: Bytes of an unfinished last line that no record tells of yet; 0: none.
         signers: Public keys that signed a line, in order.
-        unsigned: Reservations and closes that nobody signed.
+        unsigned: Reservations, closes and sanitized rows that nobody signed.
         books: What all of it adds up to.
     """
 

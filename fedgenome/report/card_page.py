@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fedgenome.card import guarantee_line
@@ -20,7 +20,7 @@ def public_card(card: Mapping[str, Any], audit_public: Mapping[str, Any]) -> str
         card: The release card, as written or as read back.
         audit_public: ``Verdict.public()``: what of the audit may leave.
     """
-    contents = {"guarantee": "Guarantee", **{name: title for name, title, _ in _PARTS}, "audit": "Audit"}
+    contents = {"guarantee": "Guarantee", **{name: title for name, title, _ in _parts(card)}, "audit": "Audit"}
     return page(
         f"Release card: {card['study']['name']}",
         alerts(card),
@@ -48,7 +48,13 @@ def guarantee(card: Mapping[str, Any]) -> Html:
 
 def card_sections(card: Mapping[str, Any]) -> Html:
     """Return every part of the card that is not the guarantee itself."""
-    return join(section(name, title, show(card)) for name, title, show in _PARTS)
+    return join(section(name, title, show(card)) for name, title, show in _parts(card))
+
+
+def _sanitized(card: Mapping[str, Any]) -> Html:
+    told = {name: value for name, value in card["sanitized"].items() if name != "caution"}
+    caution = bullets(card["sanitized"]["caution"])
+    return join([caution, _named(told, "unit", "one_unit_of_distance", "epsilon", "epsilon_times_diameter")])
 
 
 def _not_covered(card: Mapping[str, Any]) -> Html:
@@ -165,6 +171,11 @@ def _value(value: object) -> Child:
 
 def _inner(items: Iterable[tuple[str, object]]) -> Html:
     return bullets(join([name.replace("_", " "), _value(item)]) for name, item in items)
+
+
+def _parts(card: Mapping[str, Any]) -> tuple[tuple[str, str, Callable[[Mapping[str, Any]], Html]], ...]:
+    sanitized = ("sanitized", "Sanitized rows: another guarantee", _sanitized)
+    return (*([sanitized] if card.get("sanitized") else []), *_PARTS)
 
 
 _PARTS = (

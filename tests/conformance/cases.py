@@ -16,8 +16,9 @@ from fedgenome.streams import Root
 from fedgenome.study import MethodSpec, Schema, Vocabulary
 
 SCHEMA = Schema(genes=("A", "B", "C", "D"), labels=("x", "y", "z"), high=6.0, unit="donor")
-SMALL = {"hidden": 4, "latent": 2, "rounds": 3, "sampling": 0.5}
+SMALL = {"hidden": 4, "latent": 2, "rounds": 2, "sampling": 0.5}
 CODES = Schema(genes=SCHEMA.genes, labels=SCHEMA.labels, high=4.0, unit="donor", tokens=Vocabulary())
+DOSAGES = Schema(genes=SCHEMA.genes, labels=SCHEMA.labels, high=2.0, unit="donor", dosages=True)
 SEQUENCE = {"architecture": "lstm", "width": 4, "layers": 1, "rounds": 2, "sampling": 0.5, "clip": 0.1}
 # A kind that is not here is examined at its defaults.
 OPTIONS = {
@@ -29,11 +30,12 @@ OPTIONS = {
     "membership": {"rows": 20},
     "language": SEQUENCE,
     "tree": {"pairs": 2},
+    "genotypes": {"block": 2},
 }
-PRELUDES = SMALL | {"normalise": "gene", "clip_quantile": 0.5}
+PRELUDES = SMALL | {"rounds": 1, "normalise": "gene", "clip_quantile": 0.5}
 VARIANTS = {
     "preludes": ("cvae", PRELUDES),
-    "one scale": ("cvae", SMALL | {"normalise": "global"}),
+    "one scale": ("cvae", SMALL | {"rounds": 1, "normalise": "global"}),
     "histograms": ("gaussian", {"margins": "histograms"}),
     "masked": ("language", SEQUENCE | {"architecture": "masked", "width": 16}),
     "zeros": ("gaussian", {"covariance": "diagonal", "zeros": True}),
@@ -47,7 +49,7 @@ NOISE = 2.0
 
 def schema_of(kind: str) -> Schema:
     """Return the schema of what a kind reads."""
-    return CODES if kind in registry.SEQUENCES else SCHEMA
+    return CODES if kind in registry.SEQUENCES else DOSAGES if kind in registry.DOSAGES else SCHEMA
 
 
 def build(kind: str, *, private: bool = True, noise: float | None = NOISE):

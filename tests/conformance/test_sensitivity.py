@@ -128,8 +128,10 @@ class CentresOnTheBatch(FedSgd):
 
 
 class DrawsByPosition(FedSgd):
-    def _draws(self, sample, rank, rng):
-        return np.random.default_rng(0).standard_normal((len(rank), self.options.latent)).astype(np.float32)
+    def batch(self, sample, rng):
+        rows = super().batch(sample, rng)
+        drawn = np.random.default_rng(0).standard_normal(rows.inputs[2].shape).astype(np.float32)
+        return replace(rows, inputs=(*rows.inputs[:2], drawn))
 
 
 def twin_of(twin, kind):

@@ -62,3 +62,9 @@ def test_what_was_chosen_keeps_its_name_its_noise_and_given_options_and_can_be_b
 def test_no_donors_are_refused():
     with pytest.raises(SpecError, match="donors_bound >= 1"):
         auto.choose(5, 0, 1.0)
+
+
+def test_dosages_get_the_method_that_keeps_them_whole_whatever_their_number():
+    asked = [MethodSpec(kind="auto", name="mine"), MethodSpec(kind="marginals")]
+    choices = auto.chosen(asked, private(0.1), 5000, 100, 3, dosages=True)
+    assert [spec.kind for spec in auto.resolved(asked, choices)] == ["genotypes", "marginals"]

@@ -119,7 +119,7 @@ def test_rank_counts_earlier_slots_of_the_same_donor(donors):
 
 def test_rows_draw_from_their_donors_stream_by_rank():
     shard = cohort((2, 1, 3, 0, 2))
-    drawn = METHOD._draws(shard, rounds.ranks(shard.donor), DRAWS)
+    drawn = rounds.row_draws(shard, rounds.ranks(shard.donor), DRAWS, 2)
     for slot, (donor, rank) in enumerate(zip(shard.donor, rounds.ranks(shard.donor), strict=True)):
         own = DRAWS.normal([shard.donors[donor]], 6).reshape(3, 2)
         np.testing.assert_array_equal(drawn[slot], own[rank])

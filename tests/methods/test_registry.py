@@ -12,11 +12,12 @@ from fedgenome.study import MethodSpec, Schema
 SCHEMA = Schema(genes=("A", "B"), labels=("x", "y"), high=6.0)
 
 
+DOSAGES = Schema(genes=("1:7:A:C", "1:9:G:T"), labels=("x", "y"), high=2.0, dosages=True)
 CODED = Schema(genes=("p0001", "p0002"), labels=("x", "y"), tokens={})
 
 
 def build(kind, name=None, **options):
-    schema = CODED if kind in registry.SEQUENCES else SCHEMA
+    schema = CODED if kind in registry.SEQUENCES else DOSAGES if kind in registry.DOSAGES else SCHEMA
     return registry.build(MethodSpec(kind=kind, name=name, options=options), schema, 20, True)
 
 
@@ -75,6 +76,12 @@ def test_method_of_sequences_refuses_expression():
     said = r"methods\.language\.kind: expected a method of expression, as the schema has no tokens, got 'language'"
     with pytest.raises(SpecError, match=said):
         registry.check_rows(MethodSpec(kind="language"), SCHEMA)
+
+
+def test_method_of_genotypes_refuses_expression():
+    said = r"methods\.genotypes\.kind: expected a cohort of scale = 'dosage' for a method of genotypes, got 'genotypes'"
+    with pytest.raises(SpecError, match=said):
+        registry.check_rows(MethodSpec(kind="genotypes"), SCHEMA)
 
 
 def loads_torch(kind):

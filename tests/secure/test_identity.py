@@ -46,6 +46,7 @@ def test_signature_of_a_statement_holds_for_it_and_is_the_same_each_time():
         ("no hex", "bundle", VALUES),
         (ONE.public[:-2], "bundle", VALUES),
     ],
+    ids=["signer", "kind", "type", "fewer", "nested", "joined", "no signer", "no hex", "short"],
 )
 def test_signature_holds_for_no_other_signer_kind_or_statement(public, kind, values):
     with pytest.raises(WireError, match=f"^{kind}: not signed by the identity of the roster$"):

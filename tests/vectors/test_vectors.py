@@ -179,7 +179,7 @@ def test_vectors_made_anew_have_other_ciphertexts_and_are_as_good(tmp_path):
 
 def test_vectors_stay_small():
     # Every rule of selections and of ledgers has a bad case, and ledgers are text: a third of it all.
-    assert sum(file.stat().st_size for file in (HERE / "v1").iterdir()) < 402_000
+    assert sum(file.stat().st_size for file in (HERE / "v1").iterdir()) < 404_000
 
 
 @pytest.mark.parametrize(

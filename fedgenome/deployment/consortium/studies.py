@@ -92,6 +92,7 @@ def described(signed: SignedStudy) -> str:
         ("donors", f"at most {study.donors_bound} in all"),
         ("secure sums", study.secure),
         *([("held back", f"{study.holdout.share:.0%} of donors, for the audit alone")] if study.holdout else []),
+        *([("sanitized", study.sanitize.text)] if study.sanitize else []),
         *(("site", f"{site.name:15} at most {site.cap} donors, key {site.key or '(none)'}") for site in study.roster),
         *(("party", f"party-{index:<9} key {key}") for index, key in enumerate(study.parties)),
         *([("dealer", f"{'':15} key {study.dealer}")] if study.dealer else []),

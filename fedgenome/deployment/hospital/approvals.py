@@ -168,6 +168,8 @@ def _facts(config: SiteConfig, signed: SignedStudy) -> Iterator[tuple[str, str]]
     yield "methods", ", ".join(method.kind for method in study.methods)
     if study.holdout is not None:
         yield "held back", f"{study.holdout.share:.0%} of donors, by this site's coins: for the audit, not for training"
+    if study.sanitize is not None:
+        yield "sanitized", study.sanitize.text
     yield "protection", trust.protects(study)
     if told.epsilon is not None and told.delta is not None:
         yield "cost", f"ε = {told.epsilon:g}, δ = {told.delta:g}: {trust.adjacency(study)}"

@@ -92,12 +92,10 @@ def shard_of(config: SiteConfig, schema: Schema) -> Shard:
         SpecError: they do not fit the Study, or break a rule of their own. It may quote a record: for the
             hospital's eyes only.
     """
-    if (config.cohort.scale == "codes") != (schema.tokens is not None):
-        rule = "'codes', as the study is of sequences" if schema.tokens else "another, as the study is of no sequences"
-        raise SpecError(f"cohort.scale: expected {rule}, got {config.cohort.scale!r}")
-    if (config.cohort.scale == "dosage") != schema.dosages:
-        rule = "'dosage', as the study is of genotypes" if schema.dosages else "'log' or 'counts', as it is of expression"
-        raise SpecError(f"cohort.scale: expected {rule}, got {config.cohort.scale!r}")
+    scales, rows = _scales(schema)
+    if config.cohort.scale not in scales:
+        rule = " or ".join(map(repr, scales))
+        raise SpecError(f"cohort.scale: expected {rule}, as the study is of {rows}, got {config.cohort.scale!r}")
     spec = CohortSpec(
         **config.cohort.model_dump(),
         labels=schema.labels,
@@ -112,6 +110,13 @@ def shard_of(config: SiteConfig, schema: Schema) -> Shard:
     )
     marks = withdrawn.load(config.state)
     return withdrawn.without(undealt(expression.align(expression.read(spec), schema)), marks)
+
+
+def _scales(schema: Schema) -> tuple[tuple[str, ...], str]:
+    """Return which scales of a cohort fit a study, and what its rows are."""
+    if schema.tokens is not None:
+        return ("codes",), "sequences"
+    return (("dosage",), "genotypes") if schema.dosages else (("log", "counts"), "expression")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

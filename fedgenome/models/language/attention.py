@@ -1,4 +1,4 @@
-"""A block of self-attention and a feed-forward layer, normalised before each (Xiong et al. 2020)."""
+"""Blocks of self-attention and a feed-forward layer, each normalised before (Xiong et al. 2020), over places."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedgenome.errors import require
+from fedgenome.models.language.reading import embedding, positions
 from fedgenome.models.parameters import blank, linear
 
 HEAD = 16  # features of a head
@@ -61,6 +62,42 @@ class Block(nn.Module):
     def _fed(self, x: Tensor) -> Tensor:
         fed: Tensor = self.leave(functional.gelu(self.enter(self.before_feed(x))))
         return x + fed
+
+
+class Stack(nn.Module):
+    """What reads tokens at their places block by block, and predicts. Weights are zero until drawn or loaded.
+
+    Args:
+        vocabulary: V.
+        width: Features of a position, a multiple of 16.
+        layers: Blocks.
+        length: Positions there are.
+    """
+
+    def __init__(self, vocabulary: int, width: int, layers: int, length: int) -> None:
+        super().__init__()
+        require(layers >= 1, "layers >= 1", layers=layers)
+        self.vocabulary, self.length = vocabulary, length
+        self.read = embedding(vocabulary, width)
+        self.place = positions(length, width)
+        self.layers = nn.ModuleList(Block(width) for _ in range(layers))
+        self.norm = norm(width)
+        self.predict = linear(width, vocabulary)
+
+    def logits(self, tokens: Tensor, causal: bool) -> Tensor:
+        """Return logits (rows, length, V) of what is read at each place.
+
+        Raises:
+            SpecError: ``tokens`` are longer than the model.
+        """
+        rows, length = tokens.shape
+        require(length <= self.length, "tokens no longer than the model", length=length, model=self.length)
+        # Looked up by row as well: per-donor clipping needs rows first.
+        x = self.read(tokens) + self.place(torch.arange(length).expand(rows, length))
+        for layer in self.layers:
+            x = layer(x, causal=causal)
+        predicted: Tensor = self.predict(self.norm(x))
+        return predicted
 
 
 def _heads(x: Tensor) -> Tensor:

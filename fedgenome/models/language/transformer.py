@@ -6,34 +6,16 @@ from collections.abc import Iterable
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedgenome.errors import require
-from fedgenome.models.language.attention import HEAD, Block, norm
+from fedgenome.models.language.attention import HEAD, Block, Stack
 from fedgenome.models.language.base import State
-from fedgenome.models.language.reading import embedding, positions, shifted, starts
-from fedgenome.models.parameters import linear
+from fedgenome.models.language.reading import shifted, starts
 
 
-class Transformer(nn.Module):
-    """A causal model of at most ``length`` tokens. Weights are zero until drawn or loaded.
-
-    Args:
-        vocabulary: V.
-        width: Features of a position, a multiple of 16.
-        layers: Blocks.
-        length: Positions there are.
-    """
-
-    def __init__(self, vocabulary: int, width: int, layers: int, length: int) -> None:
-        super().__init__()
-        require(layers >= 1, "layers >= 1", layers=layers)
-        self.vocabulary, self.length = vocabulary, length
-        self.read = embedding(vocabulary, width)
-        self.place = positions(length, width)
-        self.layers = nn.ModuleList(Block(width) for _ in range(layers))
-        self.norm = norm(width)
-        self.predict = linear(width, vocabulary)
+class Transformer(Stack):
+    """A causal model of at most ``length`` tokens."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits (rows, length, V).
@@ -41,14 +23,7 @@ class Transformer(nn.Module):
         Raises:
             SpecError: ``tokens`` are longer than the model.
         """
-        rows, length = tokens.shape
-        require(length <= self.length, "tokens no longer than the model", length=length, model=self.length)
-        # Looked up by row as well: per-donor clipping needs rows first.
-        x = self.read(shifted(tokens, self.vocabulary)) + self.place(torch.arange(length).expand(rows, length))
-        for layer in self.layers:
-            x = layer(x, causal=True)
-        logits: Tensor = self.predict(self.norm(x))
-        return logits
+        return self.logits(shifted(tokens, self.vocabulary), causal=True)
 
     def begin(self, rows: int) -> tuple[Tensor, State]:
         """Return the logits of the first token and the state before it: keys and values of each block."""

@@ -89,7 +89,7 @@ def test_revoked_study_is_approved_no_more(settled):
     assert approvals.listed(config.state) == ()
 
 
-@pytest.mark.parametrize("digest", ["", "0" * 64, STUDY.digest[:7], "../x"])
+@pytest.mark.parametrize("digest", ["", "0" * 64, STUDY.digest[:7], "../x"], ids=["none", "other", "short", "path"])
 def test_revoking_what_is_not_approved_is_an_error_that_says_what_is(settled, digest):
     config = settled()
     approvals.approve(config, signed(STUDY))
@@ -104,7 +104,11 @@ def test_file_under_another_digest_is_no_approval(settled):
         approvals.listed(config.state)
 
 
-@pytest.mark.parametrize("digest", [None, 7, "", "../../identity", STUDY.digest.upper(), STUDY.digest + "/"])
+@pytest.mark.parametrize(
+    "digest",
+    [None, 7, "", "../../identity", STUDY.digest.upper(), STUDY.digest + "/"],
+    ids=["null", "number", "none", "path", "capitals", "folder"],
+)
 def test_what_is_no_digest_is_not_approved(settled, digest):
     config = settled()
     approvals.approve(config, signed(STUDY))

@@ -112,13 +112,12 @@ def test_hospital_reads_sequences_where_the_study_is_of_them_and_only_there(sett
     config = config.model_copy(update={"cohort": site.Data(**cohort)})
     coded = Schema(genes=("p0001", "p0002"), labels=("x",), unit="donor", tokens={})
     assert np.unique(site.shard_of(config, coded).x).tolist() == [0, 1, 2, 3, 4]
-    with pytest.raises(
-        SpecError, match=r"cohort\.scale: expected 'log' or 'counts', as it is of expression, got 'codes'"
-    ):
+    of_expression = r"cohort\.scale: expected 'log' or 'counts', as the study is of expression, got 'codes'"
+    with pytest.raises(SpecError, match=of_expression):
         site.shard_of(config, Schema.model_validate(SCHEMA))
 
 
-def test_hospital_reads_genotypes_where_the_studys_range_is_theirs_and_only_there(settled):
+def test_hospital_reads_genotypes_where_the_study_is_of_them_and_only_there(settled):
     config = settled()
     variants = [Variant("1", at, "", "A", "G", Effect()) for at in (5, 9)]
     block = Block(variants=tuple(variants), dosage=np.array([[0, 1, 2], [2, -1, 0]], np.int8), haplotypes=())
@@ -126,10 +125,10 @@ def test_hospital_reads_genotypes_where_the_studys_range_is_theirs_and_only_ther
     write_genotypes(Path(config.cohort.source), [block], who)
     cohort = {"source": config.cohort.source, "label": "label", "donor": "donor", "scale": "dosage"}
     config = config.model_copy(update={"cohort": site.Data(**cohort)})
-    study = Schema(genes=("1:9:A:G", "1:5:A:G"), labels=("x",), unit="donor", high=2, fill=0)
+    study = Schema(genes=("1:9:A:G", "1:5:A:G"), labels=("x",), unit="donor", high=2, fill=0, dosages=True)
     assert site.shard_of(config, study).x.tolist() == [[2, 0], [0, 1], [0, 2]]
-    with pytest.raises(SpecError, match=r"cohort\.scale: expected 'log' or 'counts', as the study's range is 0 to 4"):
-        site.shard_of(config, study.model_copy(update={"high": 4.0}))
+    with pytest.raises(SpecError, match=r"cohort\.scale: expected 'log' or 'counts', as the study is of expression"):
+        site.shard_of(config, study.model_copy(update={"dosages": False}))
 
 
 def test_annotation_of_a_table_is_found_from_the_files_own_folder(tmp_path):

@@ -86,6 +86,8 @@ def study(v: Any) -> str:
     v.good("noise at home", study=STUDY | {"privacy": local}, plan=home)
     v.good("noise at home, plain sums", study=STUDY | {"privacy": local, "secure": "off"}, plan=home)
     v.good("donors held back", study=STUDY | {"holdout": {"share": 0.25, "canaries": 40}}, plan=PLAN)
+    noised = {"kind": "metric", "keep": 2, "basis": "dct", "epsilon": None, "labels_epsilon": 2.0}
+    v.good("rows sanitized", study=STUDY | {"sanitize": noised}, plan=PLAN)
     v.good("each site bounded", study=STUDY | {"privacy": site_}, plan={"mechanisms": [NOISE | {"sampling": 1.0}]})
     coded = v.good("tokens of sequences", study=coded_study(), plan={"mechanisms": []})
     _bad_studies(v, of)

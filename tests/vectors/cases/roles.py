@@ -56,6 +56,7 @@ STUDY = {
         **{"genes": ["CD3D", "NKG7"], "labels": ["B", "T"], "low": 0.0, "high": 6.5, "unit": "donor"},
         **{"panel": "a list of 2 genes", "fill": None, "lacking": 0.1, "batch": "none", "rows_per_donor": 50},
         "tokens": None,
+        "dosages": False,
     },
     "methods": [{"kind": "marginals", "name": None, "noise": 1.0, "options": {"bins": 8, "why": "größer"}}],
     "privacy": {"trust": "distributed", "epsilon": 3.0, "delta": 1e-05, "colluders": 1, "retries": 0.05},
@@ -66,6 +67,7 @@ STUDY = {
     "dealer": ROSTER.dealer,
     "secure": "on",
     "holdout": None,
+    "sanitize": None,
 }
 NOISE = {"kind": "gaussian", "level": 0.8, "sampling": 0.1, "count": 1, "where": "parties", "scope": "cvae"}
 NOISE |= {"winners": 1}

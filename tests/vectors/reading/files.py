@@ -63,7 +63,7 @@ def chained(head, record):
 def ledger(file):
     data, start, end = file.encode(), 0, 0
     head, found = sha256(b"fedgenome ledger 1"), {"heads": [], "noted": 0, "signers": [], "unsigned": 0}
-    books = {"account": "", "runs": {}, "budget": None}
+    books = {"account": "", "runs": {}, "budget": None, "sanitized": []}
     while stop := data.find(b"\n", start) + 1:
         record, fragment = record_of(data[start:stop]), data[end:start]
         start = stop
@@ -78,6 +78,7 @@ def ledger(file):
         found["noted"] += bool(fragment)
         found["heads"].append(head := told)
         end = stop
+    del books["sanitized"]
     runs = {name: run_told(run) for name, run in books["runs"].items()}
     reserved = [run["price"] for run in books["runs"].values() if run["used"] or not run["closed"]]
     spent = [run["price"] for run in books["runs"].values() if run["used"]]
@@ -97,7 +98,7 @@ def total(costs):
 
 def check_signature(found, before, record):
     if "signature" not in record:
-        found["unsigned"] += record["event"] in ("reserve", "close")
+        found["unsigned"] += record["event"] in ("reserve", "close", "sanitize")
         return
     bare = {name: value for name, value in record.items() if name != "signature"}
     rule("signer" in record, "who signed")
@@ -111,6 +112,7 @@ FIELDS = {
     "reserve": {"kind", "run", "study", "plan", "epsilon", "delta", "unit", "budget"},
     "charge": {"kind", "run", "form", "spends"},
     "close": {"run"},
+    "sanitize": {"data", "study", "claim", "kind", "epsilon", "diameter", "rounding", "labels_epsilon"},
     "torn": {"length", "sha256"},
 }
 
@@ -124,6 +126,9 @@ def apply(books, record):
         books["account"] = record["account"]
     elif event == "reserve":
         reserve(books, record)
+    elif event == "sanitize":
+        rule(record["data"] not in books["sanitized"], "rows are sanitized once")
+        books["sanitized"].append(record["data"])
     elif event != "torn":
         run = books["runs"].get(record["run"])
         rule(run is not None and not run["closed"], "an open run")

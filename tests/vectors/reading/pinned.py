@@ -32,8 +32,10 @@ def check_study(told):
         told,
         **{"name": str, "schema": dict, "methods": list, "privacy": dict, "donors_bound": int, "quorum": int},
         **{"roster": list, "parties": list, "dealer": str, "secure": str, "holdout": (dict, type(None))},
+        sanitize=(dict, type(None)),
     )
     check_holdout(told["holdout"])
+    check_sanitize(told["sanitize"])
     check_schema(told["schema"])
     rule(NAME.fullmatch(told["name"]))
 
@@ -44,12 +46,23 @@ def check_holdout(told):
         rule(0 < told["share"] <= 0.9 and 0 <= told["canaries"] <= 100_000, "holdout")
 
 
+def check_sanitize(told):
+    if told is not None:
+        none = type(None)
+        exactly(told, kind=str, keep=(int, str), basis=str, epsilon=(float, none), labels_epsilon=(float, none))
+        rule(told["kind"] in ("laplace", "metric") and told["basis"] in ("dct", "haar"), "sanitizer")
+        rule(told["keep"] == "all" or (type(told["keep"]) is int and told["keep"] >= 1), "keep")
+        for name, most in (("epsilon", 1e6), ("labels_epsilon", 80.0)):
+            rule(told[name] is None or 0 < told[name] <= most, name)
+
+
 def check_schema(told):
     exactly(
         told,
         **{"genes": list, "labels": list, "low": float, "high": float, "unit": str, "panel": str, "batch": str},
         **{"fill": (float, type(None)), "lacking": float, "rows_per_donor": (int, type(None))},
         tokens=(dict, type(None)),
+        dosages=bool,
     )
     check_tokens(told)
     rule(told["low"] < told["high"] and told["unit"] in ("donor", "row"))
