@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from experiments.afml import learned, lists
+from experiments.afml.alternatives import ALTERNATIVES
 from experiments.afml.learned import Mask
 from experiments.afml.worlds import Point, World, told
 from fedgenome.query import Array
@@ -76,4 +77,4 @@ LISTS: Mapping[str, Callable[[World], Points]] = {
     CAUSAL: causal,
 }
 LEARNED = {name: mask(name, how) for name, how in MASKS.items()}
-ARMS = {**LISTS, **LEARNED}
+ARMS = {**LISTS, **LEARNED, **ALTERNATIVES}

@@ -9,7 +9,13 @@ from experiments.afml import arms
 from experiments.afml.cell import Cell
 from experiments.afml.panels import FOLDS
 
-PARTS: Mapping[str, Sequence[str]] = MappingProxyType({"baselines": tuple(arms.LISTS), "learned": tuple(arms.LEARNED)})
+PARTS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "baselines": tuple(arms.LISTS),
+        "alternatives": tuple(arms.ALTERNATIVES),
+        "learned": tuple(arms.LEARNED),
+    }
+)
 QUICK = ("random", "association", arms.UNMASKED)
 
 

@@ -1,0 +1,121 @@
+"""What can be released in place of records under a mask: coarse scores, randomised dosages, rows that nobody has.
+
+A score is of the variants most associated with the phenotype among those on whom lists are chosen, weighted by a
+logistic regression there; it leaves in levels of as many of those people, or as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import special
+from sklearn.linear_model import LogisticRegression
+
+from experiments.afml import attacks, lists, utility
+from experiments.afml.learned import Target, facts, shard
+from experiments.afml.worlds import Point, World, told, useful
+from experiments.synthesis.loop import Kind, method, table, trained
+from fedgenome.audit.targets import Records
+from fedgenome.query import Array
+
+Points = Iterator[tuple[str, Point]]
+
+SCORED = (5, 20)  # variants of a score
+LEVELS = (2, 4, 8, 16)
+RATES = (0.5, 1.0, 2.0, 4.0)  # ε of a randomised dosage
+SYNTHETIC = (1.0, 3.0, 10.0)  # ε of synthetic rows
+ROWS = 350
+_TARGETS: tuple[Target, ...] = ("phenotype", "ancestry")
+_WRONG = 0.01  # chance that a level is any at all: nobody is ruled out
+
+
+def scores(at: World) -> Points:
+    """Yield scores in levels, and as they are."""
+    order = lists.associated(at.people, at.rng("list", "association"))
+    for kept in SCORED:
+        columns = order[:kept]
+        own, panel = _weighted(at, columns)
+        for levels in LEVELS:
+            cuts = np.quantile(own[at.sides.chosen], np.arange(1, levels) / levels)
+            yield f"{kept} variants, {levels} levels", _of_levels(at, own, panel, cuts, (str(kept), str(levels)))
+        yield f"{kept} variants, not rounded", _unrounded(at, own, panel, (str(kept), "all"))
+
+
+def _weighted(at: World, columns: Array) -> tuple[Array, Array]:
+    """Return the score of every record of the array panel, and of the sequence panel."""
+    means = utility.means_of(at.panels.array[np.ix_(at.sides.chosen, columns)])
+    own, panel = (utility.filled(each[:, columns], means) for each in (at.panels.array, at.panels.sequence))
+    fitted = LogisticRegression().fit(own[at.sides.chosen], at.label[at.sides.chosen])
+    return np.asarray(fitted.decision_function(own)), np.asarray(fitted.decision_function(panel))
+
+
+def _error(at: World, own: Array, panel: Array) -> float:
+    """Return how far a person's two scores lie apart, a standard deviation; of those whom attackers know."""
+    apart = own[at.sides.fitted] - panel[at.panels.whose[at.sides.fitted]]
+    return max(float(np.sqrt(np.mean(apart**2))), 1e-3 * float(own.std()))
+
+
+def _of_levels(at: World, own: Array, panel: Array, cuts: Array, words: tuple[str, ...]) -> Point:
+    """Return what levels are worth; attackers know each candidate's own score, cuts and how two looks differ."""
+    level, candidates = np.searchsorted(cuts, own), panel[at.sides.candidates]
+    ends = np.concatenate([[-np.inf], cuts, [np.inf]])
+    below = special.ndtr((ends[:, None] - candidates) / _error(at, own, panel))
+    likely = (1 - _WRONG) * np.diff(below, axis=0) + _WRONG / (len(cuts) + 1)  # (levels, candidates)
+    probes = level[at.sides.judged]
+    near = -abs(probes[:, None] - np.searchsorted(cuts, candidates))
+    return _point(at, {"likelihood of levels": np.log(likely)[probes], "nearest level": near}, level, words)
+
+
+def _unrounded(at: World, own: Array, panel: Array, words: tuple[str, ...]) -> Point:
+    apart = abs(own[at.sides.judged][:, None] - panel[at.sides.candidates])
+    return _point(at, {"nearest score": -apart}, own, words)
+
+
+def _point(at: World, said: dict[str, Array], value: Array, words: tuple[str, ...]) -> Point:
+    rng = at.rng("attack", "score", *words)
+    hits = {name: attacks.hit(each, at.sides.owner, rng) for name, each in said.items()}
+    return {"hits": hits} | useful(at, value[:, None])
+
+
+def randomised(at: World) -> Points:
+    """Yield dosages each replaced by any of three with the chance that ε of one dosage allows."""
+    order = lists.associated(at.people, at.rng("list", "association"))
+    array = at.panels.array
+    for kept in (20, array.shape[1]):
+        columns = np.sort(order[:kept])
+        for epsilon in RATES:
+            rng = at.rng("randomised", str(kept), f"{epsilon:g}")
+            anew = rng.random(array.shape) < 3 / (math.exp(epsilon) + 2)
+            released = np.where(anew, rng.integers(0, 3, array.shape, dtype=np.int8), array)
+            label = f"{kept} variants, epsilon {epsilon:g} each"
+            yield label, told(at, released, columns, ("randomised", str(kept), f"{epsilon:g}"))
+
+
+def synthetic(at: World) -> Points:
+    """Yield rows drawn from ``genotypes`` by cases and controls: no record of anybody leaves."""
+    for epsilon in SYNTHETIC:
+        cases, groups = (_drawn(at, target, epsilon) for target in _TARGETS)
+        test = utility.filled(at.panels.array[at.sides.judged], np.ones(at.panels.array.shape[1]))
+        yield (
+            f"epsilon {epsilon:g}",
+            {
+                "AUC": round(utility.phenotype((cases.x, cases.label), (test, at.label[at.sides.judged])), 5),
+                "ancestry": round(
+                    utility.ancestry((groups.x, groups.label), (test, at.panels.ancestry[at.sides.judged])), 5
+                ),
+            },
+        )
+
+
+def _drawn(at: World, target: Target, epsilon: float) -> Records:
+    made = method(Kind(kind="genotypes"), facts(at, target), epsilon)
+    return table(made, trained(made, shard(at, target), at.seed), ROWS, at.seed)
+
+
+ALTERNATIVES = {
+    "coarse scores": scores,
+    "randomised dosages": randomised,
+    "synthetic genotypes": synthetic,
+}
