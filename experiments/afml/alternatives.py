@@ -96,7 +96,7 @@ def randomised(at: World) -> Points:
 def synthetic(at: World) -> Points:
     """Yield rows drawn from ``genotypes`` by cases and controls: no record of anybody leaves."""
     for epsilon in SYNTHETIC:
-        cases, groups = (_drawn(at, target, epsilon) for target in _TARGETS)
+        cases, groups = (drawn(at, target, epsilon) for target in _TARGETS)
         test = utility.filled(at.panels.array[at.sides.judged], np.ones(at.panels.array.shape[1]))
         yield (
             f"epsilon {epsilon:g}",
@@ -109,7 +109,8 @@ def synthetic(at: World) -> Points:
         )
 
 
-def _drawn(at: World, target: Target, epsilon: float) -> Records:
+def drawn(at: World, target: Target, epsilon: float) -> Records:
+    """Return rows of ``genotypes``, fitted to the people on whom lists are chosen."""
     made = method(Kind(kind="genotypes"), facts(at, target), epsilon)
     return table(made, trained(made, shard(at, target), at.seed), ROWS, at.seed)
 

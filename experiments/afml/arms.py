@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.afml import learned, lists
 from experiments.afml.alternatives import ALTERNATIVES
+from experiments.afml.demonstrations import DEMONSTRATIONS
 from experiments.afml.learned import Mask
 from experiments.afml.worlds import Point, World, told
 from fedgenome.query import Array
@@ -77,4 +78,4 @@ LISTS: Mapping[str, Callable[[World], Points]] = {
     CAUSAL: causal,
 }
 LEARNED = {name: mask(name, how) for name, how in MASKS.items()}
-ARMS = {**LISTS, **LEARNED, **ALTERNATIVES}
+ARMS = {**LISTS, **LEARNED, **ALTERNATIVES, **DEMONSTRATIONS}

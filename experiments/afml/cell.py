@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from experiments.afml import arms, worlds
+from experiments.afml import arms, gated, worlds
 from experiments.afml.panels import FOLDS, Data
+from experiments.afml.worlds import Figures
 
-Figures = Mapping[str, Any]  # plain JSON values
+GATE = "gate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +18,7 @@ class Cell:
     """Which run.
 
     Attributes:
-        arm: Of :data:`experiments.afml.arms.ARMS`.
+        arm: Of :data:`experiments.afml.arms.ARMS`, or ``GATE``.
         seed: Below ``FOLDS``: who is judged, and the phenotype.
         data: Real panels or made ones.
     """
@@ -42,9 +41,12 @@ class Cell:
 
 
 def run(cell: Cell) -> Figures:
-    """Return how many are linked, how many candidates there are, and the points of the arm."""
+    """Return how many are linked, how many candidates there are, and the arm's points; or the gate's verdicts."""
     began = time.process_time()
     at = worlds.world(cell.data, cell.seed)
+    if cell.arm == GATE:
+        verdicts = list(gated.verdicts(at))
+        return {"verdicts": verdicts, "CPU seconds": round(time.process_time() - began, 1)}
     points = dict(arms.ARMS[cell.arm](at))
     return {
         "linked": int((at.sides.owner >= 0).sum()),

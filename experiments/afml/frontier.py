@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.afml import attacks
-from experiments.afml.cell import Figures
+from experiments.afml.worlds import Figures
 from experiments.synthesis.judge import interval
 from fedgenome.audit.bounds.simultaneous import Worst
 from fedgenome.query import Array

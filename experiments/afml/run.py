@@ -9,7 +9,7 @@ an LSTM (three seeds), all fitted anew to the masked records, the mask known. AU
 causal variants, h² = .6), "of unmasked" is (AUC − ½) over that of an analyst who has everything; ancestry is told among
 five. Brackets are 95 %: RR one-sided either way over people, others over seeds.
 Run: ``python -m experiments.afml.run --cache FOLDER`` (what is in the folder is not run again, and several processes
-may fill it; ``--only "baselines;learned"`` runs parts and writes no results; ``--quick``: made people, two seeds).
+may fill it; ``--only "baselines;learned"`` runs parts and writes no results; ``--quick``: made people).
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments import cells, harness
-from experiments.afml import cell, frontier, grid, promises
+from experiments.afml import cell, frontier, gated, grid, promises
 from experiments.afml.arms import UNMASKED
-from experiments.afml.cell import Cell, Figures
+from experiments.afml.cell import GATE, Cell
+from experiments.afml.worlds import Figures
 from experiments.harness import Result
 from experiments.synthesis.study import Say
 from fedgenome.errors import require
@@ -35,10 +36,12 @@ def measure(quick: bool, say: Say, cache: str | None = None, only: str | None = 
     for part in parts:
         for one in grid.cells(part):
             runs.setdefault(one.arm, []).append(_figures(kept, one, say))
+    verdicts = [row for figures in runs.pop(GATE, []) for row in figures["verdicts"]]
     found = {arm: frontier.pool(arm, mine) for arm, mine in runs.items()}
     whole = found[UNMASKED][0] if UNMASKED in found else None
     rows = [frontier.row(point, whole or point) for points in found.values() for point in points]
-    return Result(rows=rows, targets=list(promises.every(found)) if whole else (), whole=not only)
+    targets = [*(promises.every(found) if whole else ()), *(gated.targets(verdicts) if verdicts else ())]
+    return Result(rows=rows + verdicts, targets=targets, whole=not only)
 
 
 def _figures(kept: cells.Cache[Figures], one: Cell, say: Say) -> Figures:

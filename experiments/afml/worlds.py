@@ -18,8 +18,9 @@ from fedgenome.query import Array
 from fedgenome.streams import Root
 
 CAUSAL, HERITABILITY = 20, 0.6
-LEARNING: Mapping[Data, int] = MappingProxyType({"real": 3, "made": 1})  # seeds at which networks look
+LEARNING: Mapping[Data, int] = MappingProxyType({"real": 3, "made": 0})  # seeds at which networks look
 Point = dict[str, Any]  # plain JSON values
+Figures = Mapping[str, Any]  # the same, of a whole arm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,8 +94,12 @@ def told(at: World, released: Array, columns: Array, words: tuple[str, ...]) -> 
 
 
 def useful(at: World, rows: Array) -> Point:
-    """Return the AUC of the phenotype, and the accuracy of ancestry, from told rows (people, columns)."""
-    numbers = utility.filled(rows, utility.means_of(rows[at.rest]))
+    """Return the AUC of the phenotype, and the accuracy of ancestry, from told rows (people, columns).
+
+    Dosages that are not called get their mean; other numbers are as they are.
+    """
+    whole = np.issubdtype(rows.dtype, np.integer)
+    numbers = utility.filled(rows, utility.means_of(rows[at.rest])) if whole else rows
     sides = at.rest, at.sides.judged
     cases, groups = (tuple((numbers[side], label[side]) for side in sides) for label in (at.label, at.panels.ancestry))
     return {"AUC": round(utility.phenotype(*cases), 5), "ancestry": round(utility.ancestry(*groups), 5)}
