@@ -1,23 +1,23 @@
 """What can be released in place of records under a mask: coarse scores, randomised dosages, rows that nobody has.
 
-A score is of the variants most associated with the phenotype among those on whom lists are chosen, weighted by a
-logistic regression there; it leaves in levels of as many of those people, or as it is.
+A score is of the variants whose frequencies differ most between cases and controls among those on whom lists are
+chosen, by a table with or without noise, and leaves in levels whose ends follow from that table, or as it is.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from scipy import special
-from sklearn.linear_model import LogisticRegression
 
 from experiments.afml import attacks, lists, utility
 from experiments.afml.learned import Target, facts, shard
 from experiments.afml.worlds import Point, World, told, useful
 from experiments.synthesis.loop import Kind, method, table, trained
 from fedgenome.audit.targets import Records
+from fedgenome.methods import frequencies, polygenic
+from fedgenome.methods.randomised import randomised
 from fedgenome.query import Array
 
 Points = Iterator[tuple[str, Point]]
@@ -26,29 +26,28 @@ SCORED = (5, 20)  # variants of a score
 LEVELS = (2, 4, 8, 16)
 RATES = (0.5, 1.0, 2.0, 4.0)  # ε of a randomised dosage
 SYNTHETIC = (1.0, 3.0, 10.0)  # ε of synthetic rows
+PRICE = 3.0  # ε of a table that scores are made by
 ROWS = 350
-_TARGETS: tuple[Target, ...] = ("phenotype", "ancestry")
 _WRONG = 0.01  # chance that a level is any at all: nobody is ruled out
+_TARGETS: tuple[Target, ...] = ("phenotype", "ancestry")
 
 
-def scores(at: World) -> Points:
-    """Yield scores in levels, and as they are."""
-    order = lists.associated(at.people, at.rng("list", "association"))
-    for kept in SCORED:
-        columns = order[:kept]
-        own, panel = _weighted(at, columns)
-        for levels in LEVELS:
-            cuts = np.quantile(own[at.sides.chosen], np.arange(1, levels) / levels)
-            yield f"{kept} variants, {levels} levels", _of_levels(at, own, panel, cuts, (str(kept), str(levels)))
-        yield f"{kept} variants, not rounded", _unrounded(at, own, panel, (str(kept), "all"))
+def scores(epsilon: float | None) -> Callable[[World], Points]:
+    """Return the arm of scores by a table at ``epsilon``: in levels, and as they are."""
 
+    def points(at: World) -> Points:
+        made = method(Kind(kind="frequencies"), facts(at, "phenotype"), epsilon)
+        found = frequencies.associations(trained(made, shard(at, "phenotype"), at.seed), 1)
+        for kept in SCORED:
+            score = polygenic.associated(found, kept)
+            own, panel = (polygenic.values(score, each) for each in (at.panels.array, at.panels.sequence))
+            words = (f"{epsilon}", str(kept))
+            for levels in LEVELS:
+                cuts = polygenic.cuts(score, levels)
+                yield f"{kept} variants, {levels} levels", _of_levels(at, own, panel, cuts, (*words, str(levels)))
+            yield f"{kept} variants, not rounded", _unrounded(at, own, panel, (*words, "all"))
 
-def _weighted(at: World, columns: Array) -> tuple[Array, Array]:
-    """Return the score of every record of the array panel, and of the sequence panel."""
-    means = utility.means_of(at.panels.array[np.ix_(at.sides.chosen, columns)])
-    own, panel = (utility.filled(each[:, columns], means) for each in (at.panels.array, at.panels.sequence))
-    fitted = LogisticRegression().fit(own[at.sides.chosen], at.label[at.sides.chosen])
-    return np.asarray(fitted.decision_function(own)), np.asarray(fitted.decision_function(panel))
+    return points
 
 
 def _error(at: World, own: Array, panel: Array) -> float:
@@ -59,12 +58,12 @@ def _error(at: World, own: Array, panel: Array) -> float:
 
 def _of_levels(at: World, own: Array, panel: Array, cuts: Array, words: tuple[str, ...]) -> Point:
     """Return what levels are worth; attackers know each candidate's own score, cuts and how two looks differ."""
-    level, candidates = np.searchsorted(cuts, own), panel[at.sides.candidates]
+    level, candidates = polygenic.levels_of(own, cuts), panel[at.sides.candidates]
     ends = np.concatenate([[-np.inf], cuts, [np.inf]])
     below = special.ndtr((ends[:, None] - candidates) / _error(at, own, panel))
     likely = (1 - _WRONG) * np.diff(below, axis=0) + _WRONG / (len(cuts) + 1)  # (levels, candidates)
     probes = level[at.sides.judged]
-    near = -abs(probes[:, None] - np.searchsorted(cuts, candidates))
+    near = -abs(probes[:, None] - polygenic.levels_of(candidates, cuts))
     return _point(at, {"likelihood of levels": np.log(likely)[probes], "nearest level": near}, level, words)
 
 
@@ -76,21 +75,19 @@ def _unrounded(at: World, own: Array, panel: Array, words: tuple[str, ...]) -> P
 def _point(at: World, said: dict[str, Array], value: Array, words: tuple[str, ...]) -> Point:
     rng = at.rng("attack", "score", *words)
     hits = {name: attacks.hit(each, at.sides.owner, rng) for name, each in said.items()}
-    return {"hits": hits} | useful(at, value[:, None])
+    return {"hits": hits} | useful(at, value[:, None].astype(np.float64))
 
 
-def randomised(at: World) -> Points:
-    """Yield dosages each replaced by any of three with the chance that ε of one dosage allows."""
+def by_coins(at: World) -> Points:
+    """Yield dosages each told as it is or as another, with the chance that ε of one dosage allows."""
     order = lists.associated(at.people, at.rng("list", "association"))
     array = at.panels.array
     for kept in (20, array.shape[1]):
         columns = np.sort(order[:kept])
         for epsilon in RATES:
-            rng = at.rng("randomised", str(kept), f"{epsilon:g}")
-            anew = rng.random(array.shape) < 3 / (math.exp(epsilon) + 2)
-            released = np.where(anew, rng.integers(0, 3, array.shape, dtype=np.int8), array)
-            label = f"{kept} variants, epsilon {epsilon:g} each"
-            yield label, told(at, released, columns, ("randomised", str(kept), f"{epsilon:g}"))
+            words = ("randomised", str(kept), f"{epsilon:g}")
+            released = randomised(array, epsilon, at.rng(*words))
+            yield f"{kept} variants, epsilon {epsilon:g} each", told(at, released, columns, words)
 
 
 def synthetic(at: World) -> Points:
@@ -115,8 +112,9 @@ def drawn(at: World, target: Target, epsilon: float) -> Records:
     return table(made, trained(made, shard(at, target), at.seed), ROWS, at.seed)
 
 
-ALTERNATIVES = {
-    "coarse scores": scores,
-    "randomised dosages": randomised,
+ALTERNATIVES: Mapping[str, Callable[[World], Points]] = {
+    "coarse scores": scores(None),
+    f"coarse scores, table at epsilon {PRICE:g}": scores(PRICE),
+    "randomised dosages": by_coins,
     "synthetic genotypes": synthetic,
 }
