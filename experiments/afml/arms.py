@@ -8,8 +8,9 @@ import numpy as np
 
 from experiments.afml import learned, lists
 from experiments.afml.alternatives import ALTERNATIVES
-from experiments.afml.demonstrations import DEMONSTRATIONS
+from experiments.afml.demonstrations import ANEW, DEMONSTRATIONS
 from experiments.afml.learned import Mask
+from experiments.afml.paper import PAPER
 from experiments.afml.worlds import Point, World, told
 from fedgenome.query import Array
 
@@ -78,4 +79,4 @@ LISTS: Mapping[str, Callable[[World], Points]] = {
     CAUSAL: causal,
 }
 LEARNED = {name: mask(name, how) for name, how in MASKS.items()}
-ARMS = {**LISTS, **LEARNED, **ALTERNATIVES, **DEMONSTRATIONS}
+ARMS = {**LISTS, **LEARNED, **ALTERNATIVES, **DEMONSTRATIONS, **ANEW, **PAPER}

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from experiments.afml import attacks
+from experiments.afml import attacks, lists
 from experiments.afml.attacks import Attacked
 from experiments.afml.worlds import Point, World, useful
 from fedgenome.audit.linkage import learned, matcher, neighbours
 from fedgenome.audit.linkage.dosages import MASK
+from fedgenome.audit.linkage.remasking import Looks, by_likelihood, remask
 from fedgenome.query import Array
 
 Points = Iterator[tuple[str, Point]]
@@ -22,6 +23,8 @@ Points = Iterator[tuple[str, Point]]
 KEEP = 0.048  # mean of M
 SOFT, STOOD = "soft mask", "attackers of a mask of 50 variants"
 FROZEN, FRESH = "fixed before the mask", "trained on what is released"
+LIMIT, BOTH = 0.05, "both lists, of people released twice"
+_OLD, _AMONG = 7, 50  # variants of the old list, and those that any list is of
 _SEEN, _KEPT = 1000, 50  # variants that the first identifier learned from, and those of them that are released
 
 
@@ -53,6 +56,52 @@ def stood(at: World) -> Points:
         yield name, {"hits": _hits(at, "siamese convolutions", found)} | worth
 
 
+def anew(at: World) -> Points:
+    """Yield what an attacker who is found later finds: under the old list, under the one made anew, under both.
+
+    The old list heeded no attacker; the new one is the longest of other variants under which the likelihood matcher
+    finds ``LIMIT`` of the people whom attackers are fitted to. Who is released under both is found by both.
+    """
+    order = lists.associated(at.people, at.rng("list", "association"))[:_AMONG]
+    known, linked = at.panels.whose[at.sides.fitted], at.sides.chosen[at.panels.whose[at.sides.chosen] >= 0]
+    array, sequence = at.panels.array[:, order], at.panels.sequence[:, order]
+    tuning = Looks(
+        probes=array[at.sides.fitted],
+        candidates=sequence[at.sides.base],
+        owner=np.searchsorted(at.sides.base, known),
+        base=sequence[at.panels.whose[linked]],
+        pairs=(array[linked], sequence[at.panels.whose[linked]]),
+    )
+    judged = Looks(
+        probes=array[at.sides.judged],
+        candidates=sequence[at.sides.candidates],
+        owner=at.sides.owner,
+        base=sequence[at.sides.base],
+        pairs=(array[at.sides.fitted], sequence[known]),
+    )
+    place = np.arange(len(order))
+    old = place < _OLD
+    found = remask(
+        old,
+        -place.astype(float),
+        by_likelihood,
+        limit=LIMIT,
+        tuning=tuning,
+        judged=judged,
+        rng=at.rng("anew"),
+        fresh=True,
+    )
+    people = int((at.sides.owner >= 0).sum())
+    for name, told, rate in (
+        ("old list", old, found.old),
+        ("new list", found.told, found.new),
+        (BOTH, old | found.told, found.both),
+    ):
+        hits = {"likelihood matcher": round(rate.estimate * people)}
+        worth = useful(at, array[:, told]) if told.any() else {"AUC": 0.5, "ancestry": 0.0}
+        yield name, {"hits": hits, "kept": int(told.sum())} | worth
+
+
 def _identifier(at: Attacked, rng: np.random.Generator) -> learned.Identifier:
     return learned.train("convolutions", at.others.panel, at.others.pairs, rng)
 
@@ -66,3 +115,4 @@ def _hits(at: World, name: str, scores: Array) -> dict[str, int]:
 
 
 DEMONSTRATIONS: Mapping[str, Callable[[World], Points]] = {SOFT: soft, STOOD: stood}
+ANEW = {"list made anew": anew}

@@ -13,8 +13,9 @@ PARTS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "baselines": tuple(arms.LISTS),
         "alternatives": tuple(arms.ALTERNATIVES),
-        "demonstrations": tuple(arms.DEMONSTRATIONS),
+        "demonstrations": (*arms.DEMONSTRATIONS, *arms.ANEW),
         "gate": (GATE,),
+        "paper": tuple(arms.PAPER),
         "learned": tuple(arms.LEARNED),
     }
 )

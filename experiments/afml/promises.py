@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from experiments.afml import frontier
 from experiments.afml.arms import CAUSAL, MASKS, UNMASKED
-from experiments.afml.demonstrations import DEMONSTRATIONS, FRESH, FROZEN
+from experiments.afml.demonstrations import ANEW, DEMONSTRATIONS, FRESH, FROZEN
 from experiments.afml.frontier import Frontier, Pooled
 from experiments.afml.lists import BLIND
 from experiments.harness import Target
@@ -14,7 +14,7 @@ from experiments.harness import Target
 MOST = 0.1  # of people found, the upper end: what the gate's policy allows
 REDUCED, KEPT, SIGMAS = 0.98, 0.92, 1.0  # what the published work reports
 CHANCE = "random"
-NO_RELEASE = (UNMASKED, CAUSAL, *DEMONSTRATIONS)  # nobody would, or could
+NO_RELEASE = (UNMASKED, CAUSAL, *DEMONSTRATIONS, *ANEW)  # nobody would, or could
 
 
 def every(found: Frontier) -> Iterator[Target]:
