@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from experiments.afml import figure as masked
 from experiments.memorization import figure as memorized
 from experiments.synthesis import arms, chosen
 from experiments.synthesis.study import REAL
@@ -61,7 +62,14 @@ def memorization() -> str:
         return _text(memorized.draw(_rows("memorization"), (_COLOURS[0], *_COLOURS[3:])))
 
 
+def afml() -> str:
+    """Return the figure of :mod:`experiments.afml.run`: who is found against what is kept."""
+    with _same():
+        return _text(masked.draw(_rows("afml"), (*_COLOURS, "#7a9a3a")))
+
+
 FIGURES: Mapping[str, Callable[[], str]] = {
+    "afml": afml,
     "brca_pam50": brca_pam50,
     "memorization": memorization,
     "synthesis": synthesis,

@@ -1,0 +1,29 @@
+"""Which arms there are, in the order in which they are worth having."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from experiments.afml import arms
+from experiments.afml.cell import GATE, Cell
+from experiments.afml.panels import FOLDS
+
+PARTS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "baselines": tuple(arms.LISTS),
+        "alternatives": tuple(arms.ALTERNATIVES),
+        "demonstrations": (*arms.DEMONSTRATIONS, *arms.ANEW),
+        "gate": (GATE,),
+        "paper": tuple(arms.PAPER),
+        "learned": tuple(arms.LEARNED),
+    }
+)
+QUICK = ("random", "association", "coarse scores", *arms.DEMONSTRATIONS, arms.UNMASKED)
+
+
+def cells(part: str) -> tuple[Cell, ...]:
+    """Return a part's cells, seed by seed, so that what a killed run leaves is whole seeds."""
+    if part == "quick":
+        return tuple(Cell(arm=arm, seed=1, data="made") for arm in QUICK)
+    return tuple(Cell(arm=arm, seed=seed) for seed in range(FOLDS) for arm in PARTS[part])
