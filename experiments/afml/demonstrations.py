@@ -31,8 +31,8 @@ _SEEN, _KEPT = 1000, 50  # variants that the first identifier learned from, and 
 def soft(at: World) -> Points:
     """Yield what two matchers find in x · M: one that reads it as dosages, one that looks at zeros alone."""
     rng = at.rng("soft mask")
-    weight = rng.uniform(0, 2 * KEEP, at.panels.array.shape[1]) + 1e-6
-    every = np.arange(len(weight))
+    every = np.arange(at.panels.array.shape[1])
+    weight = rng.uniform(1e-6, 2 * KEEP, len(every))
     held = attacks.attacked(at.panels, at.sides, at.panels.array, every)
     hard = matcher.channel(held.others.panel, held.others.pairs)
     read = np.rint(np.maximum(held.probes, 0) * weight).astype(np.int8)

@@ -6,20 +6,23 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from experiments.afml import arms
+from experiments.afml.alternatives import ALTERNATIVES
 from experiments.afml.cell import GATE, Cell
+from experiments.afml.demonstrations import ANEW, DEMONSTRATIONS
 from experiments.afml.panels import FOLDS
+from experiments.afml.paper import PAPER
 
 PARTS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "baselines": tuple(arms.LISTS),
-        "alternatives": tuple(arms.ALTERNATIVES),
-        "demonstrations": (*arms.DEMONSTRATIONS, *arms.ANEW),
+        "alternatives": tuple(ALTERNATIVES),
+        "demonstrations": (*DEMONSTRATIONS, *ANEW),
         "gate": (GATE,),
-        "paper": tuple(arms.PAPER),
+        "paper": tuple(PAPER),
         "learned": tuple(arms.LEARNED),
     }
 )
-QUICK = ("random", "association", "coarse scores", *arms.DEMONSTRATIONS, arms.UNMASKED)
+QUICK = ("random", "association", "coarse scores", *DEMONSTRATIONS, arms.UNMASKED)
 
 
 def cells(part: str) -> tuple[Cell, ...]:

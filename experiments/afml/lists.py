@@ -119,7 +119,7 @@ BLIND = tuple(ORDERS)[:5]  # to the phenotype, whatever it is
 def _first(value: Array, rng: np.random.Generator) -> Array:
     """Return columns of the largest value first, those alike in any order."""
     shuffled = rng.permutation(len(value))
-    return shuffled[np.argsort(-value[shuffled], kind="stable")]
+    return np.asarray(shuffled[np.argsort(-value[shuffled], kind="stable")])
 
 
 def _rarer(people: People) -> Array:
@@ -141,4 +141,4 @@ def _said(people: People, among: Array) -> Array:
     alt = np.stack([frequencies(group) for group in groups], axis=1)  # (among, ancestries)
     table = np.stack([(1 - alt) ** 2, 2 * alt * (1 - alt), alt**2, np.ones_like(alt)], axis=1)
     shown = np.where(dosages < 0, GENOTYPES, dosages)
-    return np.log(table)[np.arange(len(among)), shown].astype(np.float32)
+    return np.asarray(np.log(table)[np.arange(len(among)), shown], np.float32)

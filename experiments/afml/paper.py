@@ -27,7 +27,7 @@ from fedgenome.streams import Root
 
 Points = Iterator[tuple[str, Point]]
 
-SITES, SEEN, ROUNDS, STEPS = 5, 500, 20, 3
+SITES, SEEN, ROUNDS, STEPS = 5, 200, 10, 3
 FORMS: Mapping[str, Mapping[str, object]] = {
     "soft masks": {"hard": False},
     "hard masks": {"hard": True},
