@@ -64,10 +64,11 @@ def mask(name: str, how: Mask) -> Callable[[World], Points]:
     return points
 
 
-_GENTLE = {"price": 0.1}
+_ROUNDS = {"rounds": 30}
+_GENTLE = {**_ROUNDS, "price": 0.1}
 MASKS: Mapping[str, Mask] = {
     "learned for the phenotype": Mask(target="phenotype", options=_GENTLE),
-    "learned for the phenotype, no adversary": Mask(target="phenotype", options={"price": 0.0}),
+    "learned for the phenotype, no adversary": Mask(target="phenotype", options={**_ROUNDS, "price": 0.0}),
     "learned for ancestry": Mask(target="ancestry", options=_GENTLE),
     "learned for the phenotype, epsilon 3": Mask(target="phenotype", options=_GENTLE, epsilon=3.0),
     "learned for ancestry, epsilon 3": Mask(target="ancestry", options=_GENTLE, epsilon=3.0),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from experiments.afml import arms, gated, worlds
+from experiments.afml import arms, federation, gated, worlds
+from experiments.afml.frontier import Row
 from experiments.afml.panels import FOLDS, Data
-from experiments.afml.worlds import Figures
+from experiments.afml.worlds import Figures, World
 
-GATE = "gate"
+GATE, FEDERATED = "gate", "federated"
+ROWS: Mapping[str, Callable[[World], Iterator[Row]]] = {GATE: gated.verdicts, FEDERATED: federation.alike}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +21,7 @@ class Cell:
     """Which run.
 
     Attributes:
-        arm: Of :data:`experiments.afml.arms.ARMS`, or ``GATE``.
+        arm: Of :data:`experiments.afml.arms.ARMS`, or of ``ROWS``.
         seed: Below ``FOLDS``: who is judged, and the phenotype.
         data: Real panels or made ones.
     """
@@ -41,12 +44,11 @@ class Cell:
 
 
 def run(cell: Cell) -> Figures:
-    """Return how many are linked, how many candidates there are, and the arm's points; or the gate's verdicts."""
+    """Return how many are linked, how many candidates there are, and the arm's points; or rows of a table."""
     began = time.process_time()
     at = worlds.world(cell.data, cell.seed)
-    if cell.arm == GATE:
-        verdicts = list(gated.verdicts(at))
-        return {"verdicts": verdicts, "CPU seconds": round(time.process_time() - began, 1)}
+    if cell.arm in ROWS:
+        return {"rows": list(ROWS[cell.arm](at)), "CPU seconds": round(time.process_time() - began, 1)}
     points = dict(arms.ARMS[cell.arm](at))
     return {
         "linked": int((at.sides.owner >= 0).sum()),

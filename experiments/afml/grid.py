@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from experiments.afml import arms
 from experiments.afml.alternatives import ALTERNATIVES
-from experiments.afml.cell import GATE, Cell
+from experiments.afml.cell import FEDERATED, GATE, Cell
 from experiments.afml.demonstrations import ANEW, DEMONSTRATIONS
 from experiments.afml.panels import FOLDS
 from experiments.afml.paper import PAPER
@@ -18,6 +18,7 @@ PARTS: Mapping[str, Sequence[str]] = MappingProxyType(
         "alternatives": tuple(ALTERNATIVES),
         "demonstrations": (*DEMONSTRATIONS, *ANEW),
         "gate": (GATE,),
+        "federated": (FEDERATED,),
         "paper": tuple(PAPER),
         "learned": tuple(arms.LEARNED),
     }

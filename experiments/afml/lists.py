@@ -119,12 +119,13 @@ BLIND = tuple(ORDERS)[:5]  # to the phenotype, whatever it is
 def _first(value: Array, rng: np.random.Generator) -> Array:
     """Return columns of the largest value first, those alike in any order."""
     shuffled = rng.permutation(len(value))
-    return np.asarray(shuffled[np.argsort(-value[shuffled], kind="stable")])
+    order: Array = shuffled[np.argsort(-value[shuffled], kind="stable")]
+    return order
 
 
 def _rarer(people: People) -> Array:
     alt = frequencies(people.dosages)
-    return np.minimum(alt, 1 - alt)
+    return np.asarray(np.minimum(alt, 1 - alt))
 
 
 def _apart(people: People) -> Array:

@@ -17,9 +17,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments import cells, harness
-from experiments.afml import cell, frontier, gated, grid, promises
+from experiments.afml import cell, federation, frontier, gated, grid, promises
 from experiments.afml.arms import UNMASKED
-from experiments.afml.cell import GATE, Cell
+from experiments.afml.cell import FEDERATED, GATE, Cell
 from experiments.afml.worlds import Figures
 from experiments.harness import Result
 from experiments.synthesis.study import Say
@@ -36,12 +36,14 @@ def measure(quick: bool, say: Say, cache: str | None = None, only: str | None = 
     for part in parts:
         for one in grid.cells(part):
             runs.setdefault(one.arm, []).append(_figures(kept, one, say))
-    verdicts = [row for figures in runs.pop(GATE, []) for row in figures["verdicts"]]
+    tables = {arm: [row for each in runs.pop(arm, []) for row in each["rows"]] for arm in (GATE, FEDERATED)}
     found = {arm: frontier.pool(arm, mine) for arm, mine in runs.items()}
     whole = found[UNMASKED][0] if UNMASKED in found else None
     rows = [frontier.row(point, whole or point) for points in found.values() for point in points]
-    targets = [*(promises.every(found) if whole else ()), *(gated.targets(verdicts) if verdicts else ())]
-    return Result(rows=rows + verdicts, targets=targets, whole=not only)
+    targets = list(promises.every(found)) if whole else []
+    for arm, judge in ((GATE, gated.targets), (FEDERATED, federation.targets)):
+        targets += judge(tables[arm]) if tables[arm] else ()
+    return Result(rows=rows + tables[GATE] + tables[FEDERATED], targets=targets, whole=not only)
 
 
 def _figures(kept: cells.Cache[Figures], one: Cell, say: Say) -> Figures:

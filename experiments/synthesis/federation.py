@@ -108,7 +108,8 @@ def run(ready: Prepared, seed: int | None, lost: str | None = None, after: int =
     def wrap(agent: SiteAgent) -> SiteAgent:
         return cast(SiteAgent, _Lost(agent=agent, left=after)) if agent.name == lost else agent
 
-    with tempfile.TemporaryDirectory() as folder, federate.parties(seed) as parties:
+    secure = ready.experiment.engine.secure == "on"
+    with tempfile.TemporaryDirectory() as folder, federate.parties(seed, secure=secure) as parties:
         home = Path(folder)
         place = federate.Place(
             state=home / "state", ledgers=home / "sites", parties=home / "parties", run="synthesis", seed=seed
