@@ -157,7 +157,12 @@ def build_card(facts: Facts) -> dict[str, Any]:
 
 
 def guarantee_line(card: Mapping[str, Any]) -> str:
-    """Return the guarantee in one line, unit and adjacency included: for cards, reports, terminals."""
+    """Return the guarantee in one line, unit and adjacency included, and what leaves without one, for every page."""
+    rows = card["guarantee"].get("rows")
+    return f"{_line(card)}; {rows}" if rows else _line(card)
+
+
+def _line(card: Mapping[str, Any]) -> str:
     guarantee = card["guarantee"]
     if guarantee["epsilon"] is None:
         return str(guarantee["absent"])

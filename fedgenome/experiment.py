@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedgenome.audit.gate import Policy
+from fedgenome.audit.linkage.spec import LinkageSpec
 from fedgenome.cohort import panel as panels
 from fedgenome.cohort.expression import CohortSpec
 from fedgenome.cohort.panel import panel
@@ -63,6 +64,7 @@ class Experiment(Strict):
     engine: EngineSpec = EngineSpec()
     release: ReleaseSpec = ReleaseSpec()
     audit: Policy = Policy()
+    linkage: LinkageSpec = LinkageSpec()
     holdout: Holdout | None = Field(default=None, description="whom sites keep from training, for a membership method")
     sanitize: Sanitize | None = Field(default=None, description="how sites perturb rows before anything is asked")
 

@@ -14,10 +14,12 @@ import numpy as np
 
 from fedgenome import card, folders, release
 from fedgenome.audit.gate import Verdict
+from fedgenome.audit.linkage.results import Linkage
 from fedgenome.audit.results import Audit
 from fedgenome.audit.targets import Records
 from fedgenome.federate import Trained
 from fedgenome.folders import RunFolder
+from fedgenome.masked import Masked, on_card
 from fedgenome.methods.base import Watched
 from fedgenome.prepare import Prepared
 from fedgenome.query import State
@@ -37,7 +39,7 @@ class Done:
 
     Attributes:
         prepared: What was decided before; its Study is the one that was pinned.
-        generator: Label of the method that makes the synthetic data.
+        generator: Label of the method whose rows leave: it generates, or masks, them.
         seen: Method → queries answered → state, for the training curve.
         members: One record a donor in training.
         controls: One record a donor kept from it.
@@ -83,10 +85,11 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Findings:
-    """What was found out about the synthetic rows.
+    """What was found out about the rows.
 
     Attributes:
-        audit: The attacks; None where there are too few donors to say anything.
+        audit: The attacks; None where there are too few donors to say anything, or rows are masked.
+        linkage: Attacks on masked rows.
         verdict: What the gate makes of them.
         utility: Method → its utility on real data, as JSON values.
     """
@@ -94,6 +97,7 @@ class Findings:
     audit: Audit | None
     verdict: Verdict
     utility: Mapping[str, Any]
+    linkage: Linkage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,14 +138,15 @@ class Outcome:
         return {**asdict(self), "path": str(self.path), "report": str(self.report), "exit": self.exit_code}
 
 
-def publish(done: Done, rows: Mapping[str, Rows], findings: Findings) -> Outcome:
+def publish(done: Done, rows: Mapping[str, Rows], findings: Findings, made: Masked | None = None) -> Outcome:
     """Write candidate and report, then release or withhold: releasing is the last thing that happens.
 
     Args:
         rows: Synthetic rows of every method that generates.
+        made: Masked rows, where they leave in place of synthetic ones.
     """
     folder, ledger, verdict = done.folder, _ledger(done), findings.verdict
-    final = _write_candidate(done, rows, findings, ledger)
+    final = _write_candidate(done, rows, findings, ledger, made)
     report = _write_internal(done, rows, findings, final, ledger)
     if verdict.released:
         release.publish(folder.candidate, folder.release)
@@ -157,20 +162,22 @@ def publish(done: Done, rows: Mapping[str, Rows], findings: Findings) -> Outcome
 
 
 def _write_candidate(
-    done: Done, rows: Mapping[str, Rows], findings: Findings, ledger: list[dict[str, Any]]
+    done: Done, rows: Mapping[str, Rows], findings: Findings, ledger: list[dict[str, Any]], made: Masked | None
 ) -> dict[str, Any]:
-    """Write all that may leave, which holds nothing read off a person; return the final card."""
-    verdict = findings.verdict.public()
+    """Write all that may leave, which holds nothing read off a person but masked rows; return the final card."""
+    verdict, told = findings.verdict.public(), card.build_card(_facts(done, findings.verdict))
+    told = told if made is None else on_card(told, made)
     final = release.write_candidate(
         done.folder.candidate,
         arrays=done.trained.arrays,
-        card=card.build_card(_facts(done, findings.verdict)),
+        card=told,
         ledger=ledger,
-        synthetic={done.generator: rows[done.generator].released},
+        synthetic={} if made else {done.generator: rows[done.generator].released},
         schema=done.prepared.study.schema_,
+        masked=made.files(told) if made else None,
     )
-    told = json.dumps(verdict, indent=1, ensure_ascii=False) + "\n"
-    release.add_pages(done.folder.candidate, {"audit.json": told, "card.html": public_card(final, verdict)})
+    text = json.dumps(verdict, indent=1, ensure_ascii=False) + "\n"
+    release.add_pages(done.folder.candidate, {"audit.json": text, "card.html": public_card(final, verdict)})
     return final
 
 
@@ -183,13 +190,16 @@ def _write_internal(
 ) -> Path:
     """Write what never leaves; return the report's path."""
     found = findings.audit.to_json() if findings.audit else {}
+    linked = findings.linkage.to_json() if findings.linkage else {}
     verdict, useful = findings.verdict.to_json(), dict(findings.utility)
-    done.folder.write("audit.json", json.dumps({"audit": found, "verdict": verdict}, indent=1) + "\n")
+    told = {"audit": found, "verdict": verdict} | ({"linkage": linked} if linked else {})
+    done.folder.write("audit.json", json.dumps(told, indent=1) + "\n")
     done.folder.write("utility.json", json.dumps(useful, indent=1) + "\n")
     inputs = ReportInputs(
         card=final,
         verdict=verdict,
         audit=found,
+        linkage=linked,
         utility=useful,
         curves=_curves(done),
         comparisons=[_comparison(done, label, made.drawn) for label, made in rows.items() if _shows(done)],

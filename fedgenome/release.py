@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import h5py
 import numpy as np
@@ -29,6 +29,7 @@ from fedgenome.study import Schema
 
 MODEL, SYNTHETIC, LEDGER, CARD = "model.safetensors", "synthetic.h5ad", "ledger.jsonl", "card.json"
 _T = TypeVar("_T")
+_Rows: TypeAlias = "tuple[dict[str, Synthetic], tuple[str, ...], tuple[str, ...]]"  # by method; genes; labels
 _HIDDEN_IF_SEEDED = frozenset(
     ("account", "command", "created", "engine", "environment", "host", "key", "roster_digest", "run", "time")
 )
@@ -77,6 +78,7 @@ def write_candidate(
     synthetic: Mapping[str, Synthetic],
     schema: Schema,
     unpaid: Sequence[str] = (),
+    masked: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """Write a candidate release to ``folder``, replacing one that is there, and return its final card.
 
@@ -88,6 +90,7 @@ def write_candidate(
         synthetic: Method → generated rows.
         schema: Genes and labels of the rows.
         unpaid: Statistics of private data that no query paid for.
+        masked: Files of a masked release, which take the synthetic table's place.
 
     Raises:
         SpecError: the card prints an ε beside unpaid statistics, a seeded release would say where or
@@ -101,8 +104,8 @@ def write_candidate(
     _check_seeded(card, ledger)
     contents = {
         MODEL: _tensors(arrays),
-        SYNTHETIC: h5ad(synthetic, schema, marks(card)),
         LEDGER: b"".join(_json_line(record) for record in ledger),
+        **({SYNTHETIC: h5ad(synthetic, schema, marks(card))} if masked is None else masked),
     }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     final = {**card, "record": {**card["record"], "files": digests}}
@@ -125,7 +128,8 @@ def load(folder: Path) -> Release:
         SpecError: a file is missing, altered or malformed; the message names it.
     """
     card = _read_card(folder)
-    contents = {name: _read(folder, name) for name in (MODEL, SYNTHETIC, LEDGER)}
+    others = sorted(set(card["record"]["files"]) - {MODEL, LEDGER}) or [SYNTHETIC]
+    contents = {name: _read(folder, name) for name in (MODEL, LEDGER, *others)}
     for name, data in contents.items():
         stated = card["record"]["files"].get(name)
         require(hashlib.sha256(data).hexdigest() == stated, f"{folder / name} as card.json describes it")
@@ -135,7 +139,9 @@ def load(folder: Path) -> Release:
         require(bool(slash and name), f"{folder / MODEL}: keys method/array", key=key)
         arrays.setdefault(method, {})[name] = array
     records = _parse(folder / LEDGER, lambda: tuple(json.loads(line) for line in contents[LEDGER].splitlines()))
-    rows, genes, labels = _parse(folder / SYNTHETIC, lambda: _read_h5ad(contents[SYNTHETIC]))
+    empty: _Rows = ({}, (), ())  # a masked release makes no rows
+    made = SYNTHETIC in contents
+    rows, genes, labels = _parse(folder / SYNTHETIC, lambda: _read_h5ad(contents[SYNTHETIC])) if made else empty
     return Release(arrays=arrays, card=card, ledger=records, synthetic=rows, genes=genes, labels=labels)
 
 
@@ -217,6 +223,9 @@ def h5ad(synthetic: Mapping[str, Synthetic], schema: Schema, told: Mapping[str, 
             tokens = _group(file["uns"], "tokens", "dict", "0.1.0")
             _dataset(tokens, "letters", schema.tokens.letters, "string")
             _dataset(tokens, "k", schema.tokens.k, "numeric-scalar")
+        if schema.dosages:
+            genotypes = _group(file["uns"], "genotypes", "dict", "0.1.0")
+            _dataset(genotypes, "coding", "dosage", "string")
         uns = _group(file["uns"], "fedgenome", "dict", "0.1.0")
         for name, value in sorted(told.items()):
             _dataset(uns, name, value, "string" if isinstance(value, str) else "numeric-scalar")
@@ -256,7 +265,7 @@ def _categorical(frame: h5py.Group, name: str, codes: Array, categories: Sequenc
     _strings(column, "categories", categories)
 
 
-def _read_h5ad(data: bytes) -> tuple[dict[str, Synthetic], tuple[str, ...], tuple[str, ...]]:
+def _read_h5ad(data: bytes) -> _Rows:
     with h5py.File(io.BytesIO(data), "r") as file:
         x, label, made_by = file["X"][:], file["obs/label/codes"][:].astype(np.int64), file["obs/method/codes"][:]
         methods, labels = (tuple(file[f"obs/{name}/categories"].asstr()[:]) for name in ("method", "label"))

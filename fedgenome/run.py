@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from fedgenome import federate, folders, prepare, prices, trust
+from fedgenome import federate, folders, masked, prepare, prices, trust
 from fedgenome.audit import charged, gate
+from fedgenome.audit.linkage import judge
 from fedgenome.audit.results import Audit, Charged, merge
 from fedgenome.audit.run import audit, enough
 from fedgenome.audit.scales import Codes, Values
@@ -28,6 +29,7 @@ from fedgenome.errors import SpecError
 from fedgenome.experiment import Experiment
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.folders import RunFolder
+from fedgenome.masked import masker_of
 from fedgenome.methods.base import Following, Generator, Method, Scored
 from fedgenome.prepare import Prepared
 from fedgenome.prices import Prices
@@ -109,7 +111,9 @@ def run(
         root = Root(bytes.fromhex(deal), seeded=spec.seed is not None)
         with clock.step("prepare"):
             prepared = roles.prepare(spec, root.stream("split").generator())
-        generator = generator_of(prepared)
+        generator = masker_of(prepared) or generator_of(prepared)
+        if masker_of(prepared):
+            masked.check(prepared, root)
         if spec.engine.ledgers is not None and deployment is None:
             folders.made(spec.engine.ledgers, "engine.ledgers")
         folder = folder or folders.create(out, spec.name, dump, run_id, deal)
@@ -145,6 +149,8 @@ def people_of(prepared: Prepared, shard: Shard) -> Records:
 def _conclude(done: Done, clock: _Clock) -> Outcome:
     """Generate, audit, evaluate, judge and write."""
     policy = done.prepared.experiment.audit
+    if masker_of(done.prepared):
+        return _conclude_masked(done, clock)
     with clock.step("generate"):
         rows = _generate(done)
     with clock.step("audit"):
@@ -156,6 +162,15 @@ def _conclude(done: Done, clock: _Clock) -> Outcome:
         useful = {label: _utility(done, made) for label, made in rows.items() if compared}
     with clock.step("report"):
         return publish(done, rows, Findings(audit=audited, verdict=verdict, utility=useful))
+
+
+def _conclude_masked(done: Done, clock: _Clock) -> Outcome:
+    """Mask, attack by linkage, judge and write: that somebody is a member, the rows of a masked release say."""
+    with clock.step("audit"):
+        made = masked.masked(done.prepared, done.generator, done.trained.arrays[done.generator], done.root)
+        verdict = judge.judge(made.linkage, done.prepared.experiment.audit, done.withheld)
+    with clock.step("report"):
+        return publish(done, {}, Findings(audit=None, verdict=verdict, utility={}, linkage=made.linkage), made)
 
 
 def generator_of(prepared: Prepared) -> str:
@@ -309,11 +324,11 @@ def _audit(done: Done, label: str, made: Rows | None) -> Audit:
 
 
 def _utility(done: Done, made: Rows) -> dict[str, Any]:
-    low = done.prepared.study.schema_.low
+    schema = done.prepared.study.schema_
     seed = int(done.root.stream("utility").generator().integers(2**31))
-    real = Real(truth=finite(done.controls, low), train=finite(done.members, low))
+    real = Real(truth=finite(done.controls, schema.low), train=finite(done.members, schema.low))
     released = Records(x=made.released.x, label=made.released.label)
-    return utility(released, real, seed=seed, settings=RUN).to_json()
+    return utility(released, real, seed=seed, settings=RUN, dosages=schema.dosages).to_json()
 
 
 def _records(made: Synthetic | None) -> Records | None:

@@ -68,6 +68,7 @@ class Fitted:
         genes: Columns of all.
         labels: Names of the label codes.
         tokens: What codes stand for, where rows are of sequences.
+        dosages: Whether rows are of dosages.
     """
 
     records: Mapping[str, Records]
@@ -75,6 +76,7 @@ class Fitted:
     genes: tuple[str, ...]
     labels: tuple[str, ...]
     tokens: Vocabulary | None = None
+    dosages: bool = False
 
 
 def fit(
@@ -104,7 +106,10 @@ def fit(
     columns = {role: _column(table, how.label, made=role in made) for role, table in tables.items()}
     labels = _labels(made, real, columns) if schema is None else schema.labels
     tokens = _tokens(tables, schema)
-    counts = _scales(tables, how.counts) if tokens is None else dict.fromkeys(tables, False)
+    # A table that somebody else made need not say so: a value that is no dosage is then refused.
+    dosages = any(table.dosages for table in tables.values()) or bool(schema and schema.dosages)
+    coded = tokens is not None or dosages
+    counts = dict.fromkeys(tables, False) if coded else _scales(tables, how.counts)
     cohorts = {}
     for role, table in tables.items():
         people = role in real
@@ -118,7 +123,7 @@ def fit(
             fill=schema.fill if schema else None,
             batch=schema.batch if schema and people else "none",
             public=True,  # how the variants of a file were chosen matters to a Study, which these readers make none of
-            **_values(table, schema, tokens, counts[role]),
+            **_values(schema, tokens, counts=counts[role], dosages=dosages),
         )
         cohorts[role] = expression.of_table(table, spec)
     return Fitted(
@@ -129,15 +134,16 @@ def fit(
         genes=genes,
         labels=labels,
         tokens=tokens,
+        dosages=dosages,
     )
 
 
-def _values(table: Table, schema: Schema | None, tokens: Vocabulary | None, counts: bool) -> dict[str, Any]:
+def _values(schema: Schema | None, tokens: Vocabulary | None, *, counts: bool, dosages: bool) -> dict[str, Any]:
     """Return what the numbers of a table are, as a cohort's scale, with the range that nothing is clipped to."""
     if tokens is not None:
         return {"scale": "codes", "tokens": tokens, "low": 0.0, "high": float(tokens.size)}
-    low, high = (schema.low, schema.high) if schema else (0.0, 2.0) if table.dosages else (-_WIDE, _WIDE)
-    return {"scale": "dosage" if table.dosages else "counts" if counts else "log", "low": low, "high": high}
+    low, high = (schema.low, schema.high) if schema else (0.0, 2.0) if dosages else (-_WIDE, _WIDE)
+    return {"scale": "dosage" if dosages else "counts" if counts else "log", "low": low, "high": high}
 
 
 def _records(cohort: expression.Cohort, strata: Mapping[str, Array]) -> Records:
@@ -232,11 +238,7 @@ def _scales(tables: Mapping[str, Table], counts: bool) -> dict[str, bool]:
 
 def _is_counts(table: Table) -> bool:
     head = dense(table.x[:_HEAD])
-    return (
-        not table.dosages
-        and bool(head.size)
-        and bool(np.all((head >= 0) & (head == np.floor(head))) and head.max() > 1)
-    )
+    return bool(head.size) and bool(np.all((head >= 0) & (head == np.floor(head))) and head.max() > 1)
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

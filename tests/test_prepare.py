@@ -70,7 +70,7 @@ def test_auto_becomes_a_named_method_of_the_study_and_the_plan_says_why():
         ({"kind": "marginals", "trust": "site"}, r"methods\.marginals: trust 'site' needs .* expected kind cvae"),
         (
             {"kind": "cvae", "trust": "site", "options": {"local_steps": None}},
-            "expected kind cvae or language with options.local_steps",
+            "expected kind cvae, deeptype or language with options.local_steps",
         ),
         ({"kind": "cvae", "trust": "distributed"}, r"methods\.cvae\.options\.local_steps: expected trust 'local' or"),
     ],

@@ -75,6 +75,11 @@ class Policy(Strict):
         least=1e-3,
         reason="a table without a leak is below it once in a thousand audits",
     )
+    linkage: Limit = Limit(
+        most=0.1,
+        reason="one person in ten found by name is the most that a release of people's rows may risk; 29 people, none "
+        "of them found, are the fewest that show it",
+    )
     attempts: Attempts = Attempts(
         most=2,
         reason="a generator above a limit passes an attempt with a chance of 2.5 % at most: three, with 7.5 %",
@@ -98,6 +103,7 @@ class Verdict:
         policy: The policy applied.
         charged: What noised and paid sums of counts said; may leave.
         reads_people: Whether anything else was read.
+        alerts: What a reader of the verdict must know of the release; public.
     """
 
     released: bool
@@ -108,6 +114,7 @@ class Verdict:
     policy: Policy
     charged: tuple[Charged, ...] = ()
     reads_people: bool = True
+    alerts: tuple[str, ...] = ()
 
     @property
     def word(self) -> str:
@@ -120,6 +127,7 @@ class Verdict:
             "verdict": self.word,
             "audited": self.audited,
             "statement": STATEMENT if self.reads_people else PAID,
+            **({"alerts": list(self.alerts)} if self.alerts else {}),
             **{name: list(getattr(self, name)) for name in ("reasons", "evidence_against", "evidence_for")},
             "charged": [each.to_json() for each in self.charged],
             "policy": self.policy.model_dump(mode="json"),
@@ -133,6 +141,8 @@ class Verdict:
             "statement": NOT_DP if self.reads_people else PAID,
             "policy": self.policy.model_dump(mode="json"),
         }
+        if self.alerts:
+            told["alerts"] = list(self.alerts)
         if self.charged:
             told["charged"] = [each.to_json() for each in self.charged]
         if self.reads_people:
@@ -158,11 +168,16 @@ def judge(
         missed: Generators of the release that nothing in ``charged`` is about.
         withheld: Earlier attempts at this release that were withheld.
     """
-    verdict = _judge(audit, policy, charged, missed)
-    if withheld <= policy.attempts.most:
+    return tried(_judge(audit, policy, charged, missed), withheld)
+
+
+def tried(verdict: Verdict, withheld: int) -> Verdict:
+    """Return ``verdict``, or that there were too many attempts before: ``withheld``."""
+    attempts = verdict.policy.attempts
+    if withheld <= attempts.most:
         return verdict
-    tried = f"{withheld} earlier attempts were withheld, the policy allows {policy.attempts.most}"
-    reasons = (*verdict.reasons, f"{tried} ({policy.attempts.reason})")
+    seen = f"{withheld} earlier attempts were withheld, the policy allows {attempts.most}"
+    reasons = (*verdict.reasons, f"{seen} ({attempts.reason})")
     return replace(verdict, released=False, reasons=reasons, evidence_for=())
 
 

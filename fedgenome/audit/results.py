@@ -21,7 +21,7 @@ STATEMENT = "reads real members and controls; stays internal"
 FALSE_ALARMS = 0.1  # the false-alarm rate at which hits are counted
 GRID = (0.0, *np.geomspace(1e-3, 1.0, 61).tolist())  # false-alarm rates at which curves are kept
 LEVEL = 0.95  # confidence of intervals and bounds, unless the caller says otherwise
-Measure = Literal["AUC", "share of members"]  # what a check looks at
+Measure = Literal["AUC", "share of members", "RR"]  # what a check looks at; RR: re-identification rate
 Of = Literal["data", "model"]  # what an attack is on: released rows, or a model that gives more than these
 _RULE_OF_THREE = 3.0  # 0 of n seen: the rate is below 3/n with 95 % confidence
 

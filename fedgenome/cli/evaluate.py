@@ -55,9 +55,9 @@ def evaluate(
         )
         given = tables.read(asked)
         settings = metrics.QUICK if quick else metrics.FULL
-        found = run.utility(given.synthetic, given.real, seed=seed, settings=settings).to_json()
+        judged = run.utility(given.synthetic, given.real, seed=seed, settings=settings, dosages=given.dosages)
         files = {role: path.name for role, path in asked.roles.items()}
-        found |= {"files": files, "labels": list(given.labels), "genes": len(given.genes)}
+        found = judged.to_json() | {"files": files, "labels": list(given.labels), "genes": len(given.genes)}
         if out is not None:
             _write(out, found, given.genes)
         typer.echo(json.dumps(found) if as_json else _text(found, given.genes))

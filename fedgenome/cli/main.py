@@ -19,6 +19,7 @@ from fedgenome.cli import (
     ingest,
     keys,
     ledger,
+    mask,
     party,
     sample,
     site,
@@ -53,6 +54,7 @@ app.command()(ingest.ingest)
 app.command()(evaluate.evaluate)
 app.command()(audit.audit)
 app.command()(sample.sample)
+app.command()(mask.mask)
 
 
 @app.callback(invoke_without_command=True)

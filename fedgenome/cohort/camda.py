@@ -12,19 +12,16 @@ nor numbers are looked at. Samples of the annotation alone are left out, those w
 
 from __future__ import annotations
 
-import csv
-import gzip
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
+from fedgenome.cohort.lines import read_lines, read_numbers
 from fedgenome.cohort.shard import Array, repeated
 from fedgenome.cohort.table import Table
 from fedgenome.errors import SpecError, did_you_mean
 
 SAMPLE = "samplesID"  # the annotation's column of sample names
-_MISSING = ("", "NA", "NaN", "nan")  # what R and pandas write for a value that is not there
 
 
 def is_camda(source: str) -> bool:
@@ -76,7 +73,7 @@ def _genes_down(path: str, annotation: str, across: Sequence[str], down: Sequenc
 
 def _expression(path: str) -> tuple[list[str], list[str], Array]:
     """Return the names in the first line, those in the first column, and the numbers between."""
-    lines = _lines(path, "\t")
+    lines = read_lines(path, "\t")
     header = next(lines, [])
     names, numbers = [], []
     for number, cells in enumerate(lines, start=2):
@@ -86,31 +83,13 @@ def _expression(path: str) -> tuple[list[str], list[str], Array]:
             rule = f"expected a name and {len(header)} numbers, as the first line has it"
             raise SpecError(f"{path}: line {number}: {rule}; got {len(cells)} cells")
         names.append(cells[0])
-        numbers.append(_numbers(path, number, cells[1:], header))
+        numbers.append(read_numbers(path, number, cells[1:], header))
     if not names or not header:
         raise SpecError(f"{path}: expected a line of names and lines of numbers between tabs, got none")
     for what, every in (("first line", header), ("first column", names)):
         if twice := repeated(tuple(every)):
             raise SpecError(f"{path}: expected every name of the {what} once, got {twice[0]!r} again")
     return header, names, np.stack(numbers)
-
-
-def _numbers(path: str, line: int, cells: Sequence[str], header: Sequence[str]) -> Array:
-    try:
-        return np.array(cells, np.float32)
-    except ValueError:
-        pass
-    told = np.array([np.nan if cell in _MISSING else _number(cell) for cell in cells])
-    if (odd := next((i for i, value in enumerate(told) if value is None), None)) is not None:
-        raise SpecError(f"{path}: line {line}, column {header[odd]!r}: expected a number or NA, got {cells[odd]!r}")
-    return told.astype(np.float32)
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
 
 
 def read_annotation(path: str, by: str | None = None) -> tuple[str, list[str], dict[str, list[str]]]:
@@ -123,7 +102,7 @@ def read_annotation(path: str, by: str | None = None) -> tuple[str, list[str], d
     Raises:
         SpecError: there is no such table or column, or a sample has two lines.
     """
-    lines = _lines(path, "," if path.removesuffix(".gz").endswith(".csv") else "\t")
+    lines = read_lines(path, "," if path.removesuffix(".gz").endswith(".csv") else "\t")
     header, rows = next(lines, []), list(lines)
     if rows and len(rows[0]) == len(header) + 1:
         header = ["", *header]  # row names as R writes them
@@ -144,15 +123,3 @@ def read_annotation(path: str, by: str | None = None) -> tuple[str, list[str], d
         raise SpecError(f"{path}: column {header[named] or 1!r}: expected every sample once, got {twice[0]!r} again")
     others = [i for i in range(len(header)) if i != named and header[i]]
     return header[named], samples, {header[i]: [cells[i] for cells in rows] for i in others}
-
-
-def _lines(path: str, delimiter: str) -> Iterator[list[str]]:
-    """Yield the cells of every line that is not empty."""
-    opened = gzip.open if path.endswith(".gz") else open
-    try:
-        with opened(Path(path), "rt", encoding="utf-8", newline="") as file:
-            yield from (cells for cells in csv.reader(file, delimiter=delimiter) if cells)
-    except OSError as fault:
-        raise SpecError(f"{path}: expected a table of text, got {fault.strerror or fault}") from None
-    except (UnicodeDecodeError, EOFError, csv.Error):
-        raise SpecError(f"{path}: expected a table of text in UTF-8, got other bytes") from None

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedgenome.cohort.camda import is_camda, open_camda
+from fedgenome.cohort.cbioportal import is_cbioportal, open_cbioportal
 from fedgenome.cohort.datasets import DATASETS
 from fedgenome.cohort.h5ad import open_h5ad
 from fedgenome.cohort.panel import panel, told
@@ -114,7 +115,7 @@ def _opened(spec: CohortSpec) -> Table:
 
 
 def open_source(source: str, layer: str, annotation: str | None = None, pick: Pick = everything) -> Table:
-    """Open a dataset by its name, a table of expression (``.tsv``, ``.tsv.gz``), or an h5ad file.
+    """Open a dataset by its name, a table of expression (``.tsv``, ``data_mrna….txt``, or ``.gz``), or an h5ad file.
 
     Raises:
         SpecError: it is none of them, or cannot be read.
@@ -123,6 +124,8 @@ def open_source(source: str, layer: str, annotation: str | None = None, pick: Pi
         table = open_camda(source, annotation)
     elif annotation is not None:
         raise SpecError(f"{source}: expected annotation only with a .tsv, got {annotation}")
+    elif is_cbioportal(source):
+        table = open_cbioportal(source)
     elif source in DATASETS:
         table = DATASETS[source].open(layer)
     else:

@@ -16,7 +16,8 @@ class CohortSpec(Strict):
     """Which cohort to read and how. Ranges, classes and genes are public choices, never read off the data."""
 
     source: str = Field(
-        min_length=1, description="name of a public dataset (pbmc68k), or path of an .h5ad file or of a .tsv"
+        min_length=1,
+        description="name of a public dataset (pbmc68k), or path of an .h5ad, a .tsv or cBioPortal's data_mrna….txt",
     )
     annotation: str | None = Field(default=None, description="table of the rows' obs columns, for a .tsv source")
     label: str = Field(description="obs column that holds the class of a row")

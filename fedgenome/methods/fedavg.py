@@ -86,7 +86,7 @@ class AtHome(Rounds[Options]):
         question = super().ask(state)
         if question is None:
             return None
-        if not question.payload:
+        if not self.of_round(question):
             return replace(question, unit="site" if self.trust == "site" else "donor")
         return replace(question, bound=self._move_bound(question.mechanism), unit="site", precision="float64")
 
@@ -114,7 +114,7 @@ class AtHome(Rounds[Options]):
         Raises:
             SpecError: as :meth:`Rounds.answer`; a move is asked of something that cannot train at home.
         """
-        if not question.payload:
+        if not self.of_round(question):
             if question.unit == "site":
                 sample = replace(sample, donor=np.zeros_like(sample.donor))
             return super().answer(question, sample, rng)
@@ -144,7 +144,7 @@ class AtHome(Rounds[Options]):
 
     def learn(self, state: State, question: Question, total: Array) -> State:
         """Return the state after what came before, or after one Adam step on the mean move, taken for a gradient."""
-        if not question.payload:
+        if not self.of_round(question):
             return super().learn(state, question, total)
         scale = -1 / (self.sites * self.local_steps * self.options.local_rate)
         return self.stepped(state, (np.asarray(total, np.float64) * scale).astype(np.float32))

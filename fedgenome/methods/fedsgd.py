@@ -53,7 +53,10 @@ class FedSgd(Rounds[Options]):
     State: that of :class:`Rounds`, and ``label_weights`` (labels,) float64.
     """
 
-    BEFORE = 1  # the label counts
+    @property
+    def before(self) -> int:
+        """One: the label counts."""
+        return 1
 
     @functools.cached_property
     def model(self) -> cvae.CVAE:
@@ -82,7 +85,7 @@ class FedSgd(Rounds[Options]):
 
     def ask(self, state: State) -> Question | None:
         """Ask for label counts first, then for a gradient sum per round, then None. No torch work."""
-        if int(state["step"]) >= self.BEFORE:
+        if int(state["step"]) >= self.before:
             return super().ask(state)
         n = len(self.schema.labels)
         return Question(payload={}, length=n, reply_length=n, bound=1.0, mechanism=self.mechanism(0))

@@ -23,6 +23,7 @@ from fedgenome.errors import require
 from fedgenome.methods import alleles
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.bundle import Bundle, Floats, Part, Rows, matrix
+from fedgenome.methods.frequencies import live_rows, parts_of, rows_of
 from fedgenome.methods.learner import Learner
 from fedgenome.methods.staged import shares_of
 from fedgenome.privacy.clipping import ClippedSum
@@ -69,14 +70,10 @@ class Genotypes(Learner[Options]):
     @functools.cached_property
     def bundles(self) -> tuple[Bundle, ...]:
         """Both questions' statistics."""
-        labels, variants = len(self.schema.labels), len(self.schema.genes)
         asked = ["labels", "dosages"] + ["pairs"] * bool(self.blocks)
         shares = {name: getattr(self.options, name) for name in asked}
         shares = {name: share / math.fsum(shares.values()) for name, share in shares.items()}
-        first = (
-            Part(name="labels", length=labels, bound=1.0, share=shares["labels"]),
-            Part(name="dosages", length=labels * variants, bound=math.sqrt(variants), share=shares["dosages"]),
-        )
+        first = parts_of(self.schema, shares["labels"], shares["dosages"])
         parts = []
         for start, stop in self.blocks:
             k, share = stop - start, shares["pairs"] / len(self.blocks)
@@ -132,19 +129,17 @@ class Genotypes(Learner[Options]):
         A row with NaN, or of a label that the schema does not have, is no row.
         """
         labels, variants = len(self.schema.labels), len(self.schema.genes)
-        require(sample.x.shape[1] == variants, f"a shard of the schema's {variants} genes", genes=sample.x.shape[1])
         shapes = {name: array.shape for name, array in question.payload.items()}
         known = not shapes or (shapes == {"frequencies": (labels, variants)} and len(self.bundles) > 1)
         require(known, f"no payload, or frequencies of {labels} labels and {variants} variants", **shapes)
-        live = np.flatnonzero(sample.mask & np.isfinite(sample.x).all(1) & (sample.label < labels))
+        live = live_rows(self.schema, sample)
 
         def make(at: Array) -> Mapping[str, Rows]:
-            x, label = np.clip(sample.x[live[at]].astype(np.float64), 0, 2), sample.label[live[at]]
+            x, label = sample.x[live[at]], sample.label[live[at]]
             if not shapes:
-                one_hot = np.eye(labels)[label]
-                return {"labels": one_hot, "dosages": (one_hot, x - 1)}
+                return rows_of(self.schema, x, label)
             with np.errstate(all="ignore"):  # a crafted payload may overflow: no row
-                apart = x - 2 * question.payload["frequencies"][label]
+                apart = np.clip(x.astype(np.float64), 0, 2) - 2 * question.payload["frequencies"][label]
             return {str(start): (apart[:, start:stop], None) for start, stop in self.blocks}
 
         return self.bundles[int(bool(shapes))].answer(make, sample.donor[live])

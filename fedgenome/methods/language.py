@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from fedgenome.cohort.shard import Shard
@@ -24,9 +27,9 @@ from fedgenome.errors import SpecError, require
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.fedavg import AtHome
 from fedgenome.methods.rounds import MOST_ROWS, Batch, RoundOptions, Rounds, ranks, row_draws
-from fedgenome.models.language import base, sizes, writing
-from fedgenome.models.parameters import initialise, load_flat
-from fedgenome.query import Array, State
+from fedgenome.models.language import adapters, base, sizes, writing
+from fedgenome.models.parameters import divide, flatten, initialise, joined, load_flat
+from fedgenome.query import Array, Question, State
 
 _CHUNK = 1 << 12  # windows scored or written at a time
 
@@ -39,6 +42,12 @@ class Options(RoundOptions):
     width: int | None = Field(default=None, ge=1, le=4096, description="features of a position")
     layers: int | None = Field(default=None, ge=1, le=64, description="layers, or blocks")
     hidden: float = Field(default=0.15, gt=0, lt=1, description="chance of a token to be hidden, of masked models")
+    base: Path | None = Field(
+        default=None, description="tensors of a public release (model.safetensors): training starts from its weights"
+    )
+    adapters: int | None = Field(
+        default=None, ge=1, description="rank of adapters, which alone are trained; needs a base"
+    )
     kept: tuple[int, ...] = Field(default=(), description="rounds after which the weights are released as well")
 
     @property
@@ -54,7 +63,7 @@ class Options(RoundOptions):
 class Language(Rounds[Options]):
     """A language model of windows.
 
-    State: that of :class:`Rounds`, and ``kept`` (rounds kept, P) float32.
+    State: that of :class:`Rounds`, ``kept`` (rounds kept, P) float32, and with adapters ``frozen`` (P,) float32.
     """
 
     @property
@@ -66,18 +75,49 @@ class Language(Rounds[Options]):
         return tokens.size
 
     @functools.cached_property
-    def model(self) -> sizes.Model:
-        """The model's shell, made once."""
+    def whole(self) -> sizes.Model:
+        """The shell of the released model, made once."""
         return sizes.build(self.options.model, self.vocabulary, len(self.schema.genes))
+
+    @functools.cached_property
+    def model(self) -> sizes.Model:
+        """The shell of what is trained, made once: the whole model, or adapters beside its frozen layers."""
+        rank = self.options.adapters
+        return self.whole if rank is None else adapters.adapt(self.whole, rank, np.random.default_rng(0))
+
+    @functools.cached_property
+    def _frozen(self) -> list[Tensor]:
+        return [] if self.model is self.whole else adapters.frozen(self.model, self.whole)
 
     @property
     def masked(self) -> bool:
         """Whether the model fills in hidden tokens, in place of reading from left to right."""
-        return not isinstance(self.model, base.Causal)
+        return not isinstance(self.whole, base.Causal)
 
     def initialise(self, rng: np.random.Generator) -> None:
-        """Draw the model's weights."""
-        initialise(self.model, rng)
+        """Draw the model's weights, or its adapters'; of a base, take those."""
+        whole = None if self.options.base is None else self._base(self.options.base)
+        if self._frozen:
+            require(whole is not None, f"methods.{self.name}.options.base: a public model for the adapters")
+            divide(np.asarray(whole), self._frozen)
+            adapters.restart(self.model, rng)
+        elif whole is not None:
+            load_flat(self.model, whole)
+        else:
+            initialise(self.model, rng)
+
+    def _base(self, path: Path) -> Array:
+        """Return the weights of a release's one method whose model has this shape."""
+        size = sum(each.numel() for each in self.whole.parameters())
+        field = f"methods.{self.name}.options.base"
+        try:
+            tensors = load_file(path)
+        except (OSError, SafetensorError) as fault:
+            raise SpecError(f"{field}: expected a file of safetensors, got {path}: {fault}") from None
+        found = [array for name, array in tensors.items() if name.endswith("/weights") and array.shape == (size,)]
+        seen = {name: array.shape for name, array in tensors.items()}
+        require(len(found) == 1, f"{field}: one method with {size} weights, as the options ask for", found=seen)
+        return found[0]
 
     def row_loss(self, model: Any, inputs: tuple[Tensor, ...]) -> Tensor:
         """Return each window's mean negative log-likelihood, nats a token."""
@@ -104,26 +144,58 @@ class Language(Rounds[Options]):
         """Return the state of :meth:`Rounds.start`, nothing kept yet."""
         late = [r for r in self.options.kept if not 1 <= r <= self.options.rounds]
         require(not late, f"methods.{self.name}.options.kept: rounds of 1 … {self.options.rounds}", found=late)
-        return super().start(rng) | {"kept": np.zeros((len(self.options.kept), self.parameters), np.float32)}
+        state = super().start(rng)
+        if self._frozen:
+            state["frozen"] = joined(self._frozen)
+        return state | {"kept": np.zeros((len(self.options.kept), len(self._told(state))), np.float32)}
+
+    def _told(self, state: State) -> Array:
+        """Return the weights of the whole model: adapters are added to the layers they stand beside."""
+        if not self._frozen:
+            return state["weights"]
+        divide(state["frozen"], self._frozen)
+        load_flat(self.model, state["weights"])
+        adapters.merge(self.model, self.whole)
+        return flatten(self.whole)
+
+    def ask(self, state: State) -> Question | None:
+        """Ask for a gradient sum a round, at the weights and at what is frozen, then None."""
+        question = super().ask(state)
+        if question is None or not self._frozen:
+            return question
+        return replace(question, payload={**question.payload, "frozen": state["frozen"]})
+
+    @property
+    def sent(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of a round's payload: weights and, beside adapters, what is frozen."""
+        frozen = sum(each.numel() for each in self._frozen)
+        return super().sent | ({"frozen": (frozen,)} if frozen else {})
+
+    def load(self, question: Question, sent: dict[str, tuple[int, ...]]) -> None:
+        """Load the payload's weights, and what is frozen."""
+        super().load(question, sent)
+        if self._frozen:
+            divide(question.payload["frozen"], self._frozen)
 
     def stepped(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
         """Return the state after one Adam step, with its weights kept if they are wanted."""
         after = super().stepped(state, gradient)
         if (done := int(after["step"])) in self.options.kept:
             after["kept"] = after["kept"].copy()
-            after["kept"][self.options.kept.index(done)] = after["weights"]
+            after["kept"][self.options.kept.index(done)] = self._told(after)
         return after
 
     def release(self, state: State) -> dict[str, Array]:
         """Return ``weights`` (P,), ``curve`` (rounds,), and ``kept`` (rounds kept, P) if any were asked for."""
         self.require_finished(state)
         names = ("weights", "curve", "kept") if self.options.kept else ("weights", "curve")
-        return {name: state[name] for name in names}
+        told = {**state, "weights": self._told(state)}
+        return {name: told[name] for name in names}
 
     def released(self, arrays: Mapping[str, Array]) -> sizes.Model:
         """Return the model that ``arrays`` hold; the next call, or question, may change it."""
-        load_flat(self.model, arrays["weights"])
-        return self.model
+        load_flat(self.whole, arrays["weights"])
+        return self.whole
 
     def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:
         """Return each window's mean negative log-likelihood, nats a known token, float64 (rows,)."""
@@ -137,8 +209,8 @@ class Language(Rounds[Options]):
 
     def loss(self, state: State, rows: Shard) -> float:
         """Return the mean loss of the unmasked windows. Internal, never released."""
-        kept = rows.mask
-        return float(self.losses(state, rows.x[kept], rows.label[kept]).mean()) if kept.any() else math.nan
+        kept, told = rows.mask, {"weights": self._told(state)}
+        return float(self.losses(told, rows.x[kept], rows.label[kept]).mean()) if kept.any() else math.nan
 
     def label_weights(self, arrays: Mapping[str, Array]) -> Array:
         """Return equal shares: the model knows of no labels."""

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
-from fedgenome.methods.base import DonorStreams, Generator, Method, Scored, Watched
+from fedgenome.methods.base import Classifier, DonorStreams, Generator, Method, Scored, Watched
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.query import Array, Mechanism, Question, State
 
 
-class Whole(Method, Generator, Scored, Watched, Protocol):
-    """A method that can also generate, tell losses and be watched."""
+class Model(Method, Scored, Watched, Protocol):
+    """A method that can also tell losses and be watched."""
+
+
+class Generating(Model, Generator, Protocol):
+    """One that generates rows."""
+
+
+class Classifying(Model, Classifier, Protocol):
+    """One that tells labels."""
+
+
+_Model = TypeVar("_Model", bound=Model)
 
 
 class Prelude(Protocol):
@@ -71,8 +82,8 @@ class Prelude(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preceded:
-    """A method with a prelude.
+class Preceded(Generic[_Model]):
+    """A method with a prelude; what else it can do is in the classes below.
 
     Attributes:
         method: What is asked after it.
@@ -82,7 +93,7 @@ class Preceded:
         noise: The calibrated noise level; None until :meth:`at`.
     """
 
-    method: Whole
+    method: _Model
     prelude: Prelude
     factor: float
     private: bool
@@ -153,15 +164,6 @@ class Preceded:
         inner, learned, _ = self._parts(dict(arrays))
         return self.method.losses(inner, self.prelude.seen(x, learned), label)
 
-    def label_weights(self, arrays: Mapping[str, Array]) -> Array:
-        """Return the method's label weights."""
-        return self.method.label_weights(arrays)
-
-    def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
-        """Return the method's rows in the public units."""
-        inner, learned, _ = self._parts(dict(arrays))
-        return self.prelude.shown(self.method.sample(inner, labels, rng), learned)
-
     @property
     def _mark(self) -> str:
         return f"{self.prelude.name}.asked"
@@ -178,6 +180,28 @@ class Preceded:
     def _stripped(self, question: Question) -> tuple[Question, dict[str, Array]]:
         own, theirs = _split(question.payload, self.prelude.name)
         return replace(question, payload=theirs), own
+
+
+class PrecededGenerator(Preceded[Generating]):
+    """A generator with a prelude."""
+
+    def label_weights(self, arrays: Mapping[str, Array]) -> Array:
+        """Return the method's label weights."""
+        return self.method.label_weights(arrays)
+
+    def sample(self, arrays: Mapping[str, Array], labels: Array, rng: np.random.Generator) -> Array:
+        """Return the method's rows in the public units."""
+        inner, learned, _ = self._parts(dict(arrays))
+        return self.prelude.shown(self.method.sample(inner, labels, rng), learned)
+
+
+class PrecededClassifier(Preceded[Classifying]):
+    """A classifier with a prelude."""
+
+    def predict(self, arrays: Mapping[str, Array], x: Array) -> Array:
+        """Return the method's label of each row as it sees it, int64 (n,)."""
+        inner, learned, _ = self._parts(dict(arrays))
+        return self.method.predict(inner, self.prelude.seen(x, learned))
 
 
 def _split(arrays: Mapping[str, Array], name: str) -> tuple[dict[str, Array], dict[str, Array]]:

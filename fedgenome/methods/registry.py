@@ -82,7 +82,7 @@ def build(
     if trust == "site" and private:
         raise SpecError(
             f"methods.{spec.label}: trust 'site' needs one clipped vector of a whole site, which this method does not "
-            "send; expected kind cvae or language with options.local_steps, or trust 'distributed' or 'local'"
+            "send; expected kind cvae, deeptype or language with options.local_steps, or trust 'distributed' or 'local'"
         )
     return method
 
@@ -114,7 +114,7 @@ def _marginals(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bo
 def _fedsgd(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.fedavg import FedAvg
     from fedgenome.methods.fedsgd import FedSgd, Options  # loads torch
-    from fedgenome.methods.preludes import Preceded, Whole
+    from fedgenome.methods.preludes import Generating, PrecededGenerator
     from fedgenome.methods.quantile_clip import QuantileClip
     from fedgenome.methods.standardise import Standardise
 
@@ -123,14 +123,14 @@ def _fedsgd(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) 
         precede = options.clip_quantile is not None or options.normalise != "off"
         require(not precede, f"methods.{spec.label}.options: no prelude (normalise, clip_quantile) with local_steps")
         return FedAvg.build(spec, options, schema, donors_bound, private)
-    method: Whole = FedSgd.build(spec, options, schema, donors_bound, private)
+    method: Generating = FedSgd.build(spec, options, schema, donors_bound, private)
     factor = spec.noise * options.preludes_noise
     if options.clip_quantile is not None:
         clip = QuantileClip(middle=options.clip, quantile=options.clip_quantile, sampling=options.sampling)
-        method = Preceded(method=method, prelude=clip, factor=factor, private=private)
+        method = PrecededGenerator(method=method, prelude=clip, factor=factor, private=private)
     if options.normalise != "off":
         standardise = Standardise(schema=schema, by=options.normalise)
-        method = Preceded(method=method, prelude=standardise, factor=factor, private=private)
+        method = PrecededGenerator(method=method, prelude=standardise, factor=factor, private=private)
     return method
 
 
@@ -138,6 +138,22 @@ def _linear(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) 
     from fedgenome.methods.linear import Linear, Options  # loads torch
 
     return Linear.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
+def _deeptype(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.deeptype import DeepType, DeepTypeAtHome, Options  # loads torch
+    from fedgenome.methods.preludes import PrecededClassifier
+    from fedgenome.methods.standardise import Standardise
+
+    options = _options(spec, Options)
+    if options.local_steps is not None:
+        require(options.normalise == "off", f"methods.{spec.label}.options: no prelude (normalise) with local_steps")
+        return DeepTypeAtHome.build(spec, options, schema, donors_bound, private)
+    method = DeepType.build(spec, options, schema, donors_bound, private)
+    if options.normalise == "off":
+        return method
+    standardise, factor = Standardise(schema=schema, by=options.normalise), spec.noise * options.preludes_noise
+    return PrecededClassifier(method=method, prelude=standardise, factor=factor, private=private)
 
 
 def _factors(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
@@ -166,10 +182,30 @@ def _language(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool
     return method.build(spec, options, schema, donors_bound, private)
 
 
+def _afml(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.afml import Afml, Options  # loads torch
+
+    return Afml.build(spec, _options(spec, Options), schema, donors_bound, private)
+
+
+def _masking(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.masking import Masking, MaskingAtHome, Options  # loads torch
+
+    options = _options(spec, Options)
+    method = Masking if options.local_steps is None else MaskingAtHome
+    return method.build(spec, options, schema, donors_bound, private)
+
+
 def _membership(spec: MethodSpec, schema: Schema, _donors_bound: int, private: bool) -> Method:
     from fedgenome.methods.membership import Membership, Options
 
     return Membership.build(spec, _options(spec, Options), schema, private)
+
+
+def _frequencies(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
+    from fedgenome.methods.frequencies import Frequencies, Options
+
+    return Frequencies.build(spec, _options(spec, Options), schema, donors_bound, private)
 
 
 def _genotypes(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) -> Method:
@@ -185,7 +221,7 @@ def _tree(spec: MethodSpec, schema: Schema, donors_bound: int, private: bool) ->
 
 
 SEQUENCES = frozenset({"language"})  # kinds whose rows are codes of tokens; all others read expression
-DOSAGES = frozenset({"genotypes"})  # kinds whose rows are dosages, and nothing else
+DOSAGES = frozenset({"genotypes", "frequencies"})  # kinds whose rows are dosages, and nothing else
 EITHER = frozenset({"membership"})  # but these, which read what the method before them does
 KINDS: Mapping[str, _Build] = MappingProxyType(
     {
@@ -193,12 +229,16 @@ KINDS: Mapping[str, _Build] = MappingProxyType(
         "cvae": _fedsgd,  # shorthand for fedsgd with its model "cvae"
         "fedsgd": _fedsgd,
         "linear": _linear,
+        "deeptype": _deeptype,
         "factors": _factors,
         "gaussian": _gaussian,
         "inverted": _inverted,
         "tree": _tree,
         "genotypes": _genotypes,
+        "frequencies": _frequencies,
         "membership": _membership,
+        "masking": _masking,
+        "afml": _afml,
         "language": _language,
     }
 )

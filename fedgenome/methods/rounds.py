@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import functools
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from fedgenome.strict import Strict
 
 _MOMENTS = 0.9, 0.999  # Adam's decay of gradient and squared gradient
 _SMALL = 1e-8
+_CACHED = 1 << 15  # weights that a step is taken for at a time
 MOST_ROWS = 64  # rows of one donor that take part in a gradient; its further rows are left out
 
 
@@ -73,8 +74,6 @@ class Rounds(Learner[Options], abc.ABC):
     ``curve`` (rounds,) float64.
     """
 
-    BEFORE: ClassVar[int] = 0  # questions of the method's own before the first round
-
     @property
     @abc.abstractmethod
     def model(self) -> nn.Module:
@@ -91,6 +90,35 @@ class Rounds(Learner[Options], abc.ABC):
     @abc.abstractmethod
     def batch(self, sample: Shard, rng: DonorStreams) -> Batch:
         """Return the rows that take part: at most ``MOST_ROWS`` of a donor."""
+
+    @property
+    def before(self) -> int:
+        """Questions of the method's own before the first round."""
+        return 0
+
+    @property
+    def sent(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of a round's payload, all of it float32."""
+        return {"weights": (self.parameters,)}
+
+    def of_round(self, question: Question) -> bool:
+        """Whether ``question`` is a round's, of those that the method asks."""
+        return bool(question.payload)
+
+    def asked_of(self, question: Question, sample: Shard, rng: DonorStreams) -> Batch:
+        """Return the rows that take part in a round, with what its payload says of them."""
+        return self.batch(sample, rng)
+
+    def load(self, question: Question, sent: dict[str, tuple[int, ...]]) -> None:
+        """Load the payload's weights, once it is what the method sends.
+
+        Raises:
+            SpecError: it has other names, shapes or kinds of numbers.
+        """
+        told = {name: array.shape for name, array in question.payload.items()}
+        fits = told == sent and all(array.dtype == np.float32 for array in question.payload.values())
+        require(fits, f"a payload of {self.parameters} float32 weights" + " and more" * (len(sent) > 1), shapes=told)
+        load_flat(self.model, question.payload["weights"])
 
     @functools.cached_property
     def parameters(self) -> int:
@@ -121,7 +149,7 @@ class Rounds(Learner[Options], abc.ABC):
 
     def ask(self, state: State) -> Question | None:
         """Ask for a gradient sum a round, then None. No torch work."""
-        if int(state["step"]) >= self.BEFORE + self.options.rounds:
+        if int(state["step"]) >= self.before + self.options.rounds:
             return None
         mechanism = self.mechanism(-1)
         return Question(
@@ -140,12 +168,8 @@ class Rounds(Learner[Options], abc.ABC):
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
         """Return the clipped gradient sum at the payload's weights; of a donor the first 64 rows."""
         self.require_genes(sample)
-        weights = question.payload.get("weights", np.zeros(0))
-        fits = len(question.payload) == 1 and weights.shape == (self.parameters,) and weights.dtype == np.float32
-        names = tuple(question.payload)
-        require(fits, f"a payload of {self.parameters} float32 weights", names=names, shape=weights.shape)
-        load_flat(self.model, weights)
-        rows = self.batch(sample, rng)
+        self.load(question, self.sent)
+        rows = self.asked_of(question, sample, rng)
         return sum_gradients(
             self.model,
             self.row_loss,
@@ -159,7 +183,8 @@ class Rounds(Learner[Options], abc.ABC):
     def learn(self, state: State, question: Question, total: Array) -> State:
         """Return the state after one Adam step on the noisy mean gradient."""
         expected = (self.options.sampling if self.private else 1.0) * self.donors_bound
-        return self.stepped(state, (np.asarray(total, np.float64) / expected).astype(np.float32))
+        mean = np.empty(total.shape, np.float32)
+        return self.stepped(state, np.divide(total, expected, out=mean, dtype=np.float64, casting="same_kind"))
 
     def stepped(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
         """Return the state after one Adam step.
@@ -167,7 +192,7 @@ class Rounds(Learner[Options], abc.ABC):
         ``curve`` gets the gradient's norm: post-processing of a paid sum, mostly noise at a small ε.
         """
         step, curve = int(state["step"]), state["curve"].copy()
-        done = step - self.BEFORE
+        done = step - self.before
         curve[done] = np.linalg.norm(gradient.astype(np.float64))
         after = {**state, "step": np.array(step + 1, np.int64), "curve": curve}
         return after | adam(state, gradient, done + 1, self.options.rate)
@@ -179,7 +204,7 @@ class Rounds(Learner[Options], abc.ABC):
 
     def require_finished(self, state: State) -> None:
         """Check that every question was asked."""
-        require(int(state["step"]) >= self.BEFORE + self.options.rounds, f"methods.{self.name}: a finished run")
+        require(int(state["step"]) >= self.before + self.options.rounds, f"methods.{self.name}: a finished run")
 
 
 def ranks(donor: Array) -> npt.NDArray[np.int64]:
@@ -219,9 +244,25 @@ def adam(state: State, gradient: npt.NDArray[np.float32], step: int, rate: float
         gradient: (P,), noisy.
         step: From 1.
     """
+    after = {name: np.empty_like(state[name]) for name in ("weights", "first", "second")}
+    scratch = np.empty(min(len(gradient), _CACHED), np.float32)
+    for i in range(0, len(gradient), _CACHED):
+        some = slice(i, i + _CACHED)
+        own = {name: state[name][some] for name in after}
+        _adam(own, {name: array[some] for name, array in after.items()}, gradient[some], scratch, step, rate)
+    return after
+
+
+def _adam(own: State, after: State, gradient: Array, scratch: Array, step: int, rate: float) -> None:
+    """Write ``after`` in place: what is not in cache costs more than the arithmetic."""
     slow, slower = _MOMENTS
-    first = np.float32(slow) * state["first"] + np.float32(1 - slow) * gradient
-    second = np.float32(slower) * state["second"] + np.float32(1 - slower) * gradient**2
-    scale = np.float32(rate / (1 - slow**step))
-    root = np.sqrt(second / np.float32(1 - slower**step)) + np.float32(_SMALL)
-    return {"weights": state["weights"] - scale * first / root, "first": first, "second": second}
+    small = scratch[: len(gradient)]
+    for name, decay, power in (("first", slow, gradient), ("second", slower, np.square(gradient))):
+        np.multiply(own[name], np.float32(decay), out=after[name])
+        after[name] += np.multiply(power, np.float32(1 - decay), out=small)
+    np.divide(after["second"], np.float32(1 - slower**step), out=small)
+    np.sqrt(small, out=small)
+    small += np.float32(_SMALL)
+    np.multiply(after["first"], np.float32(rate / (1 - slow**step)), out=after["weights"])
+    after["weights"] /= small
+    np.subtract(own["weights"], after["weights"], out=after["weights"])

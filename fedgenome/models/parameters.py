@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -71,8 +72,12 @@ def _fill(weight: Tensor, drawn: npt.NDArray[np.float64]) -> None:
 
 def flatten(model: nn.Module) -> npt.NDArray[np.float32]:
     """Return a copy of all parameters, (P,) float32, in the order of ``model.parameters()``."""
-    with torch.no_grad():
-        flat: npt.NDArray[np.float32] = torch.cat([p.reshape(-1) for p in model.parameters()]).float().numpy()
+    return joined(model.parameters())
+
+
+def joined(tensors: Iterable[Tensor]) -> npt.NDArray[np.float32]:
+    """Return a copy of all tensors one after the other, float32."""
+    flat: npt.NDArray[np.float32] = torch.cat([each.detach().reshape(-1) for each in tensors]).float().numpy()
     return flat
 
 
@@ -82,10 +87,19 @@ def load_flat(model: nn.Module, flat: npt.NDArray[Any]) -> None:
     Raises:
         SpecError: ``flat`` has another length.
     """
-    expected = sum(p.numel() for p in model.parameters())
+    divide(flat, list(model.parameters()))
+
+
+def divide(flat: npt.NDArray[Any], tensors: Sequence[Tensor]) -> None:
+    """Set all tensors from ``flat``, the inverse of :func:`joined`.
+
+    Raises:
+        SpecError: ``flat`` has another length.
+    """
+    expected = sum(each.numel() for each in tensors)
     require(flat.shape == (expected,), "one number a parameter", parameters=expected, shape=flat.shape)
     vector, start = torch.from_numpy(np.array(flat, dtype=np.float32)), 0
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(vector[start : start + parameter.numel()].view(parameter.shape))
-            start += parameter.numel()
+        for each in tensors:
+            each.copy_(vector[start : start + each.numel()].view(each.shape))
+            start += each.numel()

@@ -22,7 +22,7 @@ from fedgenome.study import Plan
 
 Priced = tuple[tuple[float, float, int], ...]  # (noise multiplier, sampling rate, count), sorted: the cache key
 
-SAMPLER_TV = 1e-26  # bound on the distance of one draw from the discrete Gaussian; secure.noise stays below it
+SAMPLER_TV = 4e-27  # bound on the distance of one draw from the discrete Gaussian; secure.noise stays below it
 _INTERVAL = 1e-3  # grid of the privacy loss; tighter and faster than RDP and PRV at this width
 _LARGEST_RHO = 1e4  # zCDP beyond which the grid would take gigabytes: the closed bound is returned
 _TOLERANCE = 1e-3  # relative width at which calibration stops

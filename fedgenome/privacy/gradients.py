@@ -139,7 +139,7 @@ def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def _height(model: nn.Module, inputs: Inputs) -> int:
     """Return how many rows a block has at most: fewer where a row takes more memory."""
     kinds = {type(module) for module in model.modules() if module._parameters}
-    if kinds == {nn.Linear} and all(tensor.dim() <= 2 for tensor in inputs):
+    if nn.Linear in kinds <= {nn.Linear, nn.Embedding} and all(tensor.dim() <= 2 for tensor in inputs):
         return _HEIGHTS["flat"]
     return _HEIGHTS["recurrent" if nn.LSTM in kinds else "other"]
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 _CANCELLED = 2.0**-40  # share of the positions' own norms added to a donor's: what rounding can hide in their sum
 _GHOST_COST = 2  # ghost sums are in float64, which costs about twice as much
 _CHUNK = 128  # positions that are in float64 at a time: they stay in cache
+_TALL = 128  # rows of a product that are made at a time
 _AT_ONCE = 1 << 18  # numbers that are
 
 
@@ -46,6 +47,14 @@ class Total:
     def add(self, numbers: Tensor) -> None:
         """Add (numbers,)."""
         (self._memory.copy_ if self.empty else self._memory.add_)(numbers)
+        self.empty = False
+
+    def add_float32(self, left: Tensor, right: Tensor) -> None:
+        """Add a matrix product in float32, some rows at a time: what was made is read before it leaves the cache."""
+        memory = self._memory.view(len(left), -1)
+        for first in range(0, len(left), _TALL):
+            part = memory[first : first + _TALL]
+            (part.copy_ if self.empty else part.add_)(torch.mm(left[first : first + _TALL], right))
         self.empty = False
 
     def add_product(self, left: Tensor, right: Tensor) -> None:
@@ -167,7 +176,7 @@ class Linear(Ghost):
                 right = right * scale[:, None]
             else:
                 left = left * scale[:, None]
-            totals[0].add(torch.mm(left.t(), right).view(-1))
+            totals[0].add_float32(left.t(), right)
 
 
 def squared_norms(rows: Tensor) -> Tensor:

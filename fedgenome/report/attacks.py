@@ -53,7 +53,7 @@ def attacks(audit: Mapping[str, Any]) -> Html:
         _near_copies(audit["near_copies"]),
         _strata(audit["strata"]),
         tag("h3", "Controls"),
-        _checks(audit["checks"]),
+        checks(audit["checks"]),
         tag("p", audit["statement"], class_="quiet"),
     )
 
@@ -166,7 +166,8 @@ def _near_copies(found: Sequence[Mapping[str, Any]]) -> Html:
     return table(caption, head, rows, numbers=(1, 2, 3, 4, 5, 6, 7, 8), stack=True)
 
 
-def _checks(checks: Sequence[Mapping[str, Any]]) -> Html:
+def checks(checks: Sequence[Mapping[str, Any]]) -> Html:
+    """Return the controls of attacks, and whether they came out as they must."""
     head = ("control", "attack", "came out", "seen", "interval", "of", "counts only if it")
     failed = tag("strong", "FAILED", class_="bad")
     rows = [

@@ -94,6 +94,7 @@ class ReportInputs:
         comparisons: Real against synthetic, one per method that generates.
         cost: What the run took.
         ledger: Records of the ledger.
+        linkage: ``Linkage.to_json()`` of masked rows; empty where rows are generated.
     """
 
     card: Mapping[str, Any]
@@ -104,3 +105,4 @@ class ReportInputs:
     comparisons: Sequence[Comparison]
     cost: Cost
     ledger: Sequence[Mapping[str, Any]]
+    linkage: Mapping[str, Any] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from fedgenome.report.attacks import attacks
 from fedgenome.report.card_page import alerts, card_sections
 from fedgenome.report.html import asset, page, tag
 from fedgenome.report.inputs import ReportInputs
+from fedgenome.report.linkage import linkage
 
 MARK = "Internal: this page never leaves this building. It shows real members and controls, without any noise."
 _CONTENTS = {
@@ -34,7 +35,7 @@ def internal_report(given: ReportInputs) -> str:
         sections.training(given.curves),
         sections.comparison(given.comparisons),
         sections.utility(given.utility, schema["labels"], schema["genes"]),
-        attacks(given.audit),
+        linkage(given.linkage) if given.linkage else attacks(given.audit),
         sections.cost(given.cost),
         sections.ledger(given.ledger),
         sections.card(given.card, card_sections(given.card)),

@@ -33,6 +33,7 @@ _WIDE = 1e-32  # share of the noise beyond the radii that the mixture is right a
 _DEEP = 75.0  # nats below the likeliest variance where the mixture is cut: under 3e-33 each
 _RIGHT = 38  # bits that the mixture is right to, before float arithmetic
 _SLACK = 2.0**-36  # what that and the weights' arithmetic (2e4 numbers of 2^-52) can add to a log ratio
+_NUMBER = 2e-31  # noise.Sampler.total_variation is below it (tested)
 _PICK_BITS = 128
 
 
@@ -61,7 +62,7 @@ class Metric:
     def delta(self) -> float:
         """Bound on the total variation to a distribution that keeps :attr:`slack` everywhere, a vector."""
         cut = 4 * math.exp(-_DEEP) + len(self.ends) * 2.0**-_PICK_BITS + 2 * _WIDE
-        return cut + self.coordinates * 1e-33  # noise.Sampler.total_variation of these sigmas
+        return cut + self.coordinates * _NUMBER
 
     def draw(self, streams: Sequence[Stream]) -> npt.NDArray[np.int64]:
         """Return one vector a stream, (len(streams), K)."""

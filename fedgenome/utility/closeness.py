@@ -11,7 +11,7 @@ from fedgenome.audit.distance import nearest
 from fedgenome.audit.targets import Records
 from fedgenome.errors import require
 from fedgenome.query import Array
-from fedgenome.utility.metrics import Metric, Value, share
+from fedgenome.utility.metrics import FULL, Metric, Settings, Value, share
 
 QUANTILES = (0.05, 0.5)
 _DRAWS = 10
@@ -34,7 +34,9 @@ METRICS = (
 )
 
 
-def measure(table: Records, train: Records, holdout: Records, rng: np.random.Generator) -> dict[str, Value]:
+def measure(
+    table: Records, train: Records, holdout: Records, rng: np.random.Generator, _settings: Settings = FULL
+) -> dict[str, Value]:
     """Return how much nearer ``table`` is to ``train`` than to ``holdout``, as many rows of either.
 
     Euclidean distances of each table row to its nearest row. Ties count half: a row held by both sides says nothing.

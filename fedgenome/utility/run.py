@@ -14,22 +14,12 @@ import numpy as np
 from fedgenome.audit.targets import Records
 from fedgenome.errors import require
 from fedgenome.query import Array
-from fedgenome.utility import (
-    classify,
-    closeness,
-    clusters,
-    coexpression,
-    differential,
-    discriminator,
-    fidelity,
-    kernel,
-)
+from fedgenome.utility import classify
 from fedgenome.utility.classify import Score
-from fedgenome.utility.metrics import FULL, Metric, Settings, Summary, Value, unsaid
+from fedgenome.utility.metrics import FULL, Metric, Settings, Summary, Value
+from fedgenome.utility.suites import UNREAD, Suite, suite_of
 
 STATEMENT = "internal: computed from real people; without noise, so not differentially private"
-MEASURES = (classify, differential, coexpression, fidelity, kernel, discriminator, clusters)
-_UNREAD = "needs the rows that the table was trained on"
 
 Progress = Callable[[str], None]
 
@@ -121,6 +111,7 @@ def utility(
     seed: int,
     settings: Settings = FULL,
     progress: Progress = lambda step: None,
+    dosages: bool = False,
 ) -> Utility:
     """Judge a synthetic table by all figures, each beside real rows in the table's place.
 
@@ -134,6 +125,7 @@ def utility(
         seed: Repeat r draws from ``numpy.random.default_rng([seed, r])``.
         settings: How thoroughly.
         progress: Told each step's name.
+        dosages: Rows are of dosages: figures of genotypes in place of those of expression.
 
     Raises:
         SpecError: genes differ, a side is empty, or the real rows cannot be halved; names which.
@@ -145,11 +137,13 @@ def utility(
     progress("classifiers")
     scores = classify.evaluate(real.train, real.truth, synthetic, np.random.default_rng(seed), settings)
     progress("whole table")
-    whole = _whole(synthetic, real, scores, np.random.default_rng([seed, settings.repeats]), settings)
+    suite = suite_of(dosages)
+    rng = np.random.default_rng([seed, settings.repeats])
+    whole = classify.whole(scores, "synthetic") | _whole(synthetic, real, rng, settings, suite)
     pairs = []
     for repeat in range(settings.repeats):
         progress(f"halves {repeat + 1} of {settings.repeats}")
-        pairs.append(_repeat(synthetic, real, np.random.default_rng([seed, repeat]), settings))
+        pairs.append(_repeat(synthetic, real, np.random.default_rng([seed, repeat]), settings, suite))
     results = tuple(
         Result(
             metric=metric,
@@ -157,16 +151,16 @@ def utility(
             synthetic=Summary.of([ours[metric.name] for ours, _ in pairs]),
             real=Summary.of([theirs[metric.name] for _, theirs in pairs]),
         )
-        for metric in metrics(settings)
+        for metric in metrics(settings, dosages=dosages)
     )
     rows = {name: len(side) for name, side in given.items()}
     return Utility(scores=scores, results=results, rows=rows, settings=settings, seed=seed)
 
 
-def metrics(settings: Settings) -> tuple[Metric, ...]:
+def metrics(settings: Settings, *, dosages: bool = False) -> tuple[Metric, ...]:
     """Return every figure of the suite, in the order of its tables."""
-    rest = (differential, coexpression, fidelity, kernel, discriminator, clusters, closeness)
-    return (*classify.metrics(settings), *(metric for family in rest for metric in family.METRICS))
+    suite = suite_of(dosages)
+    return (*classify.metrics(settings), *(metric for family in suite.families for metric in family.METRICS))
 
 
 def halves(records: Records, rng: np.random.Generator) -> tuple[Records, Records]:
@@ -195,41 +189,32 @@ def _check(sides: Mapping[str, Records]) -> None:
         require(bool(np.isfinite(side.x).all()), f"finite values in {name}")
 
 
-def _whole(
-    synthetic: Records, real: Real, scores: tuple[Score, ...], rng: np.random.Generator, settings: Settings
-) -> dict[str, Value]:
-    found = classify.whole(scores, "synthetic")
-    for family in MEASURES[1:]:
-        found |= family.measure(synthetic, real.truth, rng, settings)
+def _whole(table: Records, real: Real, rng: np.random.Generator, settings: Settings, suite: Suite) -> dict[str, Value]:
+    found = suite.true(table, real.truth, rng, settings)
     if real.train is None:
-        return found | {metric.name: unsaid(_UNREAD) for metric in closeness.METRICS}
-    return found | closeness.measure(synthetic, real.train, real.unseen, rng)
+        return found | suite.unread(UNREAD)
+    return found | suite.near(table, real.train, real.unseen, rng, settings)
 
 
 def _repeat(
-    synthetic: Records, real: Real, rng: np.random.Generator, settings: Settings
+    synthetic: Records, real: Real, rng: np.random.Generator, settings: Settings, suite: Suite
 ) -> tuple[dict[str, Value], dict[str, Value]]:
     """Return the figures of the table and of real rows in its place, against the same real rows."""
     half, truth = halves(real.truth, rng) if real.train is None else (_half(real.train, rng), real.truth)
     table = _some(synthetic, len(half), rng)
     seed = int(rng.integers(2**31))
-    ours, theirs = (_measure(side, truth, np.random.default_rng(seed), settings) for side in (table, half))
+
+    def measured(side: Records) -> dict[str, Value]:
+        drawn = np.random.default_rng(seed)
+        return classify.measure(side, truth, drawn, settings) | suite.true(side, truth, drawn, settings)
+
+    ours, theirs = measured(table), measured(half)
     if real.train is None or len(real.unseen.units) < 2:
-        why = _UNREAD if real.train is None else "needs two unseen donors"
-        nothing = {metric.name: unsaid(why) for metric in closeness.METRICS}
+        nothing = suite.unread(UNREAD if real.train is None else "needs two unseen donors")
         return ours | nothing, theirs | nothing
     fresh, unseen = halves(real.unseen, rng)
-    return (
-        ours | closeness.measure(table, real.train, unseen, np.random.default_rng(seed)),
-        theirs | closeness.measure(fresh, real.train, unseen, np.random.default_rng(seed)),
-    )
-
-
-def _measure(table: Records, truth: Records, rng: np.random.Generator, settings: Settings) -> dict[str, Value]:
-    found: dict[str, Value] = {}
-    for family in MEASURES:
-        found |= family.measure(table, truth, rng, settings)
-    return found
+    near = [suite.near(side, real.train, unseen, np.random.default_rng(seed), settings) for side in (table, fresh)]
+    return ours | near[0], theirs | near[1]
 
 
 def _half(records: Records, rng: np.random.Generator) -> Records:

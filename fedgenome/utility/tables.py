@@ -49,12 +49,14 @@ class Given:
         real: The real rows.
         genes: Columns of all.
         labels: Names of the label codes.
+        dosages: Whether rows are of dosages.
     """
 
     synthetic: Records
     real: Real
     genes: tuple[str, ...]
     labels: tuple[str, ...]
+    dosages: bool = False
 
 
 def read(files: Files) -> Given:
@@ -70,4 +72,4 @@ def read(files: Files) -> Given:
         raise SpecError("evaluate: expected expression, got codes of tokens; fedgenome audit reads sequences")
     rows = found.records
     real = Real(truth=rows["truth"], train=rows.get("train"), holdout=rows.get("holdout"))
-    return Given(synthetic=rows["synthetic"], real=real, genes=found.genes, labels=found.labels)
+    return Given(synthetic=rows["synthetic"], real=real, genes=found.genes, labels=found.labels, dosages=found.dosages)

@@ -20,15 +20,19 @@ SMALL = {"hidden": 4, "latent": 2, "rounds": 2, "sampling": 0.5}
 CODES = Schema(genes=SCHEMA.genes, labels=SCHEMA.labels, high=4.0, unit="donor", tokens=Vocabulary())
 DOSAGES = Schema(genes=SCHEMA.genes, labels=SCHEMA.labels, high=2.0, unit="donor", dosages=True)
 SEQUENCE = {"architecture": "lstm", "width": 4, "layers": 1, "rounds": 2, "sampling": 0.5, "clip": 0.1}
+NET = {"hidden": [4, 3], "rounds": 2, "sampling": 0.5}
 # A kind that is not here is examined at its defaults.
 OPTIONS = {
     "cvae": SMALL,
     "fedsgd": SMALL,
     "linear": {"rounds": 3, "sampling": 0.5},
+    "deeptype": NET,
     "factors": {"directions": 1, "width": 1},
     "inverted": {"rounds": 3},
     "membership": {"rows": 20},
     "language": SEQUENCE,
+    "masking": {"rounds": 2, "sampling": 0.5, "clip": 0.1, "budget": 2, "candidates": 3, "renew": 1},
+    "afml": {"rounds": 2, "local_steps": 2},
     "tree": {"pairs": 2},
     "genotypes": {"block": 2},
 }
@@ -38,11 +42,14 @@ VARIANTS = {
     "one scale": ("cvae", SMALL | {"rounds": 1, "normalise": "global"}),
     "histograms": ("gaussian", {"margins": "histograms"}),
     "masked": ("language", SEQUENCE | {"architecture": "masked", "width": 16}),
+    "clusters": ("deeptype", NET | {"centres": "charged", "centres_noise": 3.0, "normalise": "gene"}),
     "zeros": ("gaussian", {"covariance": "diagonal", "zeros": True}),
 }
-KINDS = (*registry.KINDS, *VARIANTS)  # a variant is a kind with options of its own
-CLASSIFIERS = ("linear",)
-GENERATORS = tuple(kind for kind in KINDS if kind not in (*CLASSIFIERS, "membership"))
+AT_HOME = ("afml",)  # of a whole site only: no donor's contribution has a bound (test_trust)
+KINDS = (*(kind for kind in registry.KINDS if kind not in AT_HOME), *VARIANTS)  # a variant: a kind, options of its own
+CLASSIFIERS = ("linear", "deeptype", "clusters")
+COUNTS = ("membership", "frequencies", "masking")  # which neither generate nor tell labels
+GENERATORS = tuple(kind for kind in KINDS if kind not in (*CLASSIFIERS, *COUNTS))
 BOUND = 20
 NOISE = 2.0
 

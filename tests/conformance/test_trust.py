@@ -17,6 +17,7 @@ from fedgenome.query import Mechanism
 from fedgenome.streams import Root
 from fedgenome.study import MethodSpec
 from tests.conformance.cases import (
+    AT_HOME,
     BOUND,
     KINDS,
     NOISE,
@@ -34,8 +35,9 @@ from tests.conformance.cases import (
 
 SITES = 2
 STEPS = 3
-AVERAGED = [(kind, {**OPTIONS[kind], "local_steps": STEPS}) for kind in ("cvae", "fedsgd", "language")]
-METHODS = [VARIANTS.get(kind, (kind, OPTIONS.get(kind, {}))) for kind in KINDS] + AVERAGED
+AVERAGED = [(kind, {**OPTIONS[kind], "local_steps": STEPS}) for kind in ("cvae", "fedsgd", "language", "masking")]
+WHOLE = [(kind, OPTIONS[kind]) for kind in AT_HOME]
+METHODS = [VARIANTS.get(kind, (kind, OPTIONS.get(kind, {}))) for kind in KINDS] + AVERAGED + WHOLE
 MODELS = ("distributed", "local", "site", "none")
 SHARD = SHARDS["several rows a donor"]
 
@@ -92,8 +94,10 @@ def test_a_run_asks_exactly_the_steps_that_its_plan_holds(kind, options, model):
     for _, _, question, _ in walk(method, model):
         if question.mechanism is not None:
             asked[question.mechanism.form] += question.mechanism.count
-    planned = [trust.placed(m, model) for m in method.plan(NOISE)] if model != "none" else []
-    assert asked == Counter({m.form: m.count for m in planned})
+    planned = Counter()
+    for placed in [trust.placed(m, model) for m in method.plan(NOISE)] if model != "none" else []:
+        planned[placed.form] += placed.count
+    assert asked == planned
 
 
 @every_case
@@ -122,12 +126,13 @@ def test_what_a_method_cannot_do_is_refused_with_a_remedy(kind, options, model):
         build(kind, options, model)
 
 
-def test_every_method_does_some_private_model_and_local_is_refused_to_selections_alone():
+def test_local_is_refused_to_selections_and_whole_sites_alone_and_distributed_to_steps_at_home():
     assert {(kind, str(options)) for kind, options, model in CASES if model == "local"} == {
-        (kind, str(options)) for kind, options in METHODS if kind != "tree"
+        (kind, str(options)) for kind, options in METHODS if kind not in ("tree", *AT_HOME)
     }
     assert {(kind, model) for kind, _, model in REFUSED if model != "site"} == {
         ("tree", "local"),
+        *((kind, model) for kind in AT_HOME for model in ("local", "distributed")),
         *((kind, "distributed") for kind, _ in AVERAGED),
     }
 

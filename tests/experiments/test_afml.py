@@ -35,9 +35,7 @@ def test_an_order_names_every_variant_once_and_sees_only_its_people(made, name):
     order = lists.ORDERS[name](made.people, np.random.default_rng(3))
     assert sorted(order) == list(range(made.panels.array.shape[1]))
     label = np.where(np.isin(np.arange(len(made.label)), made.sides.chosen), made.label, 1 - made.label)
-    other = worlds.World(
-        data="made", seed=0, panels=made.panels, sides=made.sides, label=label, causal=made.causal
-    )
+    other = worlds.World(data="made", seed=0, panels=made.panels, sides=made.sides, label=label, causal=made.causal)
     np.testing.assert_array_equal(order, lists.ORDERS[name](other.people, np.random.default_rng(3)))
 
 

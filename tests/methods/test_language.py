@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from fedgenome.cohort.shard import Shard
 from fedgenome.errors import SpecError
@@ -97,6 +98,61 @@ def test_it_learns_what_every_donor_repeats_and_writes_it(architecture):
     assert rows.dtype == np.float32 and (rows == shard.x[0]).mean() > 0.9
     known, other = (method.losses(arrays, x, np.zeros(20, np.int64)).mean() for x in (shard.x, windows(seed=5).x))
     assert known < 0.2 < 1.0 < other
+
+
+@pytest.fixture
+def public(tmp_path):
+    """Return a release's tensors: a trained LSTM, beside another method's weights; and the LSTM's own."""
+    method = made(private=False, rounds=1)
+    weights = method.start(np.random.default_rng(3))["weights"]
+    save_file({"glm/weights": weights, "other/weights": weights[:5]}, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors", weights
+
+
+def trained(method, shard):
+    state = method.start(np.random.default_rng(0))
+    while (question := method.ask(state)) is not None:
+        state = method.learn(state, question, method.answer(question, shard, DRAWS).value)
+    return method.release(state)
+
+
+def test_adapters_start_from_a_public_model_and_a_whole_one_is_released(public):
+    path, weights = public
+    method = made(base=str(path), adapters=2, kept=[1], rate=0.1, rounds=20, sampling=1.0)
+    assert method.parameters < len(weights) / 2
+    shard = replace(windows(), x=np.tile(np.float32([0, 1, 2, 3, 3, 2, 1, 0]), (20, 1)))
+    arrays = trained(method, shard)
+    assert arrays["weights"].shape == weights.shape and arrays["kept"].shape == (1, len(weights))
+    before, after = (method.losses(told, shard.x, shard.label).mean() for told in ({"weights": weights}, arrays))
+    assert after < before - 0.3
+
+
+@pytest.mark.parametrize("steps", [{}, {"local_steps": 2}])
+def test_what_is_frozen_travels_with_every_question_and_is_not_answered(public, steps):
+    path, weights = public
+    method = made(base=str(path), adapters=2, **steps)
+    question = method.ask(method.start(np.random.default_rng(0)))
+    assert np.array_equal(question.payload["frozen"], weights)
+    assert question.length == len(question.payload["weights"]) == method.parameters
+
+
+def test_tuning_without_adapters_starts_at_the_bases_weights(public):
+    path, weights = public
+    assert np.array_equal(made(base=str(path)).start(np.random.default_rng(0))["weights"], weights)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"adapters": 2}, "options.base: a public model for the adapters"),
+        ({"base": "nowhere.safetensors"}, "options.base: expected a file of safetensors, got nowhere.safetensors"),
+        ({"base": "", "width": 32}, r"options.base: one method with \d+ weights, as the options ask for"),
+    ],
+)
+def test_base_that_does_not_fit_is_refused(public, options, said):
+    options = options | ({"base": str(public[0])} if options.get("base") == "" else {})
+    with pytest.raises(SpecError, match=said):
+        made(**options).start(np.random.default_rng(0))
 
 
 def test_at_home_it_takes_steps_of_its_own():

@@ -18,7 +18,7 @@ CODED = Schema(genes=("p0001", "p0002"), labels=("x", "y"), tokens={})
 
 def build(kind, name=None, **options):
     schema = CODED if kind in registry.SEQUENCES else DOSAGES if kind in registry.DOSAGES else SCHEMA
-    return registry.build(MethodSpec(kind=kind, name=name, options=options), schema, 20, True)
+    return registry.build(MethodSpec(kind=kind, name=name, options=options), schema, 20, kind != "afml")
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)

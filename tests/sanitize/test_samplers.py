@@ -17,6 +17,7 @@ from fedgenome.errors import SpecError
 from fedgenome.sanitize.laplace import Laplace
 from fedgenome.sanitize.metric import metric
 from fedgenome.sanitize.responses import error_rate, respond
+from fedgenome.secure import noise
 from fedgenome.streams import Stream
 
 K, RATE = 50, 1e-4
@@ -87,22 +88,28 @@ def test_laplace_at_an_equal_guarantee_is_forty_percent_longer(vectors):
 @pytest.mark.parametrize("coordinates", [10, 50, 909])
 def test_mixture_falls_exponentially_with_length_and_nothing_else(coordinates):
     # log P(z) + rate·‖z‖ is constant in ‖z‖ to within the stated slack, over all lengths but 1e-20 of the noise.
-    noise = metric(coordinates, 1e-6)
-    share = np.array([np.longdouble(b - a) / 2**128 for a, b in pairwise((0, *noise.ends))])
-    sigma = np.array(noise.sigmas, np.longdouble)
+    made = metric(coordinates, 1e-6)
+    share = np.array([np.longdouble(b - a) / 2**128 for a, b in pairwise((0, *made.ends))])
+    sigma = np.array(made.sigmas, np.longdouble)
     ends = special.gammaincinv(coordinates, 1e-20), special.gammainccinv(coordinates, 1e-20)
     length = np.linspace(*ends, 300, dtype=np.longdouble) / 1e-6
     log = np.log(share) - coordinates * np.log(sigma / sigma[0]) - (length[:, None] / sigma) ** 2 / 2
     top = log.max(1)
     told = top + np.log(np.exp(log - top[:, None]).sum(1)) + length * np.longdouble(1e-6)
-    assert told.max() - told.min() < noise.slack
+    assert told.max() - told.min() < made.slack
     every_other = np.log(np.exp((log - top[:, None])[:, ::4]).sum(1)) + top + length * np.longdouble(1e-6)
-    assert every_other.max() - every_other.min() > noise.slack  # four times the step is too coarse: the bound is needed
+    assert every_other.max() - every_other.min() > made.slack  # four times the step is too coarse: the bound is needed
+
+
+def test_every_number_is_as_near_to_exact_as_delta_says():
+    assert (
+        max(noise.sampler(sigma).total_variation for sigma in (4.0, 999.0, 1e8, *metric(K, RATE).sigmas[::30])) < 2e-31
+    )
 
 
 def test_draws_come_from_their_own_stream_alone():
-    noise = metric(12, 1e-3)
-    together, alone = noise.draw(streams(5)), noise.draw(streams(5)[3:4])
+    made = metric(12, 1e-3)
+    together, alone = made.draw(streams(5)), made.draw(streams(5)[3:4])
     assert (together[3] == alone[0]).all()
     assert (together[3] != together[2]).any()
 

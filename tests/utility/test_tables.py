@@ -78,12 +78,18 @@ def test_counts_are_scaled_as_a_cohorts_are(files, tmp_path):
     assert given.synthetic.x == pytest.approx(np.log1p(cells * (1e4 / cells.sum(axis=1, keepdims=True))))
 
 
-def test_genotypes_are_judged_as_dosages_without_a_flag(files):
+def test_genotypes_are_judged_as_dosages_without_a_flag_and_beside_nothing_else(files):
     data = ad.read_h5ad(files.real)
     data.X = np.random.default_rng(2).integers(0, 3, data.X.shape).astype(np.int8)
     data.uns["genotypes"] = {"coding": "dosage", "selected": "share not called <= 0.1"}
     data.write_h5ad(files.real)
-    assert np.array_equal(tables.read(files).real.truth.x, data.X)
+    with pytest.raises(SpecError, match=r"made\.h5ad.*expected .*dosages 0, 1 or 2"):
+        tables.read(files)
+    made = ad.read_h5ad(files.synthetic)
+    made.X = np.random.default_rng(3).integers(0, 3, made.X.shape).astype(np.float32)  # and does not say so
+    made.write_h5ad(files.synthetic)
+    given = tables.read(files)
+    assert given.dosages and np.array_equal(given.real.truth.x, data.X)
 
 
 def test_a_holdout_alone_makes_the_real_rows_training_rows(files, tmp_path):

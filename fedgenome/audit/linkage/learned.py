@@ -8,7 +8,6 @@ release holds one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,48 +16,11 @@ from torch import Tensor, nn
 from fedgenome.audit.linkage.dosages import GENOTYPES, require_dosages
 from fedgenome.audit.linkage.matcher import ERROR
 from fedgenome.errors import require
-from fedgenome.models.parameters import blank, initialise, linear
+from fedgenome.models.masking.identifiers import SHARPNESS, Kind, network, placed
+from fedgenome.models.parameters import initialise
 from fedgenome.query import Array
 
-Kind = Literal["convolutions", "lstm"]
 STEPS, BATCH, RATE = 400, 64, 3e-3
-_CHANNELS = 2  # of a variant: its dosage less one, and whether it is told
-_WIDTH, _SPACE = 16, 64
-_WORDS = 32  # that the LSTM reads at most: variants come in words
-_SHARPNESS = 10.0  # of cosines in the loss
-
-
-class Convolutions(nn.Module):
-    """Two convolutions along the list, each halving it, and a linear layer that knows places."""
-
-    def __init__(self, variants: int) -> None:
-        super().__init__()
-        self.first = blank(nn.Conv1d(_CHANNELS, _WIDTH, 5, stride=2, padding=2, device="meta"))
-        self.second = blank(nn.Conv1d(_WIDTH, _WIDTH, 5, stride=2, padding=2, device="meta"))
-        self.place = linear(_WIDTH * -(-variants // 4), _SPACE)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return places (rows, 64) of records (rows, 2, variants)."""
-        x = self.second(self.first(x).relu()).relu()
-        placed: Tensor = self.place(x.flatten(1))
-        return placed
-
-
-class Recurrent(nn.Module):
-    """An LSTM that reads the list word by word."""
-
-    def __init__(self, variants: int) -> None:
-        super().__init__()
-        self.word = -(-variants // _WORDS)
-        self.read = blank(nn.LSTM(_CHANNELS * self.word, _SPACE, batch_first=True, device="meta"))
-        self.place = linear(_SPACE, _SPACE)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return places (rows, 64) of records (rows, 2, variants)."""
-        words = nn.functional.pad(x, (0, -x.shape[2] % self.word)).unfold(2, self.word, self.word)
-        read = self.read(words.transpose(1, 2).flatten(2))[0][:, -1]
-        placed: Tensor = self.place(read)
-        return placed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,20 +68,20 @@ def train(
     told = np.asarray((probes >= 0).any(0))
     require(bool(told.any()), "a variant that is told")
     base, probes, owners = base[:, told], probes[:, told], owners[:, told]
-    network = (Convolutions if kind == "convolutions" else Recurrent)(int(told.sum()))
-    initialise(network, rng)
-    optimiser = torch.optim.Adam(network.parameters(), lr=RATE, fused=True)
+    fresh = network(kind, int(told.sum()))
+    initialise(fresh, rng)
+    optimiser = torch.optim.Adam(fresh.parameters(), lr=RATE, fused=True)
     own = torch.arange(min(BATCH // 2, len(probes)) + BATCH // 2)
     for _ in range(steps):
         chosen = rng.choice(len(probes), min(BATCH // 2, len(probes)), replace=False)
         made = base[rng.integers(0, len(base), (BATCH // 2, base.shape[1])), np.arange(base.shape[1])]
         left = _with_errors(np.concatenate([probes[chosen], made]), error, rng)
-        cosines = _SHARPNESS * _cosines(network, left, np.concatenate([owners[chosen], made]))
+        cosines = SHARPNESS * _cosines(fresh, left, np.concatenate([owners[chosen], made]))
         loss = nn.functional.cross_entropy(cosines, own) + nn.functional.cross_entropy(cosines.T, own)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    return Identifier(network=network.eval(), told=told)
+    return Identifier(network=fresh.eval(), told=told)
 
 
 def identified(fitted: Identifier, probes: Array, candidates: Array) -> Array:
@@ -132,13 +94,12 @@ def identified(fitted: Identifier, probes: Array, candidates: Array) -> Array:
 
 
 def _cosines(network: nn.Module, left: Array, right: Array) -> Tensor:
-    placed = [nn.functional.normalize(network(_inputs(each))) for each in (left, right)]
-    return placed[0] @ placed[1].T
+    return placed(network, *_inputs(left)) @ placed(network, *_inputs(right)).T
 
 
-def _inputs(dosages: Array) -> Tensor:
-    told = dosages >= 0
-    return torch.from_numpy(np.stack([np.where(told, dosages - 1, 0), told], axis=1).astype(np.float32))
+def _inputs(dosages: Array) -> tuple[Tensor, Tensor]:
+    told = torch.from_numpy(np.asarray(dosages >= 0, np.float32))
+    return told * torch.from_numpy(dosages.astype(np.float32) - 1), told
 
 
 def _with_errors(dosages: Array, rate: float, rng: np.random.Generator) -> Array:

@@ -115,9 +115,10 @@ def worst_found(
     shapes = {name: scores.shape for name, scores in attackers.items()}
     require(len(set(shapes.values())) == 1, "attackers of the same probes and candidates", **shapes)
     tails = tails_for(len(attackers), level)
-    effects = []
+    effects, ties = [], int(rng.integers(2**63))
     for name, scores in attackers.items():
-        at = ranks(scores, owner, rng) <= rank
+        # Alike for all: attackers who say the same find the same, and luck with ties is not multiplied by their number.
+        at = ranks(scores, owner, np.random.default_rng(ties)) <= rank
         chance = min(1.0, rank / scores.shape[1])
         p_value = float(stats.binom.sf(at.sum() - 1, len(at), chance))
         effects.append(effect(name, float(at.mean()), *_ends(at, tails), p_value, tails))

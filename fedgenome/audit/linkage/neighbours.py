@@ -70,10 +70,11 @@ def regressed(fitted: Pipeline, probes: Array, candidates: Array) -> Array:
 def withheld(released: Array) -> Array:
     """Return what a mask shows by itself, int8 (people, variants): 1 where an entry is withheld.
 
-    A hard mask says so by a negative code. A soft one, x · M of floats, by a zero: where M > 0 that is a dosage of 0,
-    however small M is.
+    A hard mask says so by a negative code, or NaN. A soft one, x · M of floats, by a zero: where M > 0 that is a dosage
+    of 0, however small M is.
     """
-    hidden = released < 0 if np.issubdtype(released.dtype, np.integer) else released == 0
+    whole = np.issubdtype(released.dtype, np.integer)
+    hidden = released < 0 if whole else (released == 0) | np.isnan(released)
     return np.asarray(hidden, dtype=np.int8)
 
 

@@ -15,6 +15,7 @@ import copy
 from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from fedgenome.errors import require
@@ -39,6 +40,11 @@ class Adapter(nn.Module):
         self.beside = beside
         self.down = linear(inputs, rank, bias=False)
         self.up = linear(rank, outputs, bias=False)
+
+    @property
+    def low(self) -> Tensor:
+        """What is added to the layer's weights, (outputs, inputs) of rank at most ``rank``."""
+        return self.up.weight @ self.down.weight
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer makes of x, and what was learned since."""
@@ -79,11 +85,41 @@ def adapt(base: _Model, rank: int, rng: np.random.Generator) -> _Model:
                 setattr(parent, name, Adapter(layer, layer.in_features, layer.out_features, rank))
             elif isinstance(layer, nn.LSTM):
                 setattr(parent, name, _Entered(layer, rank))
-    adapters = [module for module in model.modules() if isinstance(module, Adapter)]
-    require(bool(adapters), "a model with a layer to adapt", model=type(base).__name__)
-    for adapter in adapters:
-        initialise(adapter.down, rng)
+    require(any(isinstance(each, Adapter) for each in model.modules()), "a layer to adapt", model=type(base).__name__)
+    restart(model, rng)
     return model
+
+
+def restart(model: nn.Module, rng: np.random.Generator) -> None:
+    """Set all adapters to the start: their first layers drawn, their second ones zero."""
+    for module in model.modules():
+        if isinstance(module, Adapter):
+            initialise(module.down, rng)
+            nn.init.zeros_(module.up.weight)
+
+
+def frozen(model: nn.Module, base: nn.Module) -> list[Tensor]:
+    """Return what an adapted model holds of its base's parameters, in the order of ``base.parameters()``."""
+    held = {_plain(name): kept for name, kept in model.named_buffers()}
+    return [held[name] for name, _ in base.named_parameters()]
+
+
+def merge(model: nn.Module, base: nn.Module) -> None:
+    """Set ``base``, a model without adapters, to what an adapted one of its shape says."""
+    with torch.no_grad():
+        for parameter, kept in zip(base.parameters(), frozen(model, base), strict=True):
+            parameter.copy_(kept)
+        for name, module in model.named_modules():
+            if isinstance(module, _Entered):
+                weight = base.get_submodule(_plain(name)).get_parameter("weight_ih_l0")
+                weight.add_(weight @ module.enter.low)
+            elif isinstance(module, Adapter) and isinstance(module.beside, nn.Linear):
+                base.get_submodule(_plain(name)).get_parameter("weight").add_(module.low)
+
+
+def _plain(name: str) -> str:
+    """Return the name that a frozen layer's tensor, or an adapted layer, has in the base."""
+    return name.replace(".beside", "").replace(".lstm", "")
 
 
 def _freeze(model: nn.Module) -> None:

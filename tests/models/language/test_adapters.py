@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fedgenome.errors import SpecError
-from fedgenome.models.language.adapters import adapt
+from fedgenome.models.language.adapters import adapt, merge
 from fedgenome.models.language.base import log_probabilities
 from fedgenome.models.language.training import train
 from fedgenome.models.parameters import flatten
@@ -43,6 +43,17 @@ def test_adapters_alone_are_trained_and_the_base_stays(architecture):
 
 def test_same_seed_draws_the_same_adapters(architecture):
     assert np.array_equal(flatten(adapted(architecture)[1]), flatten(adapted(architecture)[1]))
+
+
+def test_merged_model_says_what_the_adapted_one_says_without_adapters(architecture):
+    base, model = adapted(architecture)
+    tokens = strings(4)
+    tune(model, architecture, tokens)
+    whole = drawn(architecture, seed=9)
+    merge(model, whole)
+    found, expected = (log_probabilities(each, tokens) for each in (whole, model))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(found, log_probabilities(base, tokens), atol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["lstm", "transformer", "state-space", "convolution"])
