@@ -17,8 +17,8 @@ from experiments.afml import attacks, lists, utility
 from experiments.afml.learned import Target, facts, shard
 from experiments.afml.worlds import Point, World, told, useful
 from experiments.synthesis.loop import Kind, method, table, trained
-from fedgenome.audit.targets import Records
 from fedgenome.audit.linkage.dosages import frequencies as alleles
+from fedgenome.audit.targets import Records
 from fedgenome.methods import frequencies, polygenic
 from fedgenome.methods.polygenic import Score
 from fedgenome.methods.randomised import randomised
