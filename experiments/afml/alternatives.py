@@ -1,7 +1,8 @@
 """What can be released in place of records under a mask: coarse scores, randomised dosages, rows that nobody has.
 
-A score is of the variants whose frequencies differ most between cases and controls among those on whom lists are
-chosen, by a table with or without noise, and leaves in levels whose ends follow from that table, or as it is.
+A score is of the variants most associated among those on whom lists are chosen, weighted by a regression on all of them
+together; or, for a price, of those whose frequencies differ most in a table with noise, weighted one by one. It leaves
+in levels whose ends follow from frequencies alone, or as it is.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from scipy import special
+from sklearn.linear_model import LogisticRegression
 
 from experiments.afml import attacks, lists, utility
 from experiments.afml.learned import Target, facts, shard
 from experiments.afml.worlds import Point, World, told, useful
 from experiments.synthesis.loop import Kind, method, table, trained
+from fedgenome.audit.linkage.dosages import frequencies as alleles
 from fedgenome.audit.targets import Records
 from fedgenome.methods import frequencies, polygenic
+from fedgenome.methods.polygenic import Score
 from fedgenome.methods.randomised import randomised
 from fedgenome.query import Array
 
@@ -33,13 +37,12 @@ _TARGETS: tuple[Target, ...] = ("phenotype", "ancestry")
 
 
 def scores(epsilon: float | None) -> Callable[[World], Points]:
-    """Return the arm of scores by a table at ``epsilon``: in levels, and as they are."""
+    """Return the arm of scores by a regression, or by a table at ``epsilon``: in levels, and as they are."""
 
     def points(at: World) -> Points:
-        made = method(Kind(kind="frequencies"), facts(at, "phenotype"), epsilon)
-        found = frequencies.associations(trained(made, shard(at, "phenotype"), at.seed), 1)
+        make = _regressed(at) if epsilon is None else _by_table(at, epsilon)
         for kept in SCORED:
-            score = polygenic.associated(found, kept)
+            score = make(kept)
             own, panel = (polygenic.values(score, each) for each in (at.panels.array, at.panels.sequence))
             words = (f"{epsilon}", str(kept))
             for levels in LEVELS:
@@ -48,6 +51,25 @@ def scores(epsilon: float | None) -> Callable[[World], Points]:
             yield f"{kept} variants, not rounded", _unrounded(at, own, panel, (*words, "all"))
 
     return points
+
+
+def _by_table(at: World, epsilon: float) -> Callable[[int], Score]:
+    made = method(Kind(kind="frequencies"), facts(at, "phenotype"), epsilon)
+    found = frequencies.associations(trained(made, shard(at, "phenotype"), at.seed), 1)
+    return lambda kept: polygenic.associated(found, kept)
+
+
+def _regressed(at: World) -> Callable[[int], Score]:
+    order = lists.associated(at.people, at.rng("list", "association"))
+
+    def make(kept: int) -> Score:
+        columns = np.sort(order[:kept])
+        shown = at.people.dosages[:, columns]
+        rows = utility.filled(shown, utility.means_of(shown))
+        weights = LogisticRegression().fit(rows, at.people.label).coef_[0]
+        return Score(columns=columns, weights=weights, frequencies=alleles(shown))
+
+    return make
 
 
 def _error(at: World, own: Array, panel: Array) -> float:
