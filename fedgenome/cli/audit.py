@@ -6,10 +6,11 @@ import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fedgenome.cli import audit_options as options
 from fedgenome.cli.shared import Common, Counts, DropUnlabelled, Json, Label, Layer, one_line_errors
 from fedgenome.errors import require
 
@@ -26,43 +27,32 @@ INTERNAL = "internal: reads real people"
 
 
 def audit(
-    target: Annotated[Path, typer.Argument(help="a release folder, or a table: .h5ad, .csv, .tsv", metavar="TARGET")],
-    members: Annotated[Path, typer.Option(help="rows that the generator was trained on: .h5ad, .csv, .tsv")],
-    controls: Annotated[Path, typer.Option(help="rows it never saw, drawn by chance from the same cohort")],
-    base: Annotated[Path | None, typer.Option(help="real rows that are neither; absent: a third of --controls")] = None,
-    attacks: Annotated[
-        str, typer.Option(help="standard, as the gate of a run has them; all; or names, divided by commas")
-    ] = "standard",
-    reference: Annotated[
-        Path | None, typer.Option(help="rows of a generator that never saw the members: calibrates gan-leaks")
-    ] = None,
-    canaries: Annotated[
-        Path | None,
-        typer.Option(
-            help="of a language model: .h5ad of codes, drawn uniformly; obs repeats: how often each was planted"
-        ),
-    ] = None,
+    target: options.Target,
+    members: options.Members,
+    controls: options.Controls,
+    base: options.Base = None,
+    attacks: options.Attacks = "standard",
+    reference: options.Reference = None,
+    canaries: options.Canaries = None,
     label: Label = "label",
-    donor: Annotated[str | None, typer.Option(help="obs column of donors; absent: every row is a unit")] = None,
-    strata: Annotated[
-        list[str] | None,
-        typer.Option(help="an obs column: attacks by its values too; may be given again", metavar="COLUMN"),
-    ] = None,
+    donor: options.Donor = None,
+    strata: options.Strata = None,
     layer: Layer = "X",
     common: Common = False,
     counts: Counts = False,
     drop_unlabelled: DropUnlabelled = False,
-    low: Annotated[
-        float | None, typer.Option(help="lowest value, public; absent: the release's or the table's")
-    ] = None,
-    high: Annotated[float | None, typer.Option(help="highest value, public")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="rows drawn from each generator of a release")] = 5000,
-    policy: Annotated[Path | None, typer.Option(help="a TOML file with a table [audit]; absent: the default")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same audit")] = 0,
-    report: Annotated[Path | None, typer.Option(help="write an HTML page too")] = None,
+    low: options.Low = None,
+    high: options.High = None,
+    samples: options.Samples = 5000,
+    policy: options.Policy = None,
+    seed: options.Seed = 0,
+    report: options.Report = None,
     as_json: Json = False,
 ) -> None:
-    """Attack any table or release and judge it: 0 nothing refuted, 3 withheld. Internal: it reads real people."""
+    """Attack any table or release and judge it: 0 nothing refuted, 3 withheld. Internal: it reads real people.
+
+    TARGET is a release folder, or a table: .h5ad, .csv, .tsv.
+    """
     with one_line_errors(as_json):
         from fedgenome import auditing
         from fedgenome.audit.gate import judge

@@ -48,6 +48,8 @@ def ingest(
 ) -> None:
     """Turn expression, people's genotypes, or their sequences into an .h5ad file.
 
+    SOURCE is expression (.tsv), sequences (.fa, .fasta), variants (.vcf, .bcf), each also .gz, or PLINK's .bed.
+
     Expression: genes × samples or samples × genes. A VCF gives genotypes, people × variants; with --window its people's
     sequences over a reference. Sequences are cut into rows of token codes, person by person.
     """
