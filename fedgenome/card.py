@@ -16,7 +16,6 @@ from typing import Any, Literal
 from fedgenome import trust
 from fedgenome.errors import require
 from fedgenome.query import PARTIES, Mechanism
-from fedgenome.sanitize import statement
 from fedgenome.study import Plan, Study
 
 FORMAT = "fedgenome card 1"
@@ -138,7 +137,7 @@ def build_card(facts: Facts) -> dict[str, Any]:
         "study": _study(facts),
         "about": _about(facts),
         "guarantee": _guarantee(facts),
-        "sanitized": statement.told(facts.study, seeded=facts.seeded),
+        "sanitized": _sanitized(facts),
         "trust": {
             "model": facts.study.privacy.trust,
             "protects": trust.protects(facts.study) if facts.claims else "nobody",
@@ -202,6 +201,14 @@ def odds_text(epsilon: float) -> str:
     return f"{math.ceil(odds):,}" if odds < 1e6 else f"{odds * 1.05:.1e}"
 
 
+def _sanitized(facts: Facts) -> dict[str, Any] | None:
+    if facts.study.sanitize is None:
+        return None
+    from fedgenome.sanitize import statement  # loads SciPy
+
+    return statement.told(facts.study, seeded=facts.seeded)
+
+
 def _alerts(facts: Facts) -> list[str]:
     """What must be read first: printed in red on every page."""
     plain = facts.study.secure == "off"
@@ -210,7 +217,10 @@ def _alerts(facts: Facts) -> list[str]:
     lines += trust.warnings(facts.study, sum(facts.queries.values()))
     lines += [SIMULATED_ROLES] * (facts.claims and facts.engine != "deployment")
     lines += [DEALT] * (facts.claims and facts.plan.selects)
-    lines += statement.warnings(facts.study)
+    if facts.study.sanitize is not None:
+        from fedgenome.sanitize import statement
+
+        lines += statement.warnings(facts.study)
     return lines + [DECISION] * (facts.claims and facts.gate_reads_people)
 
 

@@ -40,7 +40,7 @@ def measure(quick: bool, say: Say, cache: str | None = None, only: str | None = 
     found = {arm: frontier.pool(arm, mine) for arm, mine in runs.items()}
     whole = found[UNMASKED][0] if UNMASKED in found else None
     rows = [frontier.row(point, whole or point) for points in found.values() for point in points]
-    targets = list(promises.every(found)) if whole else []
+    targets = list(promises.every(found)) if whole and not only else []
     for arm, judge in ((GATE, gated.targets), (FEDERATED, federation.targets)):
         targets += judge(tables[arm]) if tables[arm] else ()
     return Result(rows=rows + tables[GATE] + tables[FEDERATED], targets=targets, whole=not only)

@@ -199,5 +199,5 @@ def test_delta_that_the_slack_eats_is_refused(epsilon, delta):
 def test_noised_answer_is_no_longer_than_what_delta_pays_for():
     asked = {"payload": {}, "reply_length": 1, "bound": 1.0}
     assert Question(length=MOST_ELEMENTS, mechanism=gaussian(2.0), **asked).length == MOST_ELEMENTS
-    with pytest.raises(SpecError, match="at most 10000000 numbers in a noised answer, as δ pays for"):
+    with pytest.raises(SpecError, match="at most 25000000 numbers in a noised answer, as δ pays for"):
         Question(length=MOST_ELEMENTS + 1, mechanism=gaussian(2.0), **asked)
