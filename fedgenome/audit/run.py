@@ -104,11 +104,9 @@ def audit(
     _check(given | {"generator_reference": generator_reference})
     chosen = _chosen(attacks, synthetic is not None, losses is not None)
     progress("scale")
-    nothing = Records(x=members.x[:0], label=members.label[:0])
-    people, others, table = (scale.of(records) for records in (members, controls, synthetic or nothing))
-    more, against = (scale.of(records) if records else None for records in (samples, generator_reference))
-    told = scale.losses(losses) if losses else None
-    target = Target(table=table, samples=more or table, reference=against, losses=told)
+    people, others = scale.of(members), scale.of(controls)
+    table = synthetic or Records(x=members.x[:0], label=members.label[:0])
+    target = _scaled(scale, table, samples, generator_reference, losses)
     others, own = (others, scale.of(base)) if base else split_base(others, rng)
     results = tuple(_attacked(chosen, people, others, target, own, progress))
     progress(NAME)
@@ -121,10 +119,23 @@ def audit(
         members=len(people.units),
         controls=len(others.units),
         base=len(own.units),
-        rows=len(table),
+        rows=len(target.table),
         samples=len(target.samples),
         unit=unit,
         detectable_auc=ranking.detectable_auc(len(people.units), len(others.units), len(results) + len(copies)),
+    )
+
+
+def _scaled(
+    scale: Scale, table: Records, samples: Records | None, reference: Records | None, losses: Told | None
+) -> Target:
+    """Return what is attacked, its numbers as attacks compare them."""
+    made = scale.of(table)
+    return Target(
+        table=made,
+        samples=scale.of(samples) if samples else made,
+        reference=scale.of(reference) if reference else None,
+        losses=scale.losses(losses) if losses else None,
     )
 
 

@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -15,10 +15,10 @@ from fedgenome.cli.shared import Common, Counts, DropUnlabelled, Json, Label, La
 from fedgenome.errors import require
 
 if TYPE_CHECKING:
-    from fedgenome.audit.gate import Verdict
+    from fedgenome.audit.gate import Policy, Verdict
     from fedgenome.audit.language.score import Score
     from fedgenome.audit.results import Attack, Audit, Check
-    from fedgenome.auditing import Audited
+    from fedgenome.auditing import Asked, Audited
 
 EXIT_WITHHELD = 3
 _WIDTH = 100
@@ -55,7 +55,6 @@ def audit(
     """
     with one_line_errors(as_json):
         from fedgenome import auditing
-        from fedgenome.audit.gate import judge
         from fedgenome.tables import Reading
 
         require(report is None or report.parent.is_dir(), f"--report: a folder {report.parent if report else ''}")
@@ -83,13 +82,21 @@ def audit(
             samples=samples,
             seed=seed,
         )
-        found = auditing.run(asked)
-        verdict = judge(found.audit, limits)
-        told = found.to_json() | {"statement": INTERNAL, "seed": seed, "verdict": verdict.to_json()}
-        if report is not None:
-            _write(report, told)
-        typer.echo(json.dumps(told) if as_json else text(found, verdict))
-        raise typer.Exit(0 if verdict.released else EXIT_WITHHELD)
+        _conclude(asked, limits, report, as_json)
+
+
+def _conclude(asked: Asked, limits: Policy, report: Path | None, as_json: bool) -> NoReturn:
+    """Attack, judge, tell, and end with the verdict's exit code."""
+    from fedgenome import auditing
+    from fedgenome.audit.gate import judge
+
+    found = auditing.run(asked)
+    verdict = judge(found.audit, limits)
+    told = found.to_json() | {"statement": INTERNAL, "seed": asked.seed, "verdict": verdict.to_json()}
+    if report is not None:
+        _write(report, told)
+    typer.echo(json.dumps(told) if as_json else text(found, verdict))
+    raise typer.Exit(0 if verdict.released else EXIT_WITHHELD)
 
 
 def _write(report: Path, told: dict[str, Any]) -> None:

@@ -18,7 +18,8 @@ from fedgenome.errors import require
 from fedgenome.methods import moments
 from fedgenome.methods.base import drawn_rows
 from fedgenome.methods.bundle import Bundle, Floats, Rows, clip, matrix
-from fedgenome.methods.staged import Staged, StagedOptions, shares_of, towards_mean
+from fedgenome.methods.bundled import shares_of
+from fedgenome.methods.staged import Staged, StagedOptions, towards_mean
 from fedgenome.query import Array, State
 
 _REACH = 1.2  # C in √genes: between half of the donors' rows and a quarter are longer
@@ -180,7 +181,7 @@ class Factors(Staged[Options]):
 
     def release(self, state: State) -> dict[str, Array]:
         """Return ``label_weights``, ``centre``, ``scale``, ``means``, ``loadings`` and ``own``."""
-        require(int(state["step"]) == len(self.bundles), f"methods.{self.name}: a finished run")
+        self.require_finished(state)
         names = ("centre", "scale", "means", "loadings", "own")
         return {"label_weights": shares_of(state["counts"])} | {n: state[n].astype(np.float32) for n in names}
 

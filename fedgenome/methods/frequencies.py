@@ -24,9 +24,9 @@ from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.bundle import Bundle, Floats, Part, Rows
-from fedgenome.methods.learner import Learner
+from fedgenome.methods.bundled import Bundled
 from fedgenome.privacy.clipping import ClippedSum
-from fedgenome.query import Array, Mechanism, Question, State
+from fedgenome.query import Array, Question, State
 from fedgenome.strict import Strict
 from fedgenome.study import Schema
 
@@ -62,7 +62,7 @@ class Associations:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frequencies(Learner[Options]):
+class Frequencies(Bundled[Options]):
     """Noisy sums of dosages by label.
 
     State: ``step``; ``counts`` (labels,); ``sums`` (labels, variants), of dosages less one; ``noise`` (2,), its
@@ -70,33 +70,21 @@ class Frequencies(Learner[Options]):
     """
 
     @functools.cached_property
-    def bundle(self) -> Bundle:
+    def bundles(self) -> tuple[Bundle, ...]:
         """The one question's statistics."""
         blanks = Part(name="blanks", length=BLANKS, bound=1.0, share=_BLANK)
         shares = self.options.labels, self.options.dosages
         left = (1 - _BLANK) / math.fsum(shares)
-        return Bundle(statistics=(*parts_of(self.schema, shares[0] * left, shares[1] * left), blanks))
+        return (Bundle(statistics=(*parts_of(self.schema, shares[0] * left, shares[1] * left), blanks)),)
 
-    def plan(self, noise: float) -> tuple[Mechanism, ...]:
-        """Return the one Gaussian sum; nothing under trust none."""
-        if not self.private:
-            return ()
-        return (Mechanism(kind="gaussian", level=noise * self.factor, scope=self.name),)
-
-    def start(self, rng: np.random.Generator) -> State:
+    def untold(self, rng: np.random.Generator) -> State:
         """Return zeros."""
-        require(not self.private or self.noise is not None, f"methods.{self.name}: a noise level before it starts")
         labels, variants = len(self.schema.labels), len(self.schema.genes)
-        arrays = {"counts": np.zeros(labels), "sums": np.zeros((labels, variants)), "noise": np.zeros(2)}
-        return {"step": np.array(0, np.int64)} | arrays
+        return {"counts": np.zeros(labels), "sums": np.zeros((labels, variants)), "noise": np.zeros(2)}
 
-    def ask(self, state: State) -> Question | None:
-        """Ask for everything at once; then None."""
-        if state["step"]:
-            return None
-        length = self.bundle.length
-        mechanism = self.plan(self.noise)[0] if self.private and self.noise is not None else None
-        return Question(payload={}, length=length, reply_length=length, bound=1.0, mechanism=mechanism)
+    def shown(self, state: State, step: int) -> dict[str, Array]:
+        """Return nothing: one question asks for everything."""
+        return {}
 
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
         """Return the sums over donors of the mean of their rows' statistics.
@@ -110,12 +98,13 @@ class Frequencies(Learner[Options]):
             told = rows_of(self.schema, sample.x[live[at]], sample.label[live[at]])
             return {**told, "blanks": np.zeros((len(at), BLANKS))}
 
-        return self.bundle.answer(make, sample.donor[live])
+        return self.bundles[0].answer(make, sample.donor[live])
 
     def learn(self, state: State, question: Question, total: Array) -> State:
         """Return the noisy counts and sums, and the deviation of their noise as the blanks show it."""
-        parts = self.bundle.parts(total)
-        weights = {part.name: self.bundle.weight(part) for part in self.bundle.statistics}
+        (bundle,) = self.bundles
+        parts = bundle.parts(total)
+        weights = {part.name: bundle.weight(part) for part in bundle.statistics}
         blank = float(np.sqrt((parts["blanks"] ** 2).mean())) * weights["blanks"]
         return {
             "step": np.array(1, np.int64),
@@ -126,7 +115,7 @@ class Frequencies(Learner[Options]):
 
     def release(self, state: State) -> dict[str, Array]:
         """Return ``counts``, ``sums`` and ``noise`` as they are: unbiased."""
-        require(bool(state["step"]), f"methods.{self.name}: a finished run")
+        self.require_finished(state)
         return {name: state[name] for name in ("counts", "sums", "noise")}
 
     def losses(self, arrays: Mapping[str, Array], x: Array, label: Array) -> Array:

@@ -22,7 +22,8 @@ from fedgenome.errors import require
 from fedgenome.methods import margins, moments
 from fedgenome.methods.base import drawn_rows
 from fedgenome.methods.bundle import Bundle, Floats, Rows, clip, matrix
-from fedgenome.methods.staged import Staged, StagedOptions, shares_of, towards_mean
+from fedgenome.methods.bundled import shares_of
+from fedgenome.methods.staged import Staged, StagedOptions, towards_mean
 from fedgenome.query import Array, State
 
 MOST_GENES = 2000  # of whose covariance is asked: two million numbers
@@ -190,7 +191,7 @@ class Gaussian(Staged[Options]):
 
     def release(self, state: State) -> dict[str, Array]:
         """Return ``label_weights``, ``centre``, ``scale``, ``means``, ``loadings``, ``own``; what else was asked."""
-        require(int(state["step"]) == len(self.bundles), f"methods.{self.name}: a finished run")
+        self.require_finished(state)
         names = ["centre", "scale", "means", "loadings", "own"]
         names += ["zeros"] * self.options.zeros + ["histograms"] * self._shaped
         return {"label_weights": shares_of(state["counts"])} | {n: state[n].astype(np.float32) for n in names}

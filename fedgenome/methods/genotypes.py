@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -23,11 +23,10 @@ from fedgenome.errors import require
 from fedgenome.methods import alleles
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.bundle import Bundle, Floats, Part, Rows, matrix
+from fedgenome.methods.bundled import Bundled, shares_of
 from fedgenome.methods.frequencies import live_rows, parts_of, rows_of
-from fedgenome.methods.learner import Learner
-from fedgenome.methods.staged import shares_of
 from fedgenome.privacy.clipping import ClippedSum
-from fedgenome.query import Array, Mechanism, Question, State
+from fedgenome.query import Array, Question, State
 from fedgenome.strict import Strict
 
 _LEAST = 1e-4  # frequency that an allele is taken to have, at least, where a row's probability is told
@@ -46,7 +45,7 @@ class Options(Strict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Genotypes(Learner[Options]):
+class Genotypes(Bundled[Options]):
     """Haplotypes of a label have its frequencies, and correlations that all labels have in common.
 
     State: ``step``, ``counts`` (labels,) noisy, ``frequencies`` (labels, variants) within 0 and 1, ``before``
@@ -80,48 +79,21 @@ class Genotypes(Learner[Options]):
             parts.append(Part(name=str(start), length=k * (k + 1) // 2, bound=self.options.clip * k / 2, share=share))
         return (Bundle(statistics=first), *([Bundle(statistics=tuple(parts))] if parts else []))
 
-    @property
-    def level(self) -> float:
-        """Noise multiplier that a query of the whole budget would have; 0 without privacy."""
-        return self.noise * self.factor if self.private and self.noise is not None else 0.0
-
     # ---- The method
 
-    def plan(self, noise: float) -> tuple[Mechanism, ...]:
-        """Return the questions, which share one Gaussian's budget; nothing under trust none."""
-        if not self.private:
-            return ()
-        levels = [noise * self.factor / math.sqrt(bundle.share) for bundle in self.bundles]
-        return tuple(replace(self._mechanism(level), count=levels.count(level)) for level in dict.fromkeys(levels))
-
-    def _mechanism(self, level: float) -> Mechanism:
-        return Mechanism(kind="gaussian", level=level, scope=self.name)
-
-    def start(self, rng: np.random.Generator) -> State:
+    def untold(self, rng: np.random.Generator) -> State:
         """Return frequencies of a half, and variants that are not related."""
-        require(not self.private or self.noise is not None, f"methods.{self.name}: a noise level before it starts")
         labels, variants = len(self.schema.labels), len(self.schema.genes)
         return {
-            "step": np.array(0, np.int64),
             "counts": np.zeros(labels),
             "frequencies": np.full((labels, variants), 0.5),
             "before": np.full(variants, -1, np.int64),
             "ties": np.zeros(variants),
         }
 
-    def ask(self, state: State) -> Question | None:
-        """Ask for frequencies, then for pairs; then None."""
-        step = int(state["step"])
-        if step == len(self.bundles):
-            return None
-        bundle = self.bundles[step]
-        return Question(
-            payload={"frequencies": state["frequencies"]} if step else {},
-            length=bundle.length,
-            reply_length=bundle.length,
-            bound=1.0,
-            mechanism=self._mechanism(self.level / math.sqrt(bundle.share)) if self.level else None,
-        )
+    def shown(self, state: State, step: int) -> dict[str, Array]:
+        """Return frequencies, once they are known: pairs are counted apart from them."""
+        return {"frequencies": state["frequencies"]} if step else {}
 
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
         """Return the sums over donors of the mean of their rows' statistics.
@@ -183,8 +155,8 @@ class Genotypes(Learner[Options]):
         return {"before": before, "ties": ties}
 
     def release(self, state: State) -> dict[str, Array]:
-        """Return ``label_weights``, ``frequencies`` and ``factors``."""
-        require(int(state["step"]) == len(self.bundles), f"methods.{self.name}: a finished run")
+        """Return ``label_weights``, ``frequencies``, ``before`` and ``ties``."""
+        self.require_finished(state)
         told = {name: state[name].astype(np.float32) for name in ("frequencies", "ties")}
         return {"label_weights": shares_of(state["counts"]), "before": state["before"]} | told
 

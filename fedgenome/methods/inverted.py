@@ -21,7 +21,8 @@ from fedgenome.errors import require
 from fedgenome.methods import moments
 from fedgenome.methods.base import drawn_rows
 from fedgenome.methods.bundle import Bundle, Floats, Part, Rows
-from fedgenome.methods.staged import Staged, StagedOptions, shares_of
+from fedgenome.methods.bundled import shares_of
+from fedgenome.methods.staged import Staged, StagedOptions
 from fedgenome.query import Array, State
 
 _RATE, _MOST = 0.48, 20.0  # of the learning rate
@@ -98,7 +99,7 @@ class Inverted(Staged[Options]):
 
     def release(self, state: State) -> dict[str, Array]:
         """Return ``label_weights``, ``centre``, ``scale``, ``weights``, ``means`` and ``own``."""
-        require(int(state["step"]) == len(self.bundles), f"methods.{self.name}: a finished run")
+        self.require_finished(state)
         shares = shares_of(state["counts"])
         means, own = inverted(state["weights"], shares, self.options.between)
         told = {"centre": state["centre"], "scale": state["scale"], "weights": state["weights"]}

@@ -8,9 +8,9 @@ an array of fixed shape in the state, and travels in later payloads.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -20,9 +20,9 @@ from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.bundle import Bundle, Floats, Part, Rows
-from fedgenome.methods.learner import Learner
+from fedgenome.methods.bundled import Bundled, shares_of
 from fedgenome.privacy.clipping import ClippedSum
-from fedgenome.query import Array, Mechanism, Question, State
+from fedgenome.query import Array, Question, State
 from fedgenome.strict import Strict
 
 _SPREAD = 1 / 16  # of the public range: what a gene's standard deviation is taken for before it is known
@@ -50,7 +50,7 @@ Options = TypeVar("Options", bound=StagedOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Staged(Learner[Options], ABC):
+class Staged(Bundled[Options]):
     """What such methods share.
 
     State: ``step`` (queries answered), ``counts`` (labels,) noisy, ``centre`` and ``scale`` (genes,) in the data's
@@ -123,47 +123,21 @@ class Staged(Learner[Options], ABC):
         second = self.part("spreads", genes, 1.1 * math.sqrt(genes) * self.spread)
         return Bundle(statistics=first), Bundle(statistics=(second,)), *self.later
 
-    @property
-    def level(self) -> float:
-        """Noise multiplier that a query of the whole budget would have; 0 without privacy."""
-        return self.noise * self.factor if self.private and self.noise is not None else 0.0
-
     # ---- The method
 
-    def plan(self, noise: float) -> tuple[Mechanism, ...]:
-        """Return the questions, which share one Gaussian's budget; nothing under trust none."""
-        if not self.private:
-            return ()
-        levels = [noise * self.factor / math.sqrt(bundle.share) for bundle in self.bundles]
-        return tuple(replace(self._mechanism(level), count=levels.count(level)) for level in dict.fromkeys(levels))
-
-    def _mechanism(self, level: float) -> Mechanism:
-        return Mechanism(kind="gaussian", level=level, scope=self.name)
-
-    def start(self, rng: np.random.Generator) -> State:
+    def untold(self, rng: np.random.Generator) -> State:
         """Return public guesses."""
-        require(not self.private or self.noise is not None, f"methods.{self.name}: a noise level before it starts")
         labels, genes = len(self.schema.labels), len(self.schema.genes)
         return {
-            "step": np.array(0, np.int64),
             "counts": np.zeros(labels),
             "centre": np.full(genes, float(self.middle)),
             "scale": np.full(genes, float(self.spread)),
         } | self.untaught(rng)
 
-    def ask(self, state: State) -> Question | None:
-        """Ask for each bundle in turn, then None."""
-        step, bundles = int(state["step"]), self.bundles
-        if step == len(bundles):
-            return None
-        shown = ("centre", "scale")[:step]
-        return Question(
-            payload={name: state[name] for name in shown} | (self.payload(state, step) if step > 1 else {}),
-            length=bundles[step].length,
-            reply_length=bundles[step].length,
-            bound=1.0,
-            mechanism=self._mechanism(self.level / math.sqrt(bundles[step].share)) if self.level else None,
-        )
+    def shown(self, state: State, step: int) -> dict[str, Array]:
+        """Return centre and scale, as far as they are known, and what the subclass shows from the third question on."""
+        known = {name: state[name] for name in ("centre", "scale")[:step]}
+        return known | (self.payload(state, step) if step > 1 else {})
 
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
         """Return the sums over donors of the mean of their rows' statistics.
@@ -250,12 +224,6 @@ class Staged(Learner[Options], ABC):
     def label_weights(self, arrays: Mapping[str, Array]) -> Array:
         """Return the share of each label, float64 (labels,)."""
         return np.asarray(arrays["label_weights"], np.float64)
-
-
-def shares_of(counts: Array) -> Floats:
-    """Return noisy counts (labels,) as weights that sum to 1; even ones where nothing was counted."""
-    counts = np.maximum(np.asarray(counts, np.float64), 0)
-    return counts / counts.sum() if counts.sum() > 0 else np.full(len(counts), 1 / len(counts))
 
 
 def towards_mean(values: Floats, deviation: float) -> Floats:

@@ -76,7 +76,7 @@ def test_blanks_tell_the_deviation_of_whatever_noise_was_added(factor):
     method = build(40, 2.0)
     x, label = people(50, 40, seed=4)
     seen = [released(method, x, label, seed, factor)["noise"] for seed in range(8)]
-    labels, dosages = method.bundle.statistics[:2]
+    labels, dosages = method.bundles[0].statistics[:2]
     right = [2.0 * factor * part.bound / np.sqrt(part.share) for part in (labels, dosages)]
     # Of 8 × 256 numbers a deviation has a relative standard error of .016: 5 of them.
     np.testing.assert_allclose(np.mean(seen, axis=0), right, rtol=0.08)
