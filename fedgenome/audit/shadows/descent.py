@@ -28,7 +28,12 @@ class Stack(Protocol):
 
 
 def descend(
-    models: Stack, take: Take, rows: Sequence[Array], recipe: Recipe, rngs: Sequence[np.random.Generator]
+    models: Stack,
+    take: Take,
+    rows: Sequence[Array],
+    recipe: Recipe,
+    rngs: Sequence[np.random.Generator],
+    after: Callable[[], None] | None = None,
 ) -> None:
     """Train ``models`` in place.
 
@@ -40,6 +45,7 @@ def descend(
         rows: Which rows each is trained on.
         recipe: How.
         rngs: One a model; draws batches and noise.
+        after: Follows every step, such as a penalty's own.
     """
     noise = [torch.Generator().manual_seed(int(rng.integers(2**63))) for rng in rngs]
     optimiser = _optimiser(recipe, models.parameters)
@@ -51,6 +57,8 @@ def descend(
             for parameter, gradient in zip(models.parameters, found, strict=True):
                 parameter.grad = _noised(gradient, recipe, noise)
             optimiser.step()
+            if after is not None:
+                after()
 
 
 def _optimiser(recipe: Recipe, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
