@@ -37,5 +37,5 @@ def sanitized(x: npt.NDArray[np.float32], spec: Sanitize, rng: np.random.Generat
     """Return rows in units of the range as ``spec`` has them perturbed, within the range again, (rows, genes)."""
     basis, genes = BASES[spec.basis], x.shape[1]
     kept = basis.forward(x.astype(np.float64), spec.kept(genes))
-    moved = basis.inverse(kept + noise(spec, *kept.shape, rng), genes)
+    moved = basis.inverse(kept + noise(spec, len(kept), kept.shape[1], rng), genes)
     return np.clip(moved, 0, 1).astype(np.float32)

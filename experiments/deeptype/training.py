@@ -134,7 +134,7 @@ def _train(
 
 
 def _scalers(x: Rows, inside: npt.NDArray[np.bool_], recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Return each model's centre and spread, (K, 1, genes): of the rows it is trained on, or the middle of the range."""
+    """Return each model's centre and spread, (K, 1, genes): of its own rows, or the middle of the range."""
     if recipe.scale == "none":
         return torch.full((len(inside), 1, x.shape[-1]), 0.5), torch.full((len(inside), 1, x.shape[-1]), 0.5)
     seen = [(x if x.ndim == 2 else x[k])[own] for k, own in enumerate(inside)]
