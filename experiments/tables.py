@@ -61,7 +61,16 @@ def _title(record: Mapping[str, Any]) -> str:
 def _section(path: Path, record: Mapping[str, Any]) -> str:
     where = f"`{record['command']}`, {record['machine']}, {record['date']}"
     link = f"[{path.name}](../{path.relative_to(HOME).as_posix()})"
-    return "\n".join([f"## {_title(record)}\n{link}: {where}\n", *_rows(record["rows"]), *_targets(record)])
+    return "\n".join([f"## {_title(record)}\n{link}: {where}\n", *_tables(record["rows"]), *_targets(record)])
+
+
+def _tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a table with its name for each "section" that rows say they are of, or one of all."""
+    lines = []
+    for name in dict.fromkeys(row.get("section") for row in rows):
+        own = [{key: row[key] for key in row if key != "section"} for row in rows if row.get("section") == name]
+        lines += [*([f"**{name}**\n"] if name else []), *_rows(own)]
+    return lines
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -127,6 +127,10 @@ def test_patterns_find_what_they_forbid():
     assert not MACHINE_PATH.search("experiments/work/a and ~/home/b")
 
 
+def test_no_path_reads_as_a_flag():
+    assert not [name for name in tracked() if any(part.startswith("-") for part in Path(name).parts)]
+
+
 def test_no_lock_of_another_installer():
     assert not [name for name in tracked() if Path(name).name in {"uv.lock", "poetry.lock", "Pipfile.lock"}]
 

@@ -53,6 +53,16 @@ def test_a_row_without_a_column_has_an_empty_cell():
     assert tables._rows([{"a": 1}, {"a": 2, "b": 3}])[2:4] == ["| 1 |  |", "| 2 | 3 |"]
 
 
+def test_rows_of_two_sections_have_a_table_each():
+    rows = [{"section": "one", "a": 1}, {"section": "two", "b": 2}, {"section": "one", "a": 3}]
+    assert tables._tables(rows) == [
+        "**one**\n",
+        *tables._rows([{"a": 1}, {"a": 3}]),
+        "**two**\n",
+        *tables._rows([{"b": 2}]),
+    ]
+
+
 @pytest.mark.parametrize("name", [name for name in figures.FIGURES if figures.results(name).exists()])
 def test_figures_are_those_of_the_committed_results(name):
     assert (figures.FOLDER / f"{name}.svg").read_text(encoding="utf-8") == figures.FIGURES[name]()

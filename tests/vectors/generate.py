@@ -5,11 +5,11 @@ holds already are used again, so that only what changed is written anew. ``--all
 Each structure has one function in ``cases/``, ``library.py`` and ``reading/``.
 """
 
+import argparse
 import contextlib
 import hashlib
 import json
 import secrets
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -196,10 +196,14 @@ def _line(case: Case) -> str:
     return "  " + json.dumps(case, separators=(",", ":"), allow_nan=False)
 
 
-def main(*arguments: str) -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Write the files and take away those of structures that are no more."""
-    folder = next((Path(argument) for argument in arguments if argument != "--all"), HERE)
-    files = generate(None if "--all" in arguments else folder)
+    parser = argparse.ArgumentParser(description="Write the wire vectors.")
+    parser.add_argument("folder", nargs="?", type=Path, default=HERE)
+    parser.add_argument("--all", action="store_true", help="make ciphertexts anew too")
+    chosen = parser.parse_args(arguments)
+    folder = chosen.folder
+    files = generate(None if chosen.all else folder)
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.json"):
         if old.stem not in files:
@@ -209,4 +213,4 @@ def main(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

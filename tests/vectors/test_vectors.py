@@ -171,7 +171,7 @@ def _committed(structure):
 
 
 def test_vectors_made_anew_have_other_ciphertexts_and_are_as_good(tmp_path):
-    generate.main("--all", str(tmp_path))
+    generate.main(["--all", str(tmp_path)])
     assert check.main(tmp_path) == 0
     assert (tmp_path / "context.json").read_text() == _committed("context")
     assert (tmp_path / "part.json").read_text() != _committed("part")
