@@ -18,7 +18,6 @@ from fedgenome.audit.targets import Records
 from fedgenome.audit.worst_case import scored
 from fedgenome.errors import SpecError, require
 from fedgenome.exposed import Exposed, Model
-from fedgenome.query import Array
 from fedgenome.strict import Strict, from_toml
 from fedgenome.study import Schema
 from fedgenome.tables import Fitted, Reading, fit
@@ -148,14 +147,15 @@ def run(asked: Asked) -> Audited:
         target = Exposed(table=asked.how.open(asked.target, real=False))
     if target.schema is not None and target.schema.unit == "donor" and asked.how.donor is None:
         raise SpecError("--donor: expected the obs column of donors, the release's unit; got none")
-    made = {TABLE: target.table} | {_role(name): table for name, table in target.drawn.items()}
+    made = {TABLE: target.table} if target.table else {}
+    made |= {_role(name): table for name, table in target.drawn.items()}
     made |= {REFERENCE: asked.how.open(asked.reference, real=False)} if asked.reference else {}
     real = {role: asked.how.open(path, real=True) for role, path in asked.people.items()}
-    fitted = fit(made, real, asked.how, first=TABLE, wider=True, schema=target.schema)
+    fitted = fit(made, real, asked.how, first=TABLE if target.table else "members", wider=True, schema=target.schema)
     if asked.how.donor is not None:
         _check_apart(fitted.owners, asked.people)
     coded = fitted.tokens is not None
-    low, high, notes = (0.0, 1.0, ()) if coded else _range(asked, target.schema, fitted.records[TABLE].x)
+    low, high, notes = (0.0, 1.0, ()) if coded else _range(asked, target.schema, fitted.records.get(TABLE))
     if target.schema is not None and fitted.genes != target.schema.genes:
         target = replace(target, losses={})
         notes = (*notes, "no model is attacked by its loss: the files lack genes that it reads")
@@ -220,11 +220,12 @@ def _attacked(asked: Asked, target: Exposed, fitted: Fitted, low: float, high: f
             unit="row" if asked.how.donor is None else "donor",
         )
 
-    if not target.drawn:
+    if not target.methods:
         return attack(rows[TABLE], None)
     drawn = {name: rows[_role(name)] for name in target.drawn}
-    tables = drawn | {next(iter(drawn)): rows[TABLE]}
+    tables = drawn | ({next(iter(drawn)): rows[TABLE]} if target.table else {})
     able = [name for name in target.methods if name in drawn or any(one in ON_MODEL for one in asked.attacks)]
+    require(bool(able), f"attacks of {', '.join(ON_MODEL)} on a release of models alone", attacks=asked.attacks)
     return results.merge({name: attack(tables.get(name), drawn.get(name), name) for name in able})
 
 
@@ -237,9 +238,9 @@ def _check_apart(owners: Mapping[str, frozenset[str]], people: Mapping[str, Path
                 raise SpecError(f"{where}: expected nobody in both, got {len(both)} donors who are")
 
 
-def _range(asked: Asked, schema: Schema | None, table: Array) -> tuple[float, float, tuple[str, ...]]:
+def _range(asked: Asked, schema: Schema | None, table: Records | None) -> tuple[float, float, tuple[str, ...]]:
     """Return the range to scale by, and a warning where it was read off the table."""
-    own = (float(table.min()), float(table.max())) if schema is None and len(table) else (0.0, 1.0)
+    own = (float(table.x.min()), float(table.x.max())) if schema is None and table else (0.0, 1.0)
     low, high = own if schema is None else (schema.low, schema.high)
     ends = {"--low": asked.low, "--high": asked.high}
     low, high = (given if given is not None else end for given, end in zip(ends.values(), (low, high), strict=True))

@@ -30,7 +30,7 @@ class Exposed:
     """A table; of a release also its Study's schema, what each generator draws, and what each model says.
 
     Attributes:
-        table: The rows.
+        table: The rows; None where a release holds models alone.
         drawn: By method; the one that made the table is the first.
         losses: By method.
         models: Of methods that train a language model, with the released weights.
@@ -38,7 +38,7 @@ class Exposed:
         notes: What a reader must know of how it was read.
     """
 
-    table: Table
+    table: Table | None
     drawn: Mapping[str, Table] = field(default_factory=dict)
     losses: Mapping[str, Told] = field(default_factory=dict)
     models: Mapping[str, Model] = field(default_factory=dict)
@@ -60,28 +60,29 @@ def of_release(folder: Path, samples: int, seed: int) -> Exposed:
         seed: The same seed draws the same rows.
 
     Raises:
-        SpecError: the release is not whole or was altered, or holds other than one table.
+        SpecError: the release is not whole or was altered, holds several tables, or nothing that attacks could ask.
     """
     found = release.load(folder)
-    require(len(found.synthetic) == 1, f"{folder}: one synthetic table", methods=", ".join(found.synthetic))
-    ((own, rows),) = found.synthetic.items()
+    require(len(found.synthetic) <= 1, f"{folder}: one synthetic table at most", methods=", ".join(found.synthetic))
     study = sampling.study_of(folder, found.card)
     built = {name: method for name, method in registry.build_all(study).items() if name in found.arrays}
     schema, arrays = study.schema_, found.arrays
-    able = (own, *(n for n, method in built.items() if n != own and isinstance(method, Generator)))
-    count = max(samples, len(rows.label))
+    rows = next(iter(found.synthetic.values()), None)
+    able = tuple(dict.fromkeys((*found.synthetic, *(n for n, m in built.items() if isinstance(m, Generator)))))
+    count = max(samples, len(rows.label) if rows else 0)
     wishes = {name: Wish(rows=count, labels={}, seed=seed, method=name) for name in able}
     losses = {n: functools.partial(m.losses, arrays[n]) for n, m in built.items() if isinstance(m, Scored)}
     silent = [name for name in built if name not in losses]
+    require(bool(able or losses), f"{folder}: a method that generates rows or tells losses", methods=", ".join(built))
     return Exposed(
-        table=_made(folder / release.SYNTHETIC, rows, schema),
+        table=_made(folder / release.SYNTHETIC, rows, schema) if rows else None,
         drawn={name: _made(folder / name, sampling.sample(folder, wish).rows, schema) for name, wish in wishes.items()},
         losses=losses,
         models={n: functools.partial(m.released, arrays[n]) for n, m in built.items() if isinstance(m, Speaking)},
         schema=schema,
         notes=(
             "the release is whole and unaltered, by the digests on its card",
-            f"{count:,} rows drawn by {' and by '.join(able)} for an attacker who holds the model",
+            *([f"{count:,} rows drawn by {' and by '.join(able)} for an attacker who holds the model"] if able else []),
             *(f"{name} tells no loss of a row: its model is not attacked by one" for name in silent),
         ),
     )

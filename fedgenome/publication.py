@@ -6,7 +6,7 @@ import datetime
 import json
 import resource
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Done:
 
     Attributes:
         prepared: What was decided before; its Study is the one that was pinned.
-        generator: Label of the method whose rows leave: it generates, or masks, them.
+        generator: Label of the method whose synthetic rows leave; None: masked rows do, or models alone.
         seen: Method → queries answered → state, for the training curve.
         members: One record a donor in training.
         controls: One record a donor kept from it.
@@ -49,7 +49,7 @@ class Done:
     """
 
     prepared: Prepared
-    generator: str
+    generator: str | None
     folder: RunFolder
     trained: Trained
     seen: Mapping[str, Mapping[int, State]]
@@ -91,12 +91,14 @@ class Findings:
         audit: The attacks; None where there are too few donors to say anything, or rows are masked.
         linkage: Attacks on masked rows.
         verdict: What the gate makes of them.
-        utility: Method → its utility on real data, as JSON values.
+        utility: Method → what its rows are good for, on real data, as JSON values.
+        classifiers: Method → how often it is right on real data, as JSON values.
     """
 
     audit: Audit | None
     verdict: Verdict
     utility: Mapping[str, Any]
+    classifiers: Mapping[str, Any] = field(default_factory=dict)
     linkage: Linkage | None = None
 
 
@@ -167,18 +169,28 @@ def _write_candidate(
     """Write all that may leave, which holds nothing read off a person but masked rows; return the final card."""
     verdict, told = findings.verdict.public(), card.build_card(_facts(done, findings.verdict))
     told = told if made is None else on_card(told, made)
+    told = told if rows or made else models_alone(told)
     final = release.write_candidate(
         done.folder.candidate,
         arrays=done.trained.arrays,
         card=told,
         ledger=ledger,
-        synthetic={} if made else {done.generator: rows[done.generator].released},
+        synthetic={done.generator: rows[done.generator].released} if done.generator else {},
         schema=done.prepared.study.schema_,
         masked=made.files(told) if made else None,
     )
     text = json.dumps(verdict, indent=1, ensure_ascii=False) + "\n"
     release.add_pages(done.folder.candidate, {"audit.json": text, "card.html": public_card(final, verdict)})
     return final
+
+
+def models_alone(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the card of a release without rows."""
+    return {
+        **told,
+        "about": {**told["about"], "product": "models"},
+        "composition": {**told["composition"], "post_processing": "nothing is made of the released arrays here"},
+    }
 
 
 def _write_internal(
@@ -191,16 +203,18 @@ def _write_internal(
     """Write what never leaves; return the report's path."""
     found = findings.audit.to_json() if findings.audit else {}
     linked = findings.linkage.to_json() if findings.linkage else {}
-    verdict, useful = findings.verdict.to_json(), dict(findings.utility)
+    verdict, useful, right = findings.verdict.to_json(), dict(findings.utility), dict(findings.classifiers)
     told = {"audit": found, "verdict": verdict} | ({"linkage": linked} if linked else {})
     done.folder.write("audit.json", json.dumps(told, indent=1) + "\n")
-    done.folder.write("utility.json", json.dumps(useful, indent=1) + "\n")
+    both = useful | {label: {**useful.get(label, {}), "classifier": right[label]} for label in right}
+    done.folder.write("utility.json", json.dumps(both, indent=1) + "\n")
     inputs = ReportInputs(
         card=final,
         verdict=verdict,
         audit=found,
         linkage=linked,
         utility=useful,
+        classifiers=right,
         curves=_curves(done),
         comparisons=[_comparison(done, label, made.drawn) for label, made in rows.items() if _shows(done)],
         cost=_cost(done),

@@ -87,10 +87,10 @@ def write_candidate(
         arrays: Method → name → array, finite.
         card: From :func:`fedgenome.card.build_card`; gets the digests of the files.
         ledger: Records, one a line.
-        synthetic: Method → generated rows.
+        synthetic: Method → generated rows; empty where none leave.
         schema: Genes and labels of the rows.
         unpaid: Statistics of private data that no query paid for.
-        masked: Files of a masked release, which take the synthetic table's place.
+        masked: Files of a masked release.
 
     Raises:
         SpecError: the card prints an ε beside unpaid statistics, a seeded release would say where or
@@ -105,7 +105,8 @@ def write_candidate(
     contents = {
         MODEL: _tensors(arrays),
         LEDGER: b"".join(_json_line(record) for record in ledger),
-        **({SYNTHETIC: h5ad(synthetic, schema, marks(card))} if masked is None else masked),
+        **({SYNTHETIC: h5ad(synthetic, schema, marks(card))} if synthetic else {}),
+        **(masked or {}),
     }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     final = {**card, "record": {**card["record"], "files": digests}}
@@ -128,7 +129,7 @@ def load(folder: Path) -> Release:
         SpecError: a file is missing, altered or malformed; the message names it.
     """
     card = _read_card(folder)
-    others = sorted(set(card["record"]["files"]) - {MODEL, LEDGER}) or [SYNTHETIC]
+    others = sorted(set(card["record"]["files"]) - {MODEL, LEDGER})
     contents = {name: _read(folder, name) for name in (MODEL, LEDGER, *others)}
     for name, data in contents.items():
         stated = card["record"]["files"].get(name)
@@ -139,7 +140,7 @@ def load(folder: Path) -> Release:
         require(bool(slash and name), f"{folder / MODEL}: keys method/array", key=key)
         arrays.setdefault(method, {})[name] = array
     records = _parse(folder / LEDGER, lambda: tuple(json.loads(line) for line in contents[LEDGER].splitlines()))
-    empty: _Rows = ({}, (), ())  # a masked release makes no rows
+    empty: _Rows = ({}, (), ())  # rows are masked, or models leave alone
     made = SYNTHETIC in contents
     rows, genes, labels = _parse(folder / SYNTHETIC, lambda: _read_h5ad(contents[SYNTHETIC])) if made else empty
     return Release(arrays=arrays, card=card, ledger=records, synthetic=rows, genes=genes, labels=labels)

@@ -30,7 +30,7 @@ from fedgenome.experiment import Experiment
 from fedgenome.federation.checkpoint import Progress
 from fedgenome.folders import RunFolder
 from fedgenome.masked import masker_of
-from fedgenome.methods.base import Following, Generator, Method, Scored
+from fedgenome.methods.base import Classifier, Following, Generator, Method, Scored
 from fedgenome.prepare import Prepared
 from fedgenome.prices import Prices
 from fedgenome.publication import Done, Findings, Outcome, Rows, publish
@@ -38,6 +38,7 @@ from fedgenome.query import State
 from fedgenome.release import Synthetic
 from fedgenome.streams import Root
 from fedgenome.synthesis import synthesize
+from fedgenome.utility.classify import told
 from fedgenome.utility.metrics import RUN
 from fedgenome.utility.run import Real, finite, utility
 
@@ -111,7 +112,7 @@ def run(
         root = Root(bytes.fromhex(deal), seeded=spec.seed is not None)
         with clock.step("prepare"):
             prepared = roles.prepare(spec, root.stream("split").generator())
-        generator = masker_of(prepared) or generator_of(prepared)
+        generator = None if masker_of(prepared) else generator_of(prepared)
         if masker_of(prepared):
             masked.check(prepared, root)
         if spec.engine.ledgers is not None and deployment is None:
@@ -149,8 +150,8 @@ def people_of(prepared: Prepared, shard: Shard) -> Records:
 def _conclude(done: Done, clock: _Clock) -> Outcome:
     """Generate, audit, evaluate, judge and write."""
     policy = done.prepared.experiment.audit
-    if masker_of(done.prepared):
-        return _conclude_masked(done, clock)
+    if masker := masker_of(done.prepared):
+        return _conclude_masked(done, masker, clock)
     with clock.step("generate"):
         rows = _generate(done)
     with clock.step("audit"):
@@ -160,27 +161,32 @@ def _conclude(done: Done, clock: _Clock) -> Outcome:
     with clock.step("evaluate"):
         compared = len(done.controls) > 0 and done.prepared.study.schema_.tokens is None  # the suite is of expression
         useful = {label: _utility(done, made) for label, made in rows.items() if compared}
+        right = _classified(done) if compared else {}
     with clock.step("report"):
-        return publish(done, rows, Findings(audit=audited, verdict=verdict, utility=useful))
+        return publish(done, rows, Findings(audit=audited, verdict=verdict, utility=useful, classifiers=right))
 
 
-def _conclude_masked(done: Done, clock: _Clock) -> Outcome:
+def _conclude_masked(done: Done, label: str, clock: _Clock) -> Outcome:
     """Mask, attack by linkage, judge and write: that somebody is a member, the rows of a masked release say."""
     with clock.step("audit"):
-        made = masked.masked(done.prepared, done.generator, done.trained.arrays[done.generator], done.root)
+        made = masked.masked(done.prepared, label, done.trained.arrays[label], done.root)
         verdict = judge.judge(made.linkage, done.prepared.experiment.audit, done.withheld)
     with clock.step("report"):
         return publish(done, {}, Findings(audit=None, verdict=verdict, utility={}, linkage=made.linkage), made)
 
 
-def generator_of(prepared: Prepared) -> str:
+def generator_of(prepared: Prepared) -> str | None:
     """Return the label of the method that makes the synthetic data: the one that is named, or the first that can.
 
+    None where models that tell losses leave alone: there is something to attack.
+
     Raises:
-        SpecError: the named method, or every method, generates nothing.
+        SpecError: the named method generates nothing, or no method generates rows or tells losses.
     """
     able = [label for label, method in prepared.methods.items() if isinstance(method, Generator)]
     named = prepared.experiment.release.generator
+    if not able and named is None and any(isinstance(method, Scored) for method in prepared.methods.values()):
+        return None
     if not able or (named is not None and named not in able):
         which = f"one of {', '.join(able)}" if able else "such as marginals or cvae"
         seen = named if named is not None else ", ".join(prepared.methods)
@@ -329,6 +335,18 @@ def _utility(done: Done, made: Rows) -> dict[str, Any]:
     real = Real(truth=finite(done.controls, schema.low), train=finite(done.members, schema.low))
     released = Records(x=made.released.x, label=made.released.label)
     return utility(released, real, seed=seed, settings=RUN, dosages=schema.dosages).to_json()
+
+
+def _classified(done: Done) -> dict[str, Any]:
+    """Return how often each classifier is right on controls."""
+    low, arrays = done.prepared.study.schema_.low, done.trained.arrays
+    train, truth = finite(done.members, low), finite(done.controls, low)
+    seed = int(done.root.stream("utility").generator().integers(2**31))
+    return {
+        label: told(functools.partial(method.predict, arrays[label]), truth, train, seed).to_json()
+        for label, method in done.prepared.methods.items()
+        if isinstance(method, Classifier)
+    }
 
 
 def _records(made: Synthetic | None) -> Records | None:

@@ -126,6 +126,7 @@ def study_of(folder: Path, card: Mapping[str, Any]) -> Study:
 
 def _chosen(folder: Path, found: Release, named: str | None) -> str:
     if named is None:
+        require(bool(found.synthetic), f"{folder}: a release with rows that a method generated")
         require(len(found.synthetic) == 1, f"--method: one of {', '.join(found.arrays)}")
         (named,) = found.synthetic
     if named not in found.arrays:

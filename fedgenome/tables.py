@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def fit(
         made: Synthetic tables by role.
         real: Tables of people by role.
         how: How to read them.
-        first: The role whose genes, and their order, the others must have.
+        first: The role whose genes, and their order, the others must have; a schema's come before it.
         wider: The others may have more genes, which are left out.
         schema: The study of the made tables: real rows are read by its labels, range, fill and ranks.
 
@@ -102,7 +102,8 @@ def fit(
         SpecError: a column, gene, label or scale does not fit; one line says which, and what would.
     """
     tables = {**made, **real}
-    genes = _genes(tables, tables[first], how.common, wider)
+    like = (schema.genes, "the release") if schema else (tables[first].genes, tables[first].source)
+    genes = _genes(tables, *like, how.common, wider)
     columns = {role: _column(table, how.label, made=role in made) for role, table in tables.items()}
     labels = _labels(made, real, columns) if schema is None else schema.labels
     tokens = _tokens(tables, schema)
@@ -158,24 +159,26 @@ def _strata(table: Table, how: Reading) -> dict[str, Array]:
     return {name: np.array([values[i] or _ABSENT for i in labelled]) for name, values in columns.items()}
 
 
-def _genes(tables: Mapping[str, Table], first: Table, common: bool, wider: bool) -> tuple[str, ...]:
-    """Return the genes to compare, in the order of the first table's."""
-    shared = set(first.genes).intersection(*(table.genes for table in tables.values()))
+def _genes(
+    tables: Mapping[str, Table], genes: Sequence[str], source: str, common: bool, wider: bool
+) -> tuple[str, ...]:
+    """Return the genes to compare, in the order of the first's."""
+    shared = set(genes).intersection(*(table.genes for table in tables.values()))
     for table in tables.values():
-        lacks = set(first.genes) - set(table.genes)
-        only = set() if wider else set(table.genes) - set(first.genes)
+        lacks = set(genes) - set(table.genes)
+        only = set() if wider else set(table.genes) - set(genes)
         if (only or lacks) and not common:
             told = "; ".join(
-                f"{len(names)} only in {source} ({_some(sorted(names))})"
-                for names, source in ((lacks, first.source), (only, table.source))
+                f"{len(names)} only in {where} ({_some(sorted(names))})"
+                for names, where in ((lacks, source), (only, table.source))
                 if names
             )
             way = f"--common compares the {len(shared)} that all files share" if shared else "they share none"
-            rule = f"those of {first.source} in {table.source}" if wider else "the same in every file"
+            rule = f"those of {source} in {table.source}" if wider else "the same in every file"
             raise SpecError(f"genes: expected {rule}, by name: {told}; {way}")
     if not shared:
         raise SpecError("--common: expected genes that all files share, by name, got none")
-    return tuple(gene for gene in first.genes if gene in shared)
+    return tuple(gene for gene in genes if gene in shared)
 
 
 def _column(table: Table, label: str, *, made: bool) -> str:

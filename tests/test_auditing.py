@@ -1,6 +1,7 @@
 """``fedgenome audit``: any table or release, with files of members and controls; exit codes, text, JSON and page."""
 
 import json
+from dataclasses import replace
 
 import anndata
 import numpy as np
@@ -185,3 +186,20 @@ def test_a_release_is_verified_and_what_its_generator_draws_is_attacked_too(tmp_
     (folder / "ledger.jsonl").write_text("{}\n")
     with pytest.raises(SpecError, match=r"as card\.json describes it"):
         auditing.run(asked)
+
+
+def test_a_release_of_models_alone_is_attacked_by_their_losses(tmp_path):
+    folder = make(tmp_path / "release", rows=False)
+    for name, n, seed in (("members.csv", 60, 1), ("controls.csv", 60, 2)):
+        subtypes(tmp_path / name, n, seed)
+    asked = auditing.Asked(
+        target=folder,
+        members=tmp_path / "members.csv",
+        controls=tmp_path / "controls.csv",
+        how=Reading(label="type"),
+    )
+    found = auditing.run(asked)
+    assert {each.name for each in found.audit.attacks} == {f"linear: {name}" for name in STANDARD_ON_MODEL}
+    assert (found.genes, found.audit.rows, found.audit.near_copies) == (2, 0, ())
+    with pytest.raises(SpecError, match="expected attacks of model-loss, model-loss-calibrated on a release of models"):
+        auditing.run(replace(asked, attacks=("closest-record",)))

@@ -101,6 +101,10 @@ def with_methods(*methods, generator=None):
     return prepare.prepare(changed, np.random.default_rng(0))
 
 
+def test_a_classifier_that_tells_losses_needs_no_generator_beside_it():
+    assert run.generator_of(with_methods(LINEAR)) is None
+
+
 @pytest.mark.parametrize(("named", "chosen"), [(None, "cvae"), ("again", "again")])
 def test_the_generator_is_the_one_named_or_the_first_method_that_generates(named, chosen):
     found = with_methods(LINEAR, CVAE, CVAE.model_copy(update={"name": "again"}), generator=named)
@@ -108,15 +112,12 @@ def test_the_generator_is_the_one_named_or_the_first_method_that_generates(named
 
 
 @pytest.mark.parametrize(
-    ("methods", "named", "message"),
-    [
-        ((LINEAR,), None, r"rows \(such as marginals or cvae\), got linear$"),
-        ((LINEAR, CVAE), "linear", r"rows \(one of cvae\), got linear$"),
-    ],
+    ("methods", "told"), [((LINEAR,), "such as marginals or cvae"), ((LINEAR, CVAE), "one of cvae")]
 )
-def test_what_generates_nothing_is_no_generator_and_is_priced_all_the_same(methods, named, message):
-    found = with_methods(*methods, generator=named)
-    with pytest.raises(SpecError, match=r"^release\.generator: expected a method that generates " + message):
+def test_what_generates_nothing_is_no_generator_and_is_priced_all_the_same(methods, told):
+    found = with_methods(*methods, generator="linear")
+    rule = rf"^release\.generator: expected a method that generates rows \({told}\), got linear$"
+    with pytest.raises(SpecError, match=rule):
         run.generator_of(found)
     assert prices(found).parts[0].method == "linear"
 

@@ -200,6 +200,35 @@ def test_local_with_plain_sums_claims_epsilon_and_its_ledgers_count_local_steps(
         assert [line.get("steps", 1) for line in lines if line["event"] == "charge"] == [1, 1, 2, 2, 2]
 
 
+def alone(folder):
+    """An experiment whose only method is a classifier."""
+    head, tail = QUICKSTART.split("[[methods]]", 1)[0], QUICKSTART.split("[release]", 1)[1]
+    method = '[[methods]]\nkind = "linear"\noptions = { rounds = 10, sampling = 1.0 }\n'
+    text = head + method + "[release]" + tail.replace('generator = "marginals"', "")
+    for old, new in PLAIN:
+        text = text.replace(old, new, 1)
+    path = folder / "alone.toml"
+    path.write_text(text.replace('name = "quickstart"', 'name = "alone"'))
+    return path
+
+
+def test_a_classifier_alone_is_attacked_judged_and_released_without_rows(tmp_path, here):
+    ended = here("run", alone(tmp_path), "--json", cwd=tmp_path)
+    assert ended.exit_code == 0, ended.output
+    outcome = json.loads(ended.stdout)
+    release, internal = tmp_path / outcome["path"], (tmp_path / outcome["report"]).parent
+    names = {"model.safetensors", "ledger.jsonl", "card.json", "card.html", "audit.json"}
+    assert {path.name for path in release.iterdir()} == names
+    assert json.loads((release / "card.json").read_text())["about"]["product"] == "models"
+    attacks = json.loads((internal / "audit.json").read_text())["audit"]["attacks"]
+    assert {attack["name"] for attack in attacks} == {"linear: model-loss-calibrated"}
+    right = json.loads((internal / "utility.json").read_text())["linear"]["classifier"]
+    assert right["rows"] == 175 and right["accuracy"]["low"] > right["majority"]["estimate"]
+    assert "Classifiers" in (internal / "report.html").read_text()
+    refused = here("sample", release, "-n", 10, "--out", "rows.h5ad", cwd=tmp_path)
+    assert refused.exit_code == 2 and "a release with rows that a method generated" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -94,6 +94,7 @@ class ReportInputs:
         comparisons: Real against synthetic, one per method that generates.
         cost: What the run took.
         ledger: Records of the ledger.
+        classifiers: Method → how often it is right on controls, as JSON.
         linkage: ``Linkage.to_json()`` of masked rows; empty where rows are generated.
     """
 
@@ -105,4 +106,5 @@ class ReportInputs:
     comparisons: Sequence[Comparison]
     cost: Cost
     ledger: Sequence[Mapping[str, Any]]
+    classifiers: Mapping[str, Any] = field(default_factory=dict)
     linkage: Mapping[str, Any] = field(default_factory=dict)

@@ -35,6 +35,7 @@ def internal_report(given: ReportInputs) -> str:
         sections.training(given.curves),
         sections.comparison(given.comparisons),
         sections.utility(given.utility, schema["labels"], schema["genes"]),
+        *([sections.classifiers(given.classifiers)] if given.classifiers else []),
         linkage(given.linkage) if given.linkage else attacks(given.audit),
         sections.cost(given.cost),
         sections.ledger(given.ledger),

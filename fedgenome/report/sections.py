@@ -96,6 +96,22 @@ def utility(results: Mapping[str, Mapping[str, Any]], labels: Sequence[str], gen
     )
 
 
+def classifiers(results: Mapping[str, Mapping[str, Any]]) -> Html:
+    """Return how often each released classifier is right.
+
+    Args:
+        results: Method → ``Told.to_json()``.
+    """
+    interval = "95 % interval"
+    head = ("method", "accuracy", interval, "macro-F1", interval, "majority class", interval)
+    rows = [
+        (name, *(text for figure in ("accuracy", "macro_f1", "majority") for text in estimate(told[figure])))
+        for name, told in results.items()
+    ]
+    caption = f"On {next(iter(results.values()))['rows']:,} real rows of donors kept apart; intervals over donors"
+    return section("classifiers", "Classifiers", table(caption, head, rows, numbers=(1, 2, 3, 4, 5, 6)))
+
+
 def _score_row(name: str, score: Mapping[str, Any], labels: Sequence[str]) -> tuple[Child, ...]:
     missing = ", ".join(labels[code] for code in score["missing"]) or "none"
     figures_ = (text for figure in ("accuracy", "macro_f1", "auprc") for text in estimate(score[figure]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,49 @@ class Score:
         figures = {name: getattr(self, name).to_json() for name in FIGURES}
         told = {"trained_on": self.trained_on, "classifier": self.classifier}
         return {**told, **figures, "missing": list(self.missing)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """How a released classifier does on rows of donors kept apart.
+
+    Attributes:
+        rows: How many.
+        accuracy: Share of them classified rightly.
+        macro_f1: Mean F1 over their classes.
+        majority: Accuracy of naming the training donors' commonest class throughout.
+    """
+
+    rows: int
+    accuracy: Estimate
+    macro_f1: Estimate
+    majority: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        figures = {name: getattr(self, name).to_json() for name in ("accuracy", "macro_f1", "majority")}
+        return {"rows": self.rows, **figures}
+
+
+def told(predict: Callable[[Array], Array], truth: Records, train: Records, seed: int) -> Told:
+    """Return how a released classifier does, on the same resamples of donors as the majority line.
+
+    Args:
+        predict: Label codes of rows.
+        truth: Rows of donors kept apart; finite.
+        train: Rows of the training donors.
+        seed: Draws the resamples.
+    """
+    commonest = np.full(len(truth), np.bincount(train.label).argmax())
+    own, line = (_hard(codes, truth, seed) for codes in (np.asarray(predict(truth.x)), commonest))
+    return Told(rows=len(truth), accuracy=own[0], macro_f1=own[1], majority=line[0])
+
+
+def _hard(predicted: Array, truth: Records, seed: int) -> tuple[Estimate, Estimate]:
+    """Return accuracy and macro-F1 of label codes, which rank nothing."""
+    chosen = (predicted[:, None] == np.unique(truth.label)).astype(np.float64)
+    answers = Answers(truth=truth.label, predicted=predicted, ranked=chosen, donor=truth.owner)
+    return estimates(answers, np.random.default_rng(seed))[:2]
 
 
 def _majority() -> Classifier:
