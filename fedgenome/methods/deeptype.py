@@ -105,14 +105,12 @@ class DeepType(Rounds[Options]):
         """Ask for a gradient sum a round, for class sums before the joint phase, then None. No torch work."""
         if self.charged and int(state["step"]) == self.switch:
             return self._ask_centres(state)
-        done = self._rounds(state)
-        question = super().ask({**state, "step": np.array(done, np.int64)})
-        if question is None:
-            return None
-        pull = self.options.pull if done >= self.switch else 0.0
-        return replace(
-            question, payload={**question.payload, "centres": state["centres"], "pull": np.array(pull, np.float32)}
-        )
+        return super().ask({**state, "step": np.array(self._rounds(state), np.int64)})
+
+    def payload(self, state: State) -> dict[str, Array]:
+        """Return weights, centres and how much they pull, after ``step`` rounds."""
+        pull = self.options.pull if int(state["step"]) >= self.switch else 0.0
+        return super().payload(state) | {"centres": state["centres"], "pull": np.array(pull, np.float32)}
 
     def _rounds(self, state: State) -> int:
         """Return how many rounds are over."""

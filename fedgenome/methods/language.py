@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -158,12 +158,9 @@ class Language(Rounds[Options]):
         adapters.merge(self.model, self.whole)
         return flatten(self.whole)
 
-    def ask(self, state: State) -> Question | None:
-        """Ask for a gradient sum a round, at the weights and at what is frozen, then None."""
-        question = super().ask(state)
-        if question is None or not self._frozen:
-            return question
-        return replace(question, payload={**question.payload, "frozen": state["frozen"]})
+    def payload(self, state: State) -> dict[str, Array]:
+        """Return the weights and, beside adapters, what is frozen."""
+        return super().payload(state) | ({"frozen": state["frozen"]} if self._frozen else {})
 
     @property
     def sent(self) -> dict[str, tuple[int, ...]]:

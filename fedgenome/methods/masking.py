@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
@@ -165,15 +165,16 @@ class Masking(Rounds[Options]):
 
     def ask(self, state: State) -> Question | None:
         """Ask for people's means by label first, then for a gradient sum at the round's list, against made people."""
-        question = super().ask(state)
-        if question is None:
-            return None
         if int(state["step"]) < self.before:
             return by_label.question(self.schema, self.mechanism(0))
+        return super().ask(state)
+
+    def payload(self, state: State) -> dict[str, Array]:
+        """Return weights, units of the rows, the price of being found, made people."""
         people = self._people(state)
         made = people.make(self.schema, self.options.candidates, self._stream(state, "people"))
         units = {"centre": people.centre, "spread": people.spread, "price": state["price"].astype(np.float32)[None]}
-        return replace(question, payload={**question.payload, **units, "candidates": made})
+        return super().payload(state) | units | {"candidates": made}
 
     def answer(self, question: Question, sample: Shard, rng: DonorStreams) -> ClippedSum:
         """Return sums by label (no payload), or the clipped gradient sum at the payload's list and weights."""

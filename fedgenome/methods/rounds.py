@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -101,6 +102,10 @@ class Rounds(Learner[Options], abc.ABC):
         """Shapes of a round's payload, all of it float32."""
         return {"weights": (self.parameters,)}
 
+    def payload(self, state: State) -> dict[str, Array]:
+        """Return what a round's question carries; the question copies it."""
+        return {"weights": state["weights"]}
+
     def of_round(self, question: Question) -> bool:
         """Whether ``question`` is a round's, of those that the method asks."""
         return bool(question.payload)
@@ -153,7 +158,7 @@ class Rounds(Learner[Options], abc.ABC):
             return None
         mechanism = self.mechanism(-1)
         return Question(
-            payload={"weights": state["weights"]},
+            payload=self.payload(state),
             length=state["weights"].size,
             reply_length=state["weights"].size,
             bound=self.options.clip,
@@ -193,7 +198,7 @@ class Rounds(Learner[Options], abc.ABC):
         """
         step, curve = int(state["step"]), state["curve"].copy()
         done = step - self.before
-        curve[done] = np.linalg.norm(gradient.astype(np.float64))
+        curve[done] = math.sqrt(np.einsum("i,i->", gradient, gradient, dtype=np.float64))
         after = {**state, "step": np.array(step + 1, np.int64), "curve": curve}
         return after | adam(state, gradient, done + 1, self.options.rate)
 

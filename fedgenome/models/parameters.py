@@ -98,8 +98,8 @@ def divide(flat: npt.NDArray[Any], tensors: Sequence[Tensor]) -> None:
     """
     expected = sum(each.numel() for each in tensors)
     require(flat.shape == (expected,), "one number a parameter", parameters=expected, shape=flat.shape)
-    vector, start = torch.from_numpy(np.array(flat, dtype=np.float32)), 0
-    with torch.no_grad():
-        for each in tensors:
-            each.copy_(vector[start : start + each.numel()].view(each.shape))
-            start += each.numel()
+    start = 0
+    for each in tensors:
+        # NumPy copies from what is read-only as well, as a payload is; torch would want a copy of that first.
+        np.copyto(each.detach().numpy(), flat[start : start + each.numel()].reshape(each.shape), casting="unsafe")
+        start += each.numel()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -79,7 +80,8 @@ def sum_gradients(
     shapes = [tuple(tensor.shape) for tensor in inputs]
     require(all(shape[:1] == donor.shape for shape in shapes), "inputs of (slots, ...)", shapes=shapes)
     named = _parameters(model)
-    flat = torch.empty(sum(p.numel() for p in named.values()), dtype=torch.float64)
+    # By NumPy, which asks for huge pages: the faults of small ones cost as much as a layer's product.
+    flat = torch.from_numpy(np.empty(sum(p.numel() for p in named.values())))
     parts = torch.split(flat, [p.numel() for p in named.values()])
     totals = {name: Total(part) for name, part in zip(named, parts, strict=True)}
     alone = {name: p.detach().requires_grad_() for name, p in named.items()}
