@@ -82,7 +82,7 @@ class Question:
     """What a method asks of every site.
 
     Attributes:
-        payload: Arrays the sites need (weights, bin edges); copied and read-only.
+        payload: Arrays the sites need (weights, bin edges); read-only, and copied unless they were already.
         length: Numbers a site answers with.
         reply_length: Numbers the sum gives back: ``length`` for sums, the number k of winners for selections.
         bound: L2 bound C of one unit's contribution (``sum``) or Δs per score (``select``).
@@ -445,6 +445,8 @@ def _payload_digest(payload: Mapping[str, Array]) -> str:
 
 
 def _read_only(array: Array) -> Array:
+    if type(array) is np.ndarray and array.flags.owndata and not array.flags.writeable:
+        return array  # of another question, or of a state that a method made: a copy would cost as much as a sum
     copy = np.array(array)
     copy.setflags(write=False)
     return copy

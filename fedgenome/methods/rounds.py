@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from fedgenome.cohort.shard import Shard
 from fedgenome.errors import require
 from fedgenome.methods.base import DonorStreams
 from fedgenome.methods.learner import Learner
+from fedgenome.methods.memory import Recycled
 from fedgenome.models.parameters import flatten, load_flat
 from fedgenome.privacy.clipping import ClippedSum
 from fedgenome.privacy.gradients import sum_gradients
@@ -126,6 +128,11 @@ class Rounds(Learner[Options], abc.ABC):
         load_flat(self.model, question.payload["weights"])
 
     @functools.cached_property
+    def memory(self) -> Recycled:
+        """Memory of sums and states, used again once nobody holds them."""
+        return Recycled()
+
+    @functools.cached_property
     def parameters(self) -> int:
         """Number of weights P."""
         return sum(p.numel() for p in self.model.parameters())
@@ -183,13 +190,17 @@ class Rounds(Learner[Options], abc.ABC):
             torch.from_numpy(rows.mask),
             question.bound,
             question.precision,
+            self.memory.empty(self.parameters, np.float64),
         )
 
     def learn(self, state: State, question: Question, total: Array) -> State:
         """Return the state after one Adam step on the noisy mean gradient."""
         expected = (self.options.sampling if self.private else 1.0) * self.donors_bound
-        mean = np.empty(total.shape, np.float32)
-        return self.stepped(state, np.divide(total, expected, out=mean, dtype=np.float64, casting="same_kind"))
+        mean = self.memory.empty(len(total), np.float32)
+        np.divide(total, expected, out=mean, dtype=np.float64, casting="same_kind")
+        after = self.stepped(state, mean)
+        after["weights"].setflags(write=False)  # so that a question need not copy them
+        return after
 
     def stepped(self, state: State, gradient: npt.NDArray[np.float32]) -> State:
         """Return the state after one Adam step.
@@ -200,7 +211,7 @@ class Rounds(Learner[Options], abc.ABC):
         done = step - self.before
         curve[done] = math.sqrt(np.einsum("i,i->", gradient, gradient, dtype=np.float64))
         after = {**state, "step": np.array(step + 1, np.int64), "curve": curve}
-        return after | adam(state, gradient, done + 1, self.options.rate)
+        return after | adam(state, gradient, done + 1, self.options.rate, self.memory.empty)
 
     def require_genes(self, sample: Shard) -> None:
         """Check that a shard has the schema's genes."""
@@ -242,14 +253,21 @@ def row_draws(sample: Shard, rank: Array, rng: DonorStreams, size: int) -> npt.N
     return draws
 
 
-def adam(state: State, gradient: npt.NDArray[np.float32], step: int, rate: float) -> State:
+def adam(
+    state: State,
+    gradient: npt.NDArray[np.float32],
+    step: int,
+    rate: float,
+    empty: Callable[[int, npt.DTypeLike], Array] = np.empty,
+) -> State:
     """Return ``weights``, ``first`` and ``second`` after one step of Adam (Kingma & Ba 2015), all float32.
 
     Args:
         gradient: (P,), noisy.
         step: From 1.
+        empty: Gives memory of a length and type.
     """
-    after = {name: np.empty_like(state[name]) for name in ("weights", "first", "second")}
+    after = {name: empty(len(gradient), np.float32) for name in ("weights", "first", "second")}
     scratch = np.empty(min(len(gradient), _CACHED), np.float32)
     for i in range(0, len(gradient), _CACHED):
         some = slice(i, i + _CACHED)

@@ -25,7 +25,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from fedgenome.addition import LARGE_BATCH, MICRO_BATCH, Precision
 from fedgenome.errors import SpecError, require
 from fedgenome.privacy.blocks import Block, blank, cut
-from fedgenome.privacy.clipping import _TOKEN, ClippedSum, check_slots
+from fedgenome.privacy.clipping import _TOKEN, Array, ClippedSum, check_slots
 from fedgenome.privacy.compound import HANDLERS
 from fedgenome.privacy.recording import Recorder
 from fedgenome.privacy.rules import Ghost, Total, Use, squared_norms
@@ -50,6 +50,7 @@ def sum_gradients(
     mask: Tensor,
     bound: float,
     precision: Precision = "float32",
+    into: Array | None = None,
 ) -> ClippedSum:
     """Return the sum over donors of the gradient of a donor's mean loss, clipped to ``bound`` in L2.
 
@@ -71,6 +72,7 @@ def sum_gradients(
         mask: (slots,) bool; a False slot contributes exactly nothing, whatever it holds.
         bound: C.
         precision: ``float32x128`` allows sums of 128 donors in float32, anything else of 16.
+        into: (P,) float64, whatever is in it, which becomes the value's memory; new if None.
 
     Raises:
         SpecError: a layer that mixes donors, a donor of too many rows, or shapes that do not agree.
@@ -80,8 +82,7 @@ def sum_gradients(
     shapes = [tuple(tensor.shape) for tensor in inputs]
     require(all(shape[:1] == donor.shape for shape in shapes), "inputs of (slots, ...)", shapes=shapes)
     named = _parameters(model)
-    # By NumPy, which asks for huge pages: the faults of small ones cost as much as a layer's product.
-    flat = torch.from_numpy(np.empty(sum(p.numel() for p in named.values())))
+    flat = _memory(sum(p.numel() for p in named.values()), into)
     parts = torch.split(flat, [p.numel() for p in named.values()])
     totals = {name: Total(part) for name, part in zip(named, parts, strict=True)}
     alone = {name: p.detach().requires_grad_() for name, p in named.items()}
@@ -122,6 +123,15 @@ class _Task:
         losses, rows = self.loss(self.model, inputs), len(inputs[0])
         require(losses.shape == (rows,), "one loss a row", shape=tuple(losses.shape), rows=rows)
         return losses
+
+
+def _memory(length: int, into: Array | None) -> Tensor:
+    """Return memory for the sum, (length,) float64."""
+    if into is None:
+        into = np.empty(length)  # by NumPy, which asks for huge pages: faults of small ones cost as much as a product
+    told = {"shape": into.shape, "dtype": into.dtype}
+    require(into.shape == (length,) and into.dtype == np.float64, f"memory for {length} float64", **told)
+    return torch.from_numpy(into)
 
 
 def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
