@@ -10,8 +10,21 @@ from fedgenome.errors import SpecError
 from fedgenome.methods.base import Classifier, Generator
 from fedgenome.methods.fedsgd import FedSgd
 from fedgenome.methods.marginals import Marginals
-from tests.conformance.cases import CLASSIFIERS, GENERATORS, KINDS, NOISE, SCHEMA, SHARDS, build, opened, query_of, walk
+from tests.conformance.cases import (
+    CLASSIFIERS,
+    GENERATORS,
+    KINDS,
+    NOISE,
+    SCHEMA,
+    SHARDS,
+    build,
+    draws,
+    opened,
+    query_of,
+    walk,
+)
 from tests.conformance.test_sensitivity import twin_of
+from tests.methods.test_memory import Careless
 
 SHARD = SHARDS["several rows a donor"]
 
@@ -42,6 +55,21 @@ def test_same_state_asks_the_same_question_also_after_a_checkpoint(kind, private
     for step, state, question in walk(method, SHARD):
         assert len(digests(method, state, step)) == 1
         assert (question is None) == (digests(method, state, step) == {None})
+
+
+def changed(method):
+    """Return how many states, payloads and sums of a run differ at its end from what they were."""
+    held = []
+    for step, state, question in walk(method, SHARD):
+        sums = {"sum": method.answer(question, SHARD, draws(step)).value} if question else {}
+        payload = question.payload if question else {}
+        held += [(arrays, frozen(arrays)) for arrays in (state, payload, sums)]
+    return sum(frozen(arrays) != before for arrays, before in held)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_caller_holds_of_earlier_rounds_stays_as_it_was(kind):
+    assert not changed(build(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,6 +194,14 @@ class AsksOnceMore(Marginals):
 class TurnsTheNoiseDown(FedSgd):
     def mechanism(self, position):
         return super().mechanism(-1)
+
+
+class WritesOverStates(FedSgd):
+    memory = Careless()
+
+
+def test_memory_that_serves_again_too_early_is_caught():
+    assert changed(twin_of(WritesOverStates, "cvae"))
 
 
 def test_asking_that_changes_the_state_is_caught():

@@ -317,6 +317,20 @@ def test_donor_of_too_many_rows_is_refused():
         ours(network(), loss, *case([0] * 65), 1.0)
 
 
+def test_sum_lies_in_the_memory_that_was_given_whatever_was_in_it():
+    arguments = network(), loss, *case([0, 0, 1]), 1.0
+    memory = np.full(sum(p.numel() for p in network().parameters()), np.nan)
+    found = sum_gradients(*arguments, into=memory)
+    assert np.shares_memory(found.value, memory)
+    assert found.value.tobytes() == ours(*arguments).tobytes()
+
+
+@pytest.mark.parametrize("memory", [np.zeros(3), np.zeros(120, np.float32)])
+def test_memory_that_does_not_fit_is_refused(memory):
+    with pytest.raises(SpecError, match="memory for 120 float64"):
+        sum_gradients(network(), loss, *case(range(3)), 1.0, into=memory)
+
+
 def test_call_leaves_model_inputs_and_generator_as_they_were():
     model, (inputs, donor, mask) = network(), case(range(3), mask=[True, False, True])
     before = [t.clone() for t in (*model.parameters(), *inputs)]
