@@ -1,6 +1,6 @@
 """Memory of large arrays that serves again.
 
-What the system hands out anew, it clears page by page: where it has no huge pages, that costs more than Adam's step.
+What the system hands out anew, it clears page by page: without huge pages that can cost more than what is computed.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class Rounds(Learner[Options], abc.ABC):
         return {"weights": (self.parameters,)}
 
     def payload(self, state: State) -> dict[str, Array]:
-        """Return what a round's question carries; the question copies it."""
+        """Return what a round's question carries."""
         return {"weights": state["weights"]}
 
     def of_round(self, question: Question) -> bool:

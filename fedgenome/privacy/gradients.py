@@ -72,7 +72,7 @@ def sum_gradients(
         mask: (slots,) bool; a False slot contributes exactly nothing, whatever it holds.
         bound: C.
         precision: ``float32x128`` allows sums of 128 donors in float32, anything else of 16.
-        into: (P,) float64, whatever is in it, which becomes the value's memory; new if None.
+        into: (P,) float64, whatever is in it, which becomes the value, read-only; new if None.
 
     Raises:
         SpecError: a layer that mixes donors, a donor of too many rows, or shapes that do not agree.
@@ -82,8 +82,8 @@ def sum_gradients(
     shapes = [tuple(tensor.shape) for tensor in inputs]
     require(all(shape[:1] == donor.shape for shape in shapes), "inputs of (slots, ...)", shapes=shapes)
     named = _parameters(model)
-    flat = _memory(sum(p.numel() for p in named.values()), into)
-    parts = torch.split(flat, [p.numel() for p in named.values()])
+    memory = _memory(sum(p.numel() for p in named.values()), into)
+    parts = torch.split(torch.from_numpy(memory), [p.numel() for p in named.values()])
     totals = {name: Total(part) for name, part in zip(named, parts, strict=True)}
     alone = {name: p.detach().requires_grad_() for name, p in named.items()}
     task = _Task(model=model, loss=loss, inputs=inputs, named=named, alone=alone)
@@ -101,7 +101,7 @@ def sum_gradients(
     for total in totals.values():
         total.end()
     done: Precision = "float32x128" if together else "float32"
-    return ClippedSum(value=flat.numpy(), bound=bound, token=_TOKEN, precision=done)
+    return ClippedSum(value=memory, bound=bound, token=_TOKEN, precision=done)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -125,13 +125,13 @@ class _Task:
         return losses
 
 
-def _memory(length: int, into: Array | None) -> Tensor:
+def _memory(length: int, into: Array | None) -> Array:
     """Return memory for the sum, (length,) float64."""
     if into is None:
         into = np.empty(length)  # by NumPy, which asks for huge pages: faults of small ones cost as much as a product
     told = {"shape": into.shape, "dtype": into.dtype}
     require(into.shape == (length,) and into.dtype == np.float64, f"memory for {length} float64", **told)
-    return torch.from_numpy(into)
+    return into
 
 
 def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
