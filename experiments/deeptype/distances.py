@@ -39,6 +39,7 @@ RANGE, RAW, UNIT = "range", "own units", "length 1"
 SCALES = RANGE, RAW, UNIT
 KEPT: tuple[int | str, ...] = (10, 25, 50, 100, "all")
 EPSILONS: tuple[float | None, ...] = (25.0, 50.0, 100.0, 200.0, 400.0, None)
+SECTION = "Figure 2: distances and linkage"
 CHECK = "check"  # of rows that say whether noise and geometry are what they are taken for
 ALARM = 1e-3  # chance that exact noise is taken for other noise
 _ROWS = 1000  # whose distances are taken gene by gene, and whose exact noise is drawn
@@ -175,6 +176,7 @@ def _pooled(cell: Cell, table: Table, figures: Sequence[Row]) -> Row:
     means = ("distance", "truncation", "noise", "noise, rms", "median rank", "median rank by K")
     mean = {name: float(np.mean([each[name] for each in figures])) for name in means}
     told: Row = {
+        "section": SECTION,
         "cohort": cell.cohort,
         "people": n,
         "scale": cell.scale,
@@ -218,7 +220,13 @@ def checks(who: people.People, seeds: Sequence[int]) -> Row:
         exact = np.concatenate([exact_noise(who.x[:_ROWS], who.schema, spec, seed) for seed in seeds])
         others = np.linalg.norm(sanitizers.noise(spec, 20 * len(exact), 50, rng), axis=1)
         p.append(float(stats.ks_2samp(np.linalg.norm(exact, axis=1), others).pvalue))
-    return {"cohort": who.name, "mechanism": CHECK, "squares off": max(off), "exact noise, p": min(p)}
+    return {
+        "section": f"{SECTION}, checks",
+        "cohort": who.name,
+        "mechanism": CHECK,
+        "squares off": max(off),
+        "exact noise, p": min(p),
+    }
 
 
 def exact_noise(x: npt.NDArray[np.float32], schema: Schema, spec: Sanitize, seed: int) -> Array:
