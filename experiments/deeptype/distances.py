@@ -1,13 +1,14 @@
 """Figure 2 of the study of DeepType: how far sanitized rows lie from their originals, and who recognises them.
 
 Every cohort is taken on three scales, as ε means nothing without one: in units of the public range, as the library
-has it; on the cohort's own (log2, or z-scores); and rows of length 1. The published work does not say which was its
-own. Laplace noise stands there twice: at metric noise's guarantee (b = √K/ε a coefficient), and as published, b = 1/ε,
-which by Euclidean distance is ε·√K a unit of distance: √K times weaker than what it was compared with.
+has it; on the cohort's own (log2, or z-scores); and rows of length 1. Which was the published work's is not known.
+Laplace noise stands there twice. At metric noise's guarantee it is b = √K/ε a coefficient. With b = 1/ε, the whole ε on
+each of them, it promises ε·√K a unit of Euclidean distance, √K times less, and lies *nearer* the original than metric
+noise from three coefficients on: the published Figure 2, where metric noise is the nearer at every ε, cannot be of it.
 
 What truncation leaves out of a row is orthogonal to the noise: squares of both distances add up to the whole one's.
-Noise is drawn in floating point and claims nothing; that the library's exact noise lies as far is tested on two cells.
-Rows are not clipped to the range again: clipping reads the sanitized row alone.
+Noise is drawn in floating point and claims nothing; that the library's exact noise lies as far is tested on two cells
+a cohort. Rows are not clipped to the range again: clipping reads the sanitized row alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from fedgenome.study import Sanitize, Schema
 Row = dict[str, Any]
 Array = npt.NDArray[np.float64]
 
-METRIC, EQUAL, PUBLISHED, NONE = "metric", "Laplace, equal guarantee", "Laplace, b = 1/ε", "no noise"
+METRIC, EQUAL, EACH, NONE = "metric", "Laplace, equal guarantee", "Laplace, b = 1/ε", "no noise"
 RANGE, RAW, UNIT = "range", "own units", "length 1"
 SCALES = RANGE, RAW, UNIT
 KEPT: tuple[int | str, ...] = (10, 25, 50, 100, "all")
@@ -65,7 +66,7 @@ class Cell:
         """Return the sanitizer; its ε is what it promises by Euclidean distance."""
         kind = "metric" if self.mechanism in (METRIC, NONE) else "laplace"
         spec = Sanitize.model_validate({"kind": kind, "keep": self.keep, "epsilon": self.epsilon})
-        if self.mechanism != PUBLISHED or self.epsilon is None:
+        if self.mechanism != EACH or self.epsilon is None:
             return spec
         return spec.model_copy(update={"epsilon": self.epsilon * math.sqrt(spec.kept(genes))})
 
@@ -120,7 +121,7 @@ def measured(who: people.People, seeds: Sequence[int], say: Callable[[str], None
 def mechanisms() -> Iterator[tuple[float | None, str]]:
     """Yield each ε with each mechanism; without noise there is one."""
     for epsilon in EPSILONS:
-        yield from ((epsilon, each) for each in ((NONE,) if epsilon is None else (METRIC, EQUAL, PUBLISHED)))
+        yield from ((epsilon, each) for each in ((NONE,) if epsilon is None else (METRIC, EQUAL, EACH)))
 
 
 def on_scale(who: people.People, scale: str) -> Table:
@@ -249,7 +250,7 @@ def targets(rows: Sequence[Mapping[str, Any]]) -> list[Target]:
     laws = [
         abs(row["noise" if row["mechanism"] == METRIC else "noise, rms"] / row["noise, predicted"] - 1)
         for row in rows
-        if row["mechanism"] in (METRIC, EQUAL, PUBLISHED)
+        if row["mechanism"] in (METRIC, EQUAL, EACH)
     ]
     worst = max((abs(ratio - 1.4) for ratio in ratios), default=math.inf)
     off = max((row["squares off"] for row in checked), default=math.inf)

@@ -6,7 +6,7 @@ from scipy import stats
 
 from experiments.cells import Cache
 from experiments.deeptype import distances, figure_distances, nearest, people, sanitizers
-from experiments.deeptype.distances import EQUAL, METRIC, PUBLISHED
+from experiments.deeptype.distances import EQUAL, METRIC, EACH
 from fedgenome.study import Sanitize
 
 K = 12
@@ -70,11 +70,11 @@ def test_rows_without_noise_are_everybodys_own_and_much_noise_leaves_chance(who)
     assert noisy["AUC, ratio"][1] <= 0.5 <= noisy["AUC, ratio"][2]
 
 
-def test_laplace_as_published_promises_less_by_the_root_of_k(rows):
+def test_laplace_with_epsilon_on_each_coefficient_promises_less_by_the_root_of_k(rows):
     asked = {"scale": distances.RANGE, "K": 25, "epsilon": 50.0}
-    equal, published = of(rows, mechanism=EQUAL, **asked), of(rows, mechanism=PUBLISHED, **asked)
-    assert (equal["promised a unit"], published["promised a unit"]) == (50, pytest.approx(250))
-    assert equal["noise"] / published["noise"] == pytest.approx(5, rel=0.15)
+    equal, each = of(rows, mechanism=EQUAL, **asked), of(rows, mechanism=EACH, **asked)
+    assert (equal["promised a unit"], each["promised a unit"]) == (50, pytest.approx(250))
+    assert equal["noise"] / each["noise"] == pytest.approx(5, rel=0.15)
 
 
 def test_own_units_are_the_range_at_another_epsilon(rows, who):
@@ -92,7 +92,7 @@ def test_what_laplace_hides_its_own_norm_sees_better(rows):
 
 def test_targets_are_met_by_noise_of_the_right_length_and_missed_by_any_other(rows):
     def lasting(row, factor):  # 160 people are too few for the promised tolerance: lengths as their laws have them
-        if row["mechanism"] not in (METRIC, EQUAL, PUBLISHED):
+        if row["mechanism"] not in (METRIC, EQUAL, EACH):
             return row
         length = row["noise, predicted"] * (factor if row["mechanism"] == EQUAL else 1)
         return row | {"noise": length * (1 if row["mechanism"] == METRIC else 0.988), "noise, rms": length}
