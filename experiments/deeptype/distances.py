@@ -21,16 +21,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from experiments.cells import Cache
-from experiments.deeptype import nearest, people, sanitizers, worlds
+from experiments.deeptype import exactness, nearest, people, sanitizers, worlds
 from experiments.harness import Target
 from fedgenome.sanitize.bases import BASES
-from fedgenome.sanitize.guarantee import Guarantee, coefficients
-from fedgenome.sanitize.rows import naming, perturbed
-from fedgenome.streams import Root
-from fedgenome.study import Sanitize, Schema
+from fedgenome.study import Sanitize
 
 Row = dict[str, Any]
 Array = npt.NDArray[np.float64]
@@ -43,7 +39,6 @@ EPSILONS: tuple[float | None, ...] = (25.0, 50.0, 100.0, 200.0, 400.0, None)
 SECTION = "Figure 2: distances and linkage"
 CHECK = "check"  # of rows that say whether noise and geometry are what they are taken for
 ALARM = 1e-3  # chance that exact noise is taken for other noise
-_ROWS = 1000  # whose distances are taken gene by gene, and whose exact noise is drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +110,7 @@ def measured(who: people.People, seeds: Sequence[int], say: Callable[[str], None
                 first = Cell(who.name, scale, keep, epsilon, mechanism, seeds[0])
                 cells = [replace(first, seed=seed) for seed in seeds]
                 rows.append(_pooled(first, table, [kept.get(each, partial(one, each, table)) for each in cells]))
-    return [*rows, checks(who, seeds)]
+    return [*rows, {"section": f"{SECTION}, checks", "mechanism": CHECK, **exactness.checks(who, seeds)}]
 
 
 def mechanisms() -> Iterator[tuple[float | None, str]]:
@@ -204,38 +199,6 @@ def predicted(spec: Sanitize, k: int) -> float:
     if spec.epsilon is None:
         return 0.0
     return k / spec.epsilon if spec.kind == "metric" else math.sqrt(2 * k) * math.sqrt(k) / spec.epsilon
-
-
-def checks(who: people.People, seeds: Sequence[int]) -> Row:
-    """Return by how much squares of distances, gene by gene, miss adding up, and p of "exact noise lies as far"."""
-    x, rng = who.x[:_ROWS].astype(np.float64), np.random.default_rng([42, *seeds])
-    off, p = [], []
-    for kind in ("metric", "laplace"):
-        spec = Sanitize.model_validate({"kind": kind, "keep": 50, "epsilon": 100.0})
-        basis = BASES[spec.basis]
-        kept = basis.forward(x, 50)
-        noise = sanitizers.noise(spec, len(x), 50, rng)
-        moved, short = basis.inverse(kept + noise, x.shape[1]), basis.inverse(kept, x.shape[1])
-        whole, *parts = (((a - b) ** 2).sum(1) for a, b in ((moved, x), (short, x), (moved, short)))
-        off.append(float(np.abs(whole / sum(parts) - 1).max()))
-        exact = np.concatenate([exact_noise(who.x[:_ROWS], who.schema, spec, seed) for seed in seeds])
-        others = np.linalg.norm(sanitizers.noise(spec, 20 * len(exact), 50, rng), axis=1)
-        p.append(float(stats.ks_2samp(np.linalg.norm(exact, axis=1), others).pvalue))
-    return {
-        "section": f"{SECTION}, checks",
-        "cohort": who.name,
-        "mechanism": CHECK,
-        "squares off": max(off),
-        "exact noise, p": min(p),
-    }
-
-
-def exact_noise(x: npt.NDArray[np.float32], schema: Schema, spec: Sanitize, seed: int) -> Array:
-    """Return what the library adds to coefficients of rows in units of the range, (rows, K)."""
-    guarantee, values = Guarantee.of(spec, schema), schema.low + (schema.high - schema.low) * x
-    names = [f"person-{i}" for i in range(len(x))]
-    moved = perturbed(values, names, guarantee, Root.simulation(seed, "distances"), naming(spec, schema))
-    return BASES[spec.basis].forward(moved, guarantee.kept) - coefficients(values, guarantee)
 
 
 def targets(rows: Sequence[Mapping[str, Any]]) -> list[Target]:

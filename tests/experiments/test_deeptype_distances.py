@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from experiments.cells import Cache
-from experiments.deeptype import distances, figure_distances, nearest, people, sanitizers
-from experiments.deeptype.distances import EQUAL, METRIC, EACH
+from experiments.deeptype import distances, exactness, figure_distances, nearest, people, sanitizers
+from experiments.deeptype.distances import EACH, EQUAL, METRIC
 from fedgenome.study import Sanitize
 
 K = 12
@@ -104,7 +104,7 @@ def test_targets_are_met_by_noise_of_the_right_length_and_missed_by_any_other(ro
 @pytest.mark.parametrize("kind", ["metric", "laplace"])
 def test_exact_noise_lies_as_far_as_simulated_and_no_further(who, kind):
     spec = Sanitize(kind=kind, keep=50, epsilon=100.0)
-    exact = np.linalg.norm(distances.exact_noise(who.x, who.schema, spec, 0), axis=1)
+    exact = np.linalg.norm(exactness.exact_noise(who.x, who.schema, spec, 0), axis=1)
     other = np.linalg.norm(sanitizers.noise(spec, 4000, 50, np.random.default_rng(4)), axis=1)
     p = {factor: stats.ks_2samp(exact, factor * other).pvalue for factor in (0.9, 1, 1.1)}
     assert p[1] > 1e-3 and max(p[0.9], p[1.1]) < 1e-6
