@@ -119,3 +119,10 @@ def test_a_person_of_several_rows_is_found_by_any_of_them():
 def test_people_whose_kept_coefficients_are_alike_make_the_audit_void():
     x = np.tile(np.random.default_rng(4).random((1, 12)), (40, 1))
     assert [check.kind for check in linked(x, x, np.arange(40)).void] == ["positive"]
+
+
+def test_an_attacker_who_would_take_too_long_is_left_out_and_named(monkeypatch):
+    x = np.random.default_rng(5).random((40, 12))
+    assert not linked(x, x, np.arange(40)).left_out
+    monkeypatch.setattr(sanitized, "_MOST", 40 * 40 * 10 - 1)
+    assert list(linked(x, x, np.arange(40)).left_out) == [sanitized.LIKELIEST]

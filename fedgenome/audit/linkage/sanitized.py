@@ -21,7 +21,7 @@ from fedgenome.sanitize.guarantee import Guarantee, coefficients, unit
 WHOLE, KEPT, LIKELIEST = "nearest row", "nearest by kept coefficients", "likeliest by Laplace noise"
 AMONG = "the originals themselves"
 _JUDGED = 1000  # people, drawn by chance where there are more
-_MOST = 1 << 31  # differences that L1 distances may take
+_MOST = 1 << 36  # differences that L1 distances may take: minutes
 _FOUND = 0.5  # least share of people whose coefficients are nobody else's
 
 
@@ -58,6 +58,8 @@ def linked(
     unnoised = measures.found(_by_person(-euclidean_distances(kept[probes], kept), owner), own, rng)
     rule = f"interval above {_FOUND:g} without noise: originals differ in what is kept of them"
     positive = Check(kind="positive", attack=KEPT, seen=unnoised, passed=unnoised.low > _FOUND, rule=rule, measure="RR")
+    absent = guarantee.spec.kind == "laplace" and _too_many(len(probes), len(kept), guarantee)
+    left_out = {LIKELIEST: "too many coefficients of too many rows to compare pair by pair"} if absent else {}
     return Linkage(
         worst=worst,
         judged=len(probes),
@@ -73,6 +75,7 @@ def linked(
         bits=leakage.bits(best, own),
         epsilon=None,
         checks=(positive, at_chance(best, own, worst.vector, rng)),
+        left_out=left_out,
         among=AMONG,
         panel=f"{AMONG}, of {len(people):,} people",
     )
@@ -85,9 +88,13 @@ def _scores(released: Array, originals: Array, kept: Array, guarantee: Guarantee
         (WHOLE, -rate * euclidean_distances(unit(released, guarantee), unit(originals, guarantee))),
         (KEPT, -rate * euclidean_distances(moved, kept)),
     ]
-    if guarantee.spec.kind == "laplace" and moved.size * len(kept) <= _MOST:
+    if guarantee.spec.kind == "laplace" and not _too_many(len(released), len(kept), guarantee):
         scores.append((LIKELIEST, -rate / np.sqrt(guarantee.kept) * cdist(moved, kept, "cityblock")))
     return scores
+
+
+def _too_many(released: int, originals: int, guarantee: Guarantee) -> bool:
+    return released * originals * guarantee.kept > _MOST
 
 
 def _by_person(scores: Array, owner: Array) -> Array:
