@@ -17,6 +17,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from experiments.afml import figure as masked
+from experiments.deeptype import figure_distances
 from experiments.memorization import figure as memorized
 from experiments.synthesis import arms, chosen
 from experiments.synthesis.study import REAL
@@ -68,9 +69,16 @@ def afml() -> str:
         return _text(masked.draw(_rows("afml"), (*_COLOURS, "#7a9a3a")))
 
 
+def deeptype() -> str:
+    """Return Figure 2 of :mod:`experiments.deeptype.run`: distances of sanitized rows, and who is recognised."""
+    with _same():
+        return _text(figure_distances.draw(_rows("deeptype"), (_COLOURS[0], "#7a9a3a", _COLOURS[3], *_COLOURS[4:])))
+
+
 FIGURES: Mapping[str, Callable[[], str]] = {
     "afml": afml,
     "brca_pam50": brca_pam50,
+    "deeptype": deeptype,
     "memorization": memorization,
     "synthesis": synthesis,
 }

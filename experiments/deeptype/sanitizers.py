@@ -1,7 +1,7 @@
 """The library's sanitizers with noise in floating point, for hundreds of tables: they claim nothing.
 
 Whoever attacks sanitized rows, or a model trained on them, sanitizes people of his own the same way: bases, scale and
-ε are public. That the library's exact noise gives the same distances is tested (:mod:`.distances`).
+ε are public. That the library's exact noise gives the same distances is tested (:mod:`.exactness`).
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from fedgenome.cli import (
     mask,
     party,
     sample,
+    sanitize,
     site,
     status,
     study,
@@ -55,6 +56,7 @@ app.command()(evaluate.evaluate)
 app.command()(audit.audit)
 app.command()(sample.sample)
 app.command()(mask.mask)
+app.command()(sanitize.sanitize)
 
 
 @app.callback(invoke_without_command=True)

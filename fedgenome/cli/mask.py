@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from fedgenome.cli.shared import Json, one_line_errors
 from fedgenome.errors import require
 
 if TYPE_CHECKING:
+    from fedgenome.audit.gate import Verdict
     from fedgenome.audit.linkage.results import Linkage
     from fedgenome.masking import Masking
 
@@ -78,16 +80,20 @@ def mask(
 
 def text(found: Masking, out: Path) -> str:
     """Return findings and verdict in short lines."""
-    verdict = found.verdict
+    return report(_head(found), found.linkage, found.verdict, out)
+
+
+def report(head: Sequence[str], linkage: Linkage, verdict: Verdict, out: Path) -> str:
+    """Return what attackers found of rows, and what the gate makes of it, in short lines."""
     word = f"written: {out}" if verdict.released else "withheld: nothing was written"
     lists = {"Why": verdict.reasons, "Speaks against": verdict.evidence_against, "Speaks for": verdict.evidence_for}
     parts = [
-        [INTERNAL, *_head(found)],
+        [INTERNAL, *head],
         [
             "Attackers (share of people whose own record comes first; upper bounds hold each)",
-            *_attackers(found.linkage),
+            *_attackers(linkage),
         ],
-        ["Controls", *(f"  {'passed' if c.passed else 'FAILED'}  {c.kind}: {c.words}" for c in found.linkage.checks)],
+        ["Controls", *(f"  {'passed' if c.passed else 'FAILED'}  {c.kind}: {c.words}" for c in linkage.checks)],
         *([title, *(f"- {line}" for line in lines)] for title, lines in lists.items() if lines),
         [*verdict.alerts, word],
     ]

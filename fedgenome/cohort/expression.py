@@ -15,6 +15,7 @@ from fedgenome.cohort.camda import is_camda, open_camda
 from fedgenome.cohort.cbioportal import is_cbioportal, open_cbioportal
 from fedgenome.cohort.datasets import DATASETS
 from fedgenome.cohort.h5ad import open_h5ad
+from fedgenome.cohort.matlab import DEEPTYPE, Variables, is_matlab, open_matlab
 from fedgenome.cohort.panel import panel, told
 from fedgenome.cohort.shard import Array, repeated
 from fedgenome.cohort.shard import Cohort as Cohort
@@ -111,11 +112,13 @@ def _opened(spec: CohortSpec) -> Table:
             )
         return own
 
-    return open_source(spec.source, spec.layer, spec.annotation, pick)
+    return open_source(spec.source, spec.layer, spec.annotation, pick, spec.matlab or DEEPTYPE)
 
 
-def open_source(source: str, layer: str, annotation: str | None = None, pick: Pick = everything) -> Table:
-    """Open a dataset by its name, a table of expression (``.tsv``, ``data_mrna….txt``, or ``.gz``), or an h5ad file.
+def open_source(
+    source: str, layer: str, annotation: str | None = None, pick: Pick = everything, names: Variables = DEEPTYPE
+) -> Table:
+    """Open a dataset by its name, a table (``.tsv``, ``data_mrna….txt``, or ``.gz``), a ``.mat`` or an h5ad file.
 
     Raises:
         SpecError: it is none of them, or cannot be read.
@@ -126,6 +129,8 @@ def open_source(source: str, layer: str, annotation: str | None = None, pick: Pi
         raise SpecError(f"{source}: expected annotation only with a .tsv, got {annotation}")
     elif is_cbioportal(source):
         table = open_cbioportal(source)
+    elif is_matlab(source):
+        table = open_matlab(source, names)
     elif source in DATASETS:
         table = DATASETS[source].open(layer)
     else:

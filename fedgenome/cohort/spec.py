@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from fedgenome.cohort.matlab import Variables, is_matlab
 from fedgenome.cohort.panel import GeneChoice
 from fedgenome.cohort.shard import repeated
 from fedgenome.strict import Strict
@@ -17,9 +18,10 @@ class CohortSpec(Strict):
 
     source: str = Field(
         min_length=1,
-        description="name of a public dataset (pbmc68k), or path of an .h5ad, a .tsv or cBioPortal's data_mrna….txt",
+        description="name of a public dataset (pbmc68k), or an .h5ad, .tsv, .mat or cBioPortal's data_mrna….txt",
     )
     annotation: str | None = Field(default=None, description="table of the rows' obs columns, for a .tsv source")
+    matlab: Variables | None = Field(default=None, description="names of a .mat's variables; absent: DeepType's")
     label: str = Field(description="obs column that holds the class of a row")
     labels: tuple[str, ...] = Field(min_length=1, description="the public list of classes")
     donor: str | None = Field(default=None, description="obs column of donor ids; absent: every row is a unit")
@@ -62,6 +64,8 @@ class CohortSpec(Strict):
             check_dosages(self.low, self.high, self.batch)
         if self.low >= self.high:
             raise ValueError(f"expected low < high, got low={self.low}, high={self.high}")
+        if self.matlab is not None and not is_matlab(self.source):
+            raise ValueError(f"expected matlab only with a .mat source, got {self.source}")
         if self.fill is not None and not self.low <= self.fill <= self.high:
             raise ValueError(f"expected low <= fill <= high, got fill={self.fill}")
         if self.only is not None and self.site is None:

@@ -117,10 +117,14 @@ class Guarantee:
 
 def coefficients(x: Array, guarantee: Guarantee) -> npt.NDArray[np.float64]:
     """Return the kept coefficients of rows as they would be perturbed, (rows, K); NaN counts as mid-range."""
+    return BASES[guarantee.spec.basis].forward(unit(x, guarantee), guarantee.kept)
+
+
+def unit(x: Array, guarantee: Guarantee) -> npt.NDArray[np.float64]:
+    """Return rows in units of the range, 0 to 1, (rows, genes); NaN counts as mid-range."""
     low, high = guarantee.low, guarantee.high
     require(x.shape[1] == guarantee.genes, f"rows of the schema's {guarantee.genes} genes", genes=x.shape[1])
-    unit = np.clip((np.nan_to_num(x, nan=(low + high) / 2).astype(np.float64) - low) / (high - low), 0, 1)
-    return BASES[guarantee.spec.basis].forward(unit, guarantee.kept)
+    return np.clip((np.nan_to_num(x, nan=(low + high) / 2).astype(np.float64) - low) / (high - low), 0, 1)
 
 
 def median_distance(x: Array, guarantee: Guarantee, rng: np.random.Generator) -> float:

@@ -21,9 +21,12 @@ _WORTH_LITTLE = 10.0  # ε over the whole range beyond which a row is hardly hid
 
 def told(study: Study, *, seeded: bool) -> dict[str, Any] | None:
     """Return the card's part on sanitized rows; None where none are. A simulation's prints no ε."""
-    if study.sanitize is None:
-        return None
-    promised, spec = Guarantee.of(study.sanitize, study.schema_), study.sanitize
+    return None if study.sanitize is None else facts(Guarantee.of(study.sanitize, study.schema_), seeded=seeded)
+
+
+def facts(promised: Guarantee, *, seeded: bool) -> dict[str, Any]:
+    """Return what is said of rows under a sanitizer, wherever they go. A simulation's prints no ε."""
+    spec = promised.spec
     noised = spec.epsilon is not None and not seeded
     return {
         "kind": spec.kind,
@@ -39,15 +42,18 @@ def told(study: Study, *, seeded: bool) -> dict[str, Any] | None:
         "delta": promised.delta if noised else None,
         "mean_noise": promised.mean_noise,
         "labels_epsilon": None if seeded else spec.labels_epsilon,
-        "caution": warnings(study),
+        "caution": cautions(promised),
     }
 
 
 def warnings(study: Study) -> list[str]:
     """Return what must be read beside a sanitizer's ε, which it may not stand without."""
-    if study.sanitize is None:
-        return []
-    promised, spec = Guarantee.of(study.sanitize, study.schema_), study.sanitize
+    return [] if study.sanitize is None else cautions(Guarantee.of(study.sanitize, study.schema_))
+
+
+def cautions(promised: Guarantee) -> list[str]:
+    """Return what must be read beside ε of rows under a sanitizer."""
+    spec = promised.spec
     lines = [APART] if spec.epsilon is not None else [REFERENCE]
     if spec.epsilon is not None and promised.local > _WORTH_LITTLE:
         lines.append("over the whole range the guarantee of sanitized rows bounds next to nothing: compare near rows")
@@ -66,10 +72,15 @@ def for_operator(study: Study, rows: Array) -> list[str]:
     """
     if study.sanitize is None:
         return []
-    promised = Guarantee.of(study.sanitize, study.schema_)
-    epsilon = study.sanitize.epsilon
+    line = scale(Guarantee.of(study.sanitize, study.schema_), rows)
+    return [*([] if line is None else [line]), *warnings(study)]
+
+
+def scale(promised: Guarantee, rows: Array) -> str | None:
+    """Return ε beside its scale and the rows' median distance, for whoever may see the rows; None without noise."""
+    epsilon = promised.spec.epsilon
     if epsilon is None:
-        return warnings(study)
+        return None
     line = (
         f"sanitized rows: ε = {epsilon:g} a unit of distance ({_unit(promised)}); "
         f"× diameter {promised.diameter:.4g} = {promised.local:.4g}"
@@ -77,7 +88,7 @@ def for_operator(study: Study, rows: Array) -> list[str]:
     if len(rows) >= 2:
         middle = median_distance(rows, promised, np.random.default_rng(0))
         line += f"; × median distance {middle:.3g} of two rows = {promised.loss(middle):.4g}, which stays inside"
-    return [line, *warnings(study)]
+    return line
 
 
 def _unit(promised: Guarantee) -> str:

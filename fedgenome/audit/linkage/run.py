@@ -121,25 +121,23 @@ def _checks(
     rng: np.random.Generator,
 ) -> tuple[Check, ...]:
     """Return the controls: unmasked people are found, and people who are somebody else are not."""
-    linked = np.flatnonzero(owner >= 0)
-    stranger = (owner[linked] + rng.integers(1, len(candidates), len(linked))) % len(candidates)
-    wrong = measures.found(best[linked], stranger, rng, level=_STRICT)
-    chance = 1 / len(candidates)
-    checks = [
-        Check(
-            kind="negative",
-            attack=worst,
-            seen=wrong,
-            passed=wrong.low <= chance,
-            rule=f"{_STRICT:.1%} interval holds chance, {chance:.2g}, where each owner is somebody else by chance",
-            measure="RR",
-        )
-    ]
+    negative = at_chance(best, owner, worst, rng)
     if whole is None:
-        return tuple(checks)
+        return (negative,)
     unmasked = replace(others, pairs=(whole[1], others.pairs[1]), contig=None, position=None)
     attack = attackers.matching(unmasked)
     found = measures.found(attack(whole[0], candidates), owner, rng)
     rule = f"interval above {_FOUND:g} on the same people unmasked: they are in the panel under the ids they have here"
     passed = found.low > _FOUND
-    return (Check(kind="positive", attack=MATCHER, seen=found, passed=passed, rule=rule, measure="RR"), *checks)
+    return (Check(kind="positive", attack=MATCHER, seen=found, passed=passed, rule=rule, measure="RR"), negative)
+
+
+def at_chance(scores: Array, owner: Array, attack: str, rng: np.random.Generator) -> Check:
+    """Return the control that people who are somebody else are not found."""
+    linked, candidates = np.flatnonzero(owner >= 0), scores.shape[1]
+    stranger = (owner[linked] + rng.integers(1, candidates, len(linked))) % candidates
+    wrong = measures.found(scores[linked], stranger, rng, level=_STRICT)
+    chance = 1 / candidates
+    rule = f"{_STRICT:.1%} interval holds chance, {chance:.2g}, where each owner is somebody else by chance"
+    passed = wrong.low <= chance
+    return Check(kind="negative", attack=attack, seen=wrong, passed=passed, rule=rule, measure="RR")

@@ -37,7 +37,7 @@ LEDGER = "ledger.jsonl"  # in the state folder
 class Data(Strict):
     """The ``[cohort]`` table: where the site's data lie. Genes, classes and range are the Study's."""
 
-    source: str = Field(min_length=1, description="path of an .h5ad file or of a .tsv, or a public dataset (pbmc68k)")
+    source: str = Field(min_length=1, description="path of an .h5ad, .tsv or .mat file, or a public dataset (pbmc68k)")
     annotation: str | None = Field(default=None, description="table of the rows' obs columns, for a .tsv source")
     label: str = Field(min_length=1, description="obs column that holds the class of a row")
     donor: str | None = Field(default=None, description="obs column of donor ids; absent: every row is a unit")
