@@ -17,6 +17,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from experiments.afml import figure as masked
+from experiments.deeptype import figure as studied
 from experiments.deeptype import figure_distances
 from experiments.memorization import figure as memorized
 from experiments.synthesis import arms, chosen
@@ -25,6 +26,7 @@ from experiments.synthesis.study import REAL
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / "docs" / "figures"
 _COLOURS = ("#1b6ca8", "#4f9bd0", "#9cc9e8", "#c8553d", "#222222", "#8a8a8a")
+_ELSEWHERE = {"deeptype_rows": HERE / "deeptype" / "rows.results.json"}
 Row = Mapping[str, Any]
 
 
@@ -70,15 +72,25 @@ def afml() -> str:
 
 
 def deeptype() -> str:
-    """Return Figure 2 of :mod:`experiments.deeptype.run`: distances of sanitized rows, and who is recognised."""
+    """Return the figure of :mod:`experiments.deeptype.run`: accuracy against who is told to be a member."""
     with _same():
-        return _text(figure_distances.draw(_rows("deeptype"), (_COLOURS[0], "#7a9a3a", _COLOURS[3], *_COLOURS[4:])))
+        rows = [row for row in _rows("deeptype") if "family" in row]
+        return _text(studied.draw(rows, ("#222222", _COLOURS[3], _COLOURS[0], "#7a9a3a", "#c9a227", "#8a5a9a")))
+
+
+def deeptype_rows() -> str:
+    """Return the figure of :mod:`experiments.deeptype.rows`: distances of sanitized rows, and who is recognised."""
+    with _same():
+        return _text(
+            figure_distances.draw(_rows("deeptype_rows"), (_COLOURS[0], "#7a9a3a", _COLOURS[3], *_COLOURS[4:]))
+        )
 
 
 FIGURES: Mapping[str, Callable[[], str]] = {
     "afml": afml,
     "brca_pam50": brca_pam50,
     "deeptype": deeptype,
+    "deeptype_rows": deeptype_rows,
     "memorization": memorization,
     "synthesis": synthesis,
 }
@@ -86,7 +98,7 @@ FIGURES: Mapping[str, Callable[[], str]] = {
 
 def results(experiment: str) -> Path:
     """Return where an experiment's results are, once it was run."""
-    return HERE / experiment / "results.json"
+    return _ELSEWHERE.get(experiment, HERE / experiment / "results.json")
 
 
 def _rows(experiment: str) -> list[Row]:

@@ -36,6 +36,7 @@ RANGE, RAW, UNIT = "range", "own units", "length 1"
 SCALES = RANGE, RAW, UNIT
 KEPT: tuple[int | str, ...] = (10, 25, 50, 100, "all")
 EPSILONS: tuple[float | None, ...] = (25.0, 50.0, 100.0, 200.0, 400.0, None)
+COMPARED = 50  # K of other scales than the range
 SECTION = "Figure 2: distances and linkage"
 CHECK = "check"  # of rows that say whether noise and geometry are what they are taken for
 ALARM = 1e-3  # chance that exact noise is taken for other noise
@@ -102,7 +103,7 @@ def measured(who: people.People, seeds: Sequence[int], say: Callable[[str], None
     rows: list[Row] = []
     for scale in SCALES:
         table = on_scale(who, scale)
-        for keep in KEPT:
+        for keep in KEPT if scale == RANGE else (COMPARED,):
             if keep != "all" and int(keep) > table.genes:
                 continue
             say(f"{who.name}, {scale}: K = {keep}")
@@ -207,7 +208,7 @@ def targets(rows: Sequence[Mapping[str, Any]]) -> list[Target]:
     noised = {
         (row["cohort"], row["scale"], row["epsilon"], row["mechanism"]): row["noise"]
         for row in rows
-        if row.get("K") == 50 and row["mechanism"] in (METRIC, EQUAL)
+        if row.get("K") == COMPARED and row["mechanism"] in (METRIC, EQUAL)
     }
     ratios = [noised[*key[:3], EQUAL] / noise for key, noise in noised.items() if key[3] == METRIC]
     laws = [

@@ -54,7 +54,10 @@ def _points(axes: Axes, rows: Sequence[Row], label: str, mark: str, colour: str)
     if not rows:
         return
     x, y = [row["advantage"] for row in rows], [row["accuracy"] for row in rows]
-    reach = [[row["advantage"] - row["advantage low"] for row in rows], [row["advantage high"] - row["advantage"] for row in rows]]
+    reach = [
+        [row["advantage"] - row["advantage low"] for row in rows],
+        [row["advantage high"] - row["advantage"] for row in rows],
+    ]
     axes.errorbar(x, y, xerr=reach, fmt=mark, color=colour, markersize=4, linewidth=0.8, label=label)
     for row in rows:
         axes.annotate(row["point"], (row["advantage"], row["accuracy"]), (3, 3), textcoords="offset points", fontsize=6)
