@@ -2,8 +2,8 @@
 
 The five are group 0; the other groups are their shadows, in all of which everybody is IN four times of five, so that
 shadows say nothing of who trained a target. Which attack is best, and from which score on, is chosen on the other
-groups' models, each a target in its turn (group 0 is among their shadows only where there are two groups): what is
-reported of group 0 is no maximum, except where it says so.
+groups' models, each a target in its turn (group 0 is among their shadows only where there are fewer than four groups):
+what is reported of group 0 is no maximum, except where it says so.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def judged(logits: npt.NDArray[np.float32], people: People, inside: Mask, groups
         logits: What each model says of every row as the attacker asks for it, (models, rows, classes); five a group.
         people: Whose rows they are.
         inside: Which rows trained each model, bool (models, rows).
-        groups: How many to use, the first ones; None: all. With five, every attack is chosen from and reported; with
+        groups: How many to use, the first ones; None: all. With five every attack is chosen from and reported, with
             two there is no LiRA.
 
     Raises:
@@ -74,10 +74,13 @@ def judged(logits: npt.NDArray[np.float32], people: People, inside: Mask, groups
 
 
 def scored(logits: npt.NDArray[np.float32], people: People, inside: Mask) -> tuple[Group, list[Group]]:
-    """Return the scores of group 0, with all others as shadows, and those of the others, with each other."""
-    everyone = _evidence(logits, people, inside)
-    reported, *rest = _groups(everyone, people, 2 if len(logits) == 2 * GROUP else 1)
-    return reported, rest or _groups(_evidence(logits[GROUP:], people, inside[GROUP:]), people)
+    """Return the scores of group 0, with all others as shadows, and those of the others, with each other.
+
+    Where they are fewer than three, which is too few for LiRA, they have group 0 as shadows too.
+    """
+    everyone, few = _evidence(logits, people, inside), len(logits) < 4 * GROUP
+    reported, *rest = _groups(everyone, people, None if few else 1)
+    return reported, rest if few else _groups(_evidence(logits[GROUP:], people, inside[GROUP:]), people)
 
 
 def _evidence(logits: npt.NDArray[np.float32], people: People, inside: Mask) -> Evidence:
@@ -136,20 +139,15 @@ def _columns(reported: Group, others: Sequence[Group]) -> Row:
 
     row: Row = {}
     for what, name in {"Song-Mittal": best(area, SONG_MITTAL), "any": best(area, able)}.items():
-        row |= {**_told(f"{what} AUC", reported.mean(pooled.ranked, name)), f"{what} by": name}
+        row |= {**pooled.told(f"{what} AUC", reported.mean(pooled.ranked, name)), f"{what} by": name}
     row["Song-Mittal AUC, largest"] = round(max(area(name, reported) for name in SONG_MITTAL), 4)
     at_rate = best(caught, able)
-    row |= {**_told("TPR at 1 %", reported.mean(pooled.hits, at_rate)), "TPR at 1 % by": at_rate}
+    row |= {**pooled.told("TPR at 1 %", reported.mean(pooled.hits, at_rate)), "TPR at 1 % by": at_rate}
     for what, name in {"LiRA": LIRA, "RMIA": RMIA}.items():
-        row |= _told(f"{what} AUC", reported.mean(pooled.ranked, name))
-        row |= _told(f"{what} TPR at 1 %", reported.mean(pooled.hits, name))
+        row |= pooled.told(f"{what} AUC", reported.mean(pooled.ranked, name))
+        row |= pooled.told(f"{what} TPR at 1 %", reported.mean(pooled.hits, name))
     name = best(lambda name, group: gained(name, group).estimate, able)
-    return row | {**_told("advantage", gained(name, reported)), "advantage by": name}
-
-
-def _told(name: str, seen: Interval | None) -> Row:
-    ends = {"": "estimate", " low": "low", " high": "high"}
-    return {f"{name}{end}": None if seen is None else round(getattr(seen, of), 4) for end, of in ends.items()}
+    return row | {**pooled.told("advantage", gained(name, reported)), "advantage by": name}
 
 
 def _verdict(group: Group) -> Row:
@@ -174,6 +172,11 @@ def _verdict(group: Group) -> Row:
             detectable_auc=ranking.detectable_auc(members, controls, len(found)),
         )
         verdicts.append(gate.judge(audit, gate.Policy()))
+    return of_five(verdicts)
+
+
+def of_five(verdicts: Sequence[gate.Verdict]) -> Row:
+    """Return of how many of five the verdict is to release, and why not of the first other, as columns."""
     released = sum(each.released for each in verdicts)
     return {
         "verdict": "released" if released == len(verdicts) else "withheld",

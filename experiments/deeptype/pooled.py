@@ -1,8 +1,8 @@
 """What scores of five targets achieve together, where everybody is a member of four of them and a control of one.
 
-Scores of one person are dependent, persons are not: intervals count persons. An AUC's variance is DeLong's with a
-person's five parts added first, TPR − FPR is a mean over persons of what each adds to it, and TPR at a low FPR is told
-by a draw in which everybody is a member once. All hold for the five models as they are.
+Scores of one person are dependent, persons are not: intervals count persons. The variance of an AUC is DeLong's, and
+that of TPR − FPR is the binomial one, with a person's five parts added before they are squared; TPR at a low FPR is
+told by draws in which everybody is a member once. All hold for the five models as they are.
 """
 
 from __future__ import annotations
@@ -24,24 +24,28 @@ Mask = npt.NDArray[np.bool_]  # (targets, persons): who trained each
 RATE = 0.01  # of false alarms
 
 
-def ranked(scores: Scores, inside: Mask) -> Interval:
-    """Return the mean over targets of the AUC, each target's controls being those it left out.
+def ranked(scores: Scores, inside: Mask, outside: Mask | None = None) -> Interval:
+    """Return the mean over targets of the AUC of members against controls.
 
     The interval is normal, and has no width where everybody is told apart.
 
+    Args:
+        scores: Of every person under every target.
+        inside: Each target's members.
+        outside: Its controls; None: all whom it left out.
+
     Source: Obuchowski 1997, "Nonparametric Analysis of Clustered ROC Curve Data".
     """
-    areas, parts = np.empty(len(scores)), np.empty(scores.shape)
-    for k, (own, member) in enumerate(zip(scores, inside, strict=True)):
-        m, n = int(member.sum()), int((~member).sum())
-        among = np.empty(len(own))
-        among[member], among[~member] = stats.rankdata(own[member]), stats.rankdata(own[~member])
-        beaten = (stats.rankdata(own) - among) / np.where(member, n, m)  # share of the others who are below
-        areas[k] = beaten[member].mean()
-        parts[k] = np.where(member, (beaten - areas[k]) / m, (1 - beaten - areas[k]) / n)
-    people = scores.shape[1]
-    deviation = math.sqrt(float((parts.mean(0) ** 2).sum()) * people / (people - 1))
-    return _normal(float(areas.mean()), deviation, (0.0, 1.0), "DeLong, clustered by person")
+    others = ~inside if outside is None else outside
+    areas, parts = np.empty(len(scores)), np.zeros(scores.shape)
+    for k, (own, member, control) in enumerate(zip(scores, inside, others, strict=True)):
+        m, n = int(member.sum()), int(control.sum())
+        ranks = stats.rankdata(np.concatenate([own[member], own[control]]))
+        above = (ranks[:m] - stats.rankdata(own[member])) / n  # share of the controls who are below each member
+        below = (ranks[m:] - stats.rankdata(own[control])) / m
+        areas[k] = above.mean()
+        parts[k, member], parts[k, control] = (above - areas[k]) / m, (1 - below - areas[k]) / n
+    return _normal(float(areas.mean()), parts.mean(0), (0.0, 1.0), "DeLong, clustered by person")
 
 
 def hits(scores: Scores, inside: Mask, rate: float = RATE) -> Interval:
@@ -70,23 +74,28 @@ def untied(scores: Scores) -> Scores:
     return np.argsort(order).reshape(scores.shape).astype(np.float64)
 
 
-def threshold(scores: Scores, inside: Mask) -> float:
+def threshold(scores: Scores, inside: Mask, outside: Mask | None = None) -> float:
     """Return the score from which on members are told best."""
-    return best_threshold(scores[inside], scores[~inside])
+    return best_threshold(scores[inside], scores[~inside if outside is None else outside])
 
 
-def advantage(scores: Scores, inside: Mask, at: float) -> Interval:
-    """Return TPR − FPR at a threshold that was fixed on other models.
-
-    It is the mean over persons of the share of targets with them that call them members, less whether the one without
-    them does; the interval is normal.
-    """
-    called = scores >= at
-    own = (called & inside).sum(0) / inside.sum(0) - (called & ~inside).sum(0)
-    return _normal(float(own.mean()), float(own.std(ddof=1)) / math.sqrt(len(own)), (-1.0, 1.0), "mean over persons")
+def advantage(scores: Scores, inside: Mask, at: float, outside: Mask | None = None) -> Interval:
+    """Return TPR − FPR over all targets at a threshold that was fixed on other models; the interval is normal."""
+    called, others = scores >= at, ~inside if outside is None else outside
+    hit, alarm = called[inside].mean(), called[others].mean()
+    parts = np.where(inside, (called - hit) / inside.sum(), 0) - np.where(others, (called - alarm) / others.sum(), 0)
+    return _normal(float(hit - alarm), parts.sum(0), (-1.0, 1.0), "normal, clustered by person")
 
 
-def _normal(estimate: float, deviation: float, ends: tuple[float, float], method: str) -> Interval:
+def told(name: str, seen: Interval | None) -> dict[str, float | None]:
+    """Return an interval as columns of a table: the estimate under its name, and both ends."""
+    ends = {"": "estimate", " low": "low", " high": "high"}
+    return {f"{name}{end}": None if seen is None else round(getattr(seen, of), 4) for end, of in ends.items()}
+
+
+def _normal(estimate: float, parts: Scores, ends: tuple[float, float], method: str) -> Interval:
+    """Return a normal interval of a sum of persons' ``parts``, (persons,), each less its mean."""
+    deviation = math.sqrt(float((parts**2).sum()) * len(parts) / (len(parts) - 1))
     half = float(stats.norm.isf((1 - LEVEL) / 2)) * deviation
     low, high = max(ends[0], estimate - half), min(ends[1], estimate + half)
     return Interval(estimate=estimate, low=low, high=high, level=LEVEL, method=method)
