@@ -46,7 +46,7 @@ class Group:
     inside: Mask
     scores: Mapping[str, Scores]
 
-    def mean(self, by: Callable[[Scores, Mask], Interval], name: str) -> Interval | None:
+    def achieved(self, by: Callable[[Scores, Mask], Interval], name: str) -> Interval | None:
         """Return what the attack achieves; None: there were too few shadows for it."""
         return by(self.scores[name], self.inside) if name in self.scores else None
 
@@ -139,13 +139,13 @@ def _columns(reported: Group, others: Sequence[Group]) -> Row:
 
     row: Row = {}
     for what, name in {"Song-Mittal": best(area, SONG_MITTAL), "any": best(area, able)}.items():
-        row |= {**pooled.told(f"{what} AUC", reported.mean(pooled.ranked, name)), f"{what} by": name}
+        row |= {**pooled.told(f"{what} AUC", reported.achieved(pooled.ranked, name)), f"{what} by": name}
     row["Song-Mittal AUC, largest"] = round(max(area(name, reported) for name in SONG_MITTAL), 4)
     at_rate = best(caught, able)
-    row |= {**pooled.told("TPR at 1 %", reported.mean(pooled.hits, at_rate)), "TPR at 1 % by": at_rate}
+    row |= {**pooled.told("TPR at 1 %", reported.achieved(pooled.hits, at_rate)), "TPR at 1 % by": at_rate}
     for what, name in {"LiRA": LIRA, "RMIA": RMIA}.items():
-        row |= pooled.told(f"{what} AUC", reported.mean(pooled.ranked, name))
-        row |= pooled.told(f"{what} TPR at 1 %", reported.mean(pooled.hits, name))
+        row |= pooled.told(f"{what} AUC", reported.achieved(pooled.ranked, name))
+        row |= pooled.told(f"{what} TPR at 1 %", reported.achieved(pooled.hits, name))
     name = best(lambda name, group: gained(name, group).estimate, able)
     return row | {**pooled.told("advantage", gained(name, reported)), "advantage by": name}
 
