@@ -66,7 +66,8 @@ def rows(say: Callable[[str], None], kept: Cache[Row]) -> list[Row]:
     for cell in (Cell(method=method, epsilon=epsilon) for method in METHODS for epsilon in EPSILONS):
         if cell.key not in kept.known:
             say(f"{TCGA}: {cell.method}, epsilon {cell.epsilon:g}")
-        found.append(kept.get(cell, functools.partial(run, cell)))
+        drawn = {"family": "generated", "point": f"{cell.method}, {cell.epsilon:g}"}
+        found.append({**drawn, **kept.get(cell, functools.partial(run, cell))})
     return found
 
 
