@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from experiments.cells import Cache
 from experiments.deeptype import attacked, people, pooled, training
@@ -26,6 +27,7 @@ from experiments.synthesis import arms, loop
 from experiments.synthesis.loop import Facts
 from fedgenome.audit import gate
 from fedgenome.audit.distance import per_donor
+from fedgenome.audit.results import Interval
 from fedgenome.audit.run import ATTACKS, audit, split_base
 from fedgenome.audit.scales import Values
 from fedgenome.audit.shadows.training import logits
@@ -66,8 +68,8 @@ def rows(say: Callable[[str], None], kept: Cache[Row]) -> list[Row]:
     for cell in (Cell(method=method, epsilon=epsilon) for method in METHODS for epsilon in EPSILONS):
         if cell.key not in kept.known:
             say(f"{TCGA}: {cell.method}, epsilon {cell.epsilon:g}")
-        drawn = {"family": "generated", "point": f"{cell.method}, {cell.epsilon:g}"}
-        found.append({**drawn, **kept.get(cell, functools.partial(run, cell))})
+        point = {"family": "generated", "point": f"{cell.method}, {cell.epsilon:g}"}
+        found.append({**point, **kept.get(cell, functools.partial(run, cell))})
     return found
 
 
@@ -111,14 +113,15 @@ def drawn(who: People, own: Mask, cell: Cell, seed: int) -> Records:
     return scaled(loop.table(made, loop.trained(made, shard, seed), facts.rows, seed), schema.low, schema.high)
 
 
-def _trained(who: People, made: Sequence[Records]) -> Any:
+def _trained(who: People, made: Sequence[Records]) -> npt.NDArray[np.float32]:
     """Return what DeepTypes trained each on its own table say of everybody, (models, rows, classes)."""
     every = joined(*made)
     own = np.repeat(np.arange(len(made)), [len(table) for table in made])
     steps, rng = recipe(EPOCHS, len(made[0])), np.random.default_rng(43)
     inside = own == np.arange(len(made))[:, None]
     x, label = every.x.astype(np.float32), every.label.astype(np.int64)
-    return logits(training.train(x, label, inside, steps, rng, classes=who.classes, chunk=GROUP), who.x)
+    models = training.train(x, label, inside, steps, rng, classes=who.classes, chunk=GROUP)
+    return np.asarray(logits(models, who.x), np.float32)
 
 
 def _judged(who: People, inside: Mask, made: Sequence[Records]) -> Row:
@@ -139,12 +142,12 @@ def _columns(scores: dict[str, Scores], inside: Mask, outside: Mask) -> Row:
     """Return AUC and advantage of the attack that is best on other groups, on group 0."""
     ours, others = slice(GROUP), slice(GROUP, None)
 
-    def area(name: str, which: slice) -> Any:
+    def area(name: str, which: slice) -> Interval:
         return pooled.ranked(scores[name][which], inside[which], outside[which])
 
     cuts = {n: pooled.threshold(each[others], inside[others], outside[others]) for n, each in scores.items()}
 
-    def gained(name: str, which: slice) -> Any:
+    def gained(name: str, which: slice) -> Interval:
         return pooled.advantage(scores[name][which], inside[which], cuts[name], outside[which])
 
     row: Row = {}
