@@ -1,4 +1,7 @@
-"""The whole study in one figure: how right a classifier is on new people, against how well its own are told."""
+"""The whole study in one figure: how right a classifier is on new people, against how well its own are told.
+
+Hollow marks are of the same models asked by the sanitized records that trained them.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,11 @@ def draw(rows: Sequence[Row], colours: Sequence[str]) -> Figure:
     for axes, (cohort, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         shown = [row for row in rows if row["cohort"] == cohort and "advantage" in row]
         for (family, (label, mark)), colour in zip(FAMILIES.items(), colours, strict=False):
-            _points(axes, [row for row in shown if row["family"] == family], label, mark, colour)
+            own = [row for row in shown if row.get("family") == family]
+            _points(axes, own, "advantage", {"label": label, "fmt": mark, "color": colour})
+            _points(
+                axes, own, "sanitized queries: advantage", {"fmt": mark, "color": colour, "markerfacecolor": "none"}
+            )
         if shown:
             axes.axhline(shown[0]["majority"], color="#555555", linewidth=0.8, linestyle="--")
         axes.axvline(0, color="#555555", linewidth=0.8, linestyle=":")
@@ -50,14 +57,12 @@ def draw(rows: Sequence[Row], colours: Sequence[str]) -> Figure:
     return figure
 
 
-def _points(axes: Axes, rows: Sequence[Row], label: str, mark: str, colour: str) -> None:
+def _points(axes: Axes, rows: Sequence[Row], what: str, style: Mapping[str, str]) -> None:
+    rows = [row for row in rows if what in row]
     if not rows:
         return
-    x, y = [row["advantage"] for row in rows], [row["accuracy"] for row in rows]
-    reach = [
-        [row["advantage"] - row["advantage low"] for row in rows],
-        [row["advantage high"] - row["advantage"] for row in rows],
-    ]
-    axes.errorbar(x, y, xerr=reach, fmt=mark, color=colour, markersize=4, linewidth=0.8, label=label)
+    x, y = [row[what] for row in rows], [row["accuracy"] for row in rows]
+    reach = [[row[what] - row[f"{what} low"] for row in rows], [row[f"{what} high"] - row[what] for row in rows]]
+    axes.errorbar(x, y, xerr=reach, markersize=4, linewidth=0.8, **style)
     for row in rows:
-        axes.annotate(row["point"], (row["advantage"], row["accuracy"]), (3, 3), textcoords="offset points", fontsize=6)
+        axes.annotate(row["point"], (row[what], row["accuracy"]), (3, 3), textcoords="offset points", fontsize=6)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from sklearn.metrics import pairwise_distances_argmin
 
 from experiments.cells import Cache
 from experiments.deeptype import attacked, people, sanitizers, training
@@ -26,6 +27,7 @@ from experiments.deeptype.people import GROUP, METABRIC, SIMULATED, TCGA, People
 from experiments.harness import Target
 from fedgenome.audit.results import LEVEL
 from fedgenome.audit.shadows.recipe import Recipe
+from fedgenome.sanitize.bases import BASES
 from fedgenome.sanitize.guarantee import Guarantee
 from fedgenome.study import Sanitize
 
@@ -129,7 +131,8 @@ def rows(name: str, quick: bool, say: Say, kept: Cache[Figures]) -> list[Row]:
         if cell.key not in kept.known:
             say(f"{name}: {arm.name}")
         found[arm.name] = kept.get(cell, functools.partial(run, cell))
-    whole = {arm.name: {**_drawn(arm), **found[arm.name]["row"]} for arm in arms(name, quick)}
+    who = people.simulated(QUICK[1], QUICK[0]) if quick else people.read(name)
+    whole = {arm.name: {**_drawn(arm), **found[arm.name]["row"], **_linked(arm, who)} for arm in arms(name, quick)}
     for epsilon in EPSILONS:
         if (metric := named("metric", epsilon)) in found:
             whole[metric] |= _apart("less Laplace's", found[metric], found[named("laplace", epsilon)])
@@ -143,6 +146,17 @@ def _drawn(arm: Arm) -> Row:
     if spec is None or spec.epsilon is None or spec.keep != KEPT or arm.known:
         return {"family": PLAIN if arm.name == PLAIN else "", "point": ""}
     return {"family": spec.kind, "point": f"{spec.epsilon:g}"}
+
+
+def _linked(arm: Arm, who: People) -> Row:
+    """Return the share of rows of the reported models' table that are nearest to their own original, by K."""
+    if arm.spec is None:
+        return {}
+    basis, kept = BASES[arm.spec.basis], arm.spec.kept(who.x.shape[1])
+    table = sanitizers.sanitized(who.x, arm.spec, np.random.default_rng([41, 0]))
+    moved, originals = (basis.forward(rows.astype(np.float64), kept) for rows in (table, who.x))
+    nearest = pairwise_distances_argmin(moved, originals)
+    return {"linked by K": round(float((nearest == np.arange(len(nearest))).mean()), 4)}
 
 
 def _apart(what: str, one: Figures, other: Figures) -> Row:
