@@ -9,18 +9,23 @@ presumes; the published code, like most, shuffled.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from experiments.deeptype import people, training
+from experiments.cells import Cache
+from experiments.deeptype import attacked, folds, people, prices, training
 from experiments.deeptype.people import GROUP, METABRIC, SIMULATED, People
+from experiments.deeptype.prices import Steps
+from experiments.harness import Target
 from fedgenome.audit.shadows.recipe import Recipe
+from fedgenome.query import Array
 
 SIGMAS, CLIPS = (1.0, 0.1, 0.01), (0.1, 0.01, 0.001)
 BATCH, EPOCHS, RATE = 64, 500, 1e-3
@@ -30,7 +35,14 @@ _STILL = 1e-30  # a learning rate by which nothing moves
 _SMALL = 300, 60  # people and genes of the quick form
 _SEED = 41
 
+PUBLISHED = 1536  # rows that the published models were trained on
+PRINTED = {1.0: (4598, 2), 0.1: (255_130, 0), 0.01: (65_580_612, 0)}  # ε by σ: digits, and how many after the point
+ARM = "DP-SGD, Table I"
+_OPTIMISERS = {"adam": "Adam", "sgd": "SGD", "start": "not trained"}
+
+Row = dict[str, Any]
 Figures = dict[str, Any]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,21 +77,6 @@ class Cell:
         return people.simulated(people=_SMALL[0], genes=_SMALL[1]) if self.small else people.read(self.cohort)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trained:
-    """What models of a cell say.
-
-    Attributes:
-        who: The cohort.
-        inside: Whose rows trained each, bool (models, rows).
-        logits: float32 (models, rows, classes).
-    """
-
-    who: People
-    inside: npt.NDArray[np.bool_]
-    logits: npt.NDArray[np.float32]
-
-
 def cells(name: str, quick: bool) -> Iterator[Cell]:
     """Yield the cells of a cohort, Adam's first."""
     if quick:
@@ -105,10 +102,52 @@ def _models(name: str, sigma: float, clip: float) -> int:
     return 2 * GROUP if clip == ATTACKED else GROUP if name == METABRIC else FEW
 
 
-def trained(cell: Cell) -> Trained:
-    """Train the cell's models, five at a time."""
+def published(name: str, quick: bool) -> Cell:
+    """Return the cell whose ε was printed as 45.98, at the clip norm that has five folds on every cohort."""
+    return next(cell for cell in cells(name, quick) if (cell.optimiser, cell.sigma, cell.clip) == ("adam", 1.0, ATTACKED))
+
+
+def rows(name: str, quick: bool, say: Say, kept: Cache[Figures]) -> list[Row]:
+    """Return the lines of one cohort."""
+    found = []
+    for cell in cells(name, quick):
+        if cell.key not in kept.known:
+            say(f"{name}: Table I, {cell.optimiser}, sigma {cell.sigma:g}, clip {cell.clip:g}")
+        figures = kept.get(cell, functools.partial(run, cell))
+        found.append(_head(cell, figures["rows"]) | figures["row"])
+    return found
+
+
+def _head(cell: Cell, trained: int) -> Row:
+    row: Row = {"cohort": cell.cohort, "arm": f"{ARM}, {_OPTIMISERS[cell.optimiser]}", "unit": "row"}
+    row |= {"epochs": cell.epochs, "seeds": min(cell.models, GROUP), "groups": -(-cell.models // GROUP)}
+    if cell.optimiser == "start":
+        return row | {"epsilon": 0.0}
+    published = Steps.of(cell.sigma, PUBLISHED, BATCH, EPOCHS)
+    return row | {
+        "sigma": cell.sigma,
+        "clip": cell.clip,
+        "delta": prices.DELTA,
+        "epsilon": round(prices.tight(Steps.of(cell.sigma, trained, BATCH, cell.epochs)), 2),
+        "epsilon as printed": round(prices.printed(published)[0], 2),
+        "epsilon of the published, by PLD": round(prices.tight(published), 2),
+        "everything paid": "no",
+    }
+
+
+def run(cell: Cell) -> Figures:
+    """Train a cell's models, ask them about those they left out, and attack them where they have shadows."""
     who = cell.people()
     inside = who.inside(-(-cell.models // GROUP), 0)[: cell.models]
+    said = logits(cell, who, inside)
+    each = folds.right(said[:GROUP], who, inside[:GROUP])
+    row = folds.accuracy(each, [who.majority(mine) for mine in inside[:GROUP]])
+    row |= attacked.judged(said, who, inside) if cell.models > GROUP else {}
+    return {"row": row, "each": each, "rows": int(inside[0].sum())}
+
+
+def logits(cell: Cell, who: People, inside: Array) -> Array:
+    """Train the cell's models, five at a time; return what they say of all rows, float32 (models, rows, classes)."""
     start = cell.optimiser == "start"
     recipe = Recipe(
         steps=1 if start else round(cell.epochs * int(inside[0].sum()) / BATCH),
@@ -123,11 +162,12 @@ def trained(cell: Cell) -> Trained:
     )
     rng = np.random.default_rng([_SEED, *map(ord, cell.cohort)])
     found = training.train(who.x, who.label, inside, recipe, rng, classes=who.classes, chunk=GROUP)
-    logits = np.concatenate([models.logits(who.x) for models in found])
-    return Trained(who=who, inside=inside, logits=logits)
+    return np.concatenate([models.logits(who.x) for models in found])
 
 
-def accuracies(found: Trained) -> list[float]:
-    """Return how often each model of the first group is right about rows that it never saw."""
-    told = found.logits[:GROUP].argmax(2) == found.who.label
-    return [float(right[~seen].mean()) for right, seen in zip(told, found.inside, strict=False)]
+def targets() -> Iterator[Target]:
+    """Yield: the printed ε to the printed digit, cut off there."""
+    for sigma, (whole, digits) in PRINTED.items():
+        found = prices.printed(Steps.of(sigma, PUBLISHED, BATCH, EPOCHS))[0] * 10**digits
+        name = f"Table I, sigma {sigma:g}: printed epsilon less the recomputed one, in last printed digits"
+        yield Target(name=name, value=abs(whole - math.floor(found)), target=0, sense="at most")

@@ -69,9 +69,9 @@ class People:
         return float((self.label[~inside] == np.bincount(self.label[inside]).argmax()).mean())
 
 
-def simulated(genes: int = STUDIED, people: int = worlds.PEOPLE) -> People:
-    """Return a cohort in METABRIC's shape of nobody."""
-    world = worlds.metabric(np.random.default_rng([20, SEED]), people, genes)
+def simulated(genes: int = STUDIED, people: int = worlds.PEOPLE, seed: int = SEED) -> People:
+    """Return a cohort in METABRIC's shape of nobody; another seed gives other people and programmes."""
+    world = worlds.metabric(np.random.default_rng([20, seed]), people, genes)
     x = ((world.x - worlds.LOW) / (worlds.HIGH - worlds.LOW)).astype(np.float32)
     owner = np.arange(people)
     return People(name=SIMULATED, x=x, label=world.label, owner=owner, schema=worlds.schema(genes))
