@@ -104,7 +104,9 @@ def _models(name: str, sigma: float, clip: float) -> int:
 
 def published(name: str, quick: bool) -> Cell:
     """Return the cell whose ε was printed as 45.98, at the clip norm that has five folds on every cohort."""
-    return next(cell for cell in cells(name, quick) if (cell.optimiser, cell.sigma, cell.clip) == ("adam", 1.0, ATTACKED))
+    return next(
+        cell for cell in cells(name, quick) if (cell.optimiser, cell.sigma, cell.clip) == ("adam", 1.0, ATTACKED)
+    )
 
 
 def rows(name: str, quick: bool, say: Say, kept: Cache[Figures]) -> list[Row]:

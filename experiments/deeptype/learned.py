@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,24 +21,27 @@ from experiments.synthesis import loop
 from experiments.synthesis.loop import Facts, Kind
 from fedgenome.cohort.shard import Shard
 from fedgenome.methods import registry
-from fedgenome.methods.base import Classifier, Method, Scored
+from fedgenome.methods.preludes import Classifying
 from fedgenome.privacy import accounting
 from fedgenome.query import Array
 from fedgenome.study import Plan, Schema
 
 DELTA = 1e-5
 BOUNDS = MappingProxyType({SIMULATED: 1800, TCGA: 900, METABRIC: 1600})  # public, on the people that train a model
-_WIDTH = 3.0  # standard deviations that a standardised gene keeps on either side, as :mod:`fedgenome.methods.standardise`
+_WIDTH = 3.0  # deviations that a gene keeps on either side of its centre, as in :mod:`fedgenome.methods.standardise`
 
 
-def method(options: Mapping[str, Any], schema: Schema, bound: int, epsilon: float, kind: str = "deeptype") -> Any:
+def method(
+    options: Mapping[str, Any], schema: Schema, bound: int, epsilon: float, kind: str = "deeptype"
+) -> Classifying:
     """Return the classifier that costs ``epsilon`` with ``options``.
 
     Raises:
         SpecError: see :func:`fedgenome.methods.registry.build`.
     """
     facts = Facts(schema=schema, donors_bound=bound, delta=DELTA, rows=0)
-    return loop.at(Kind(kind=kind, options=options), facts, _level(kind, json.dumps(options), facts, epsilon))
+    made = loop.at(Kind(kind=kind, options=options), facts, _level(kind, json.dumps(options), facts, epsilon))
+    return cast(Classifying, made)
 
 
 @functools.lru_cache
@@ -74,12 +77,12 @@ def standardised(who: People, rows: npt.NDArray[np.bool_]) -> People:
     return replace(who, x=(np.clip(z, -1, 1) + 1) / 2)
 
 
-def logits(made: Any, who: People, rows: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.float32]:
+def logits(made: Classifying, who: People, rows: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.float32]:
     """Train ``made`` on the people of ``rows``; return what it says of all rows, log-probabilities (rows, classes)."""
     return told(made, loop.trained(made, shard(who, rows), seed), who)
 
 
-def told(made: Any, arrays: Mapping[str, Array], who: People) -> npt.NDArray[np.float32]:
+def told(made: Classifying, arrays: Mapping[str, Array], who: People) -> npt.NDArray[np.float32]:
     """Return the log-probability of each class, float32 (rows, classes)."""
     x = raw(who)
     each = [-made.losses(arrays, x, np.full(len(x), label)) for label in range(who.classes)]

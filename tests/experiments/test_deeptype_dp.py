@@ -29,7 +29,9 @@ def test_the_printed_epsilon_to_the_printed_digit(sigma):
 def test_the_integral_is_the_binomial_sum_of_whole_orders(sigma, order):
     """Mironov, Talwar & Zhang 2019, section 3.3."""
     q, k = 0.04, np.arange(order + 1)
-    terms = np.log(special.binom(order, k)) + k * math.log(q) + (order - k) * math.log1p(-q) + k * (k - 1) / 2 / sigma**2
+    terms = (
+        np.log(special.binom(order, k)) + k * math.log(q) + (order - k) * math.log1p(-q) + k * (k - 1) / 2 / sigma**2
+    )
     steps = Steps(sigma=sigma, sampling=q, count=1)
     assert prices.divergence(steps, order) == pytest.approx(special.logsumexp(terms) / (order - 1), rel=1e-9)
 
@@ -85,7 +87,11 @@ def test_a_model_knows_no_more_of_those_left_out_than_it_paid_for():
     who = people.simulated(30, 300)
     inside = who.inside(1, 0)[0]
     moved = people.People(
-        name=who.name, x=np.where(inside[:, None], who.x, 1 - who.x), label=who.label, owner=who.owner, schema=who.schema
+        name=who.name,
+        x=np.where(inside[:, None], who.x, 1 - who.x),
+        label=who.label,
+        owner=who.owner,
+        schema=who.schema,
     )
     made = learned.method({"rounds": 5, "hidden": [8, 8]}, who.schema, 300, 46.0)
     for seen, other in ((who, moved), (learned.standardised(who, inside), learned.standardised(moved, inside))):
