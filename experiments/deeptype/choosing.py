@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiments import harness
-from experiments.deeptype import learned, people
+from experiments.deeptype import learned, people, worlds
 from experiments.deeptype.people import METABRIC, SIMULATED, TCGA, People
 from experiments.harness import Result
 
@@ -51,7 +51,7 @@ def stand_in(cohort: str, quick: bool = False) -> People:
         return people.simulated(genes, count, SEED)
     every = people.simulated(WIDE * genes, count, SEED)
     kept = np.sort(np.argsort(_telling(every))[-genes:])
-    return replace(every, x=np.ascontiguousarray(every.x[:, kept]), schema=people.worlds.schema(genes))
+    return replace(every, x=np.ascontiguousarray(every.x[:, kept]), schema=worlds.schema(genes))
 
 
 def _telling(who: People) -> Any:

@@ -157,7 +157,8 @@ def rows(name: str, quick: bool, say: Say, kept: Cache[Figures]) -> list[Row]:
     """
     found: list[Row] = []
     tuned: dict[float, Figures] = {}
-    for arm, cell in (*cells(name, quick), *_looked(name, quick)):
+    lines: list[tuple[str, Cell | held.Cell]] = [*cells(name, quick), *_looked(name, quick)]
+    for arm, cell in lines:
         if cell.key not in kept.known:
             say(f"{name}: {arm}, epsilon {cell.epsilon:g}")
         figures = kept.get(cell, cell.run)

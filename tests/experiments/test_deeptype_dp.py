@@ -60,7 +60,7 @@ def test_adam_divides_the_clip_norm_out_where_all_rows_are_clipped():
     assert 20 * bound < free
 
 
-def test_plain_descent_with_published_clip_norms_stays_where_it_started():
+def test_a_published_clip_norm_keeps_plain_descent_near_its_start():
     start, held, free = (said(clip, 0.01, name) for clip, name in ((0.1, "start"), (0.1, "sgd"), (1e3, "sgd")))
     assert np.abs(held - start).max() < 0.02 < np.abs(free - start).max()
     assert (held.argmax(2) == start.argmax(2)).mean() > 0.95
