@@ -2,9 +2,9 @@
 
 500 epochs of batches of 64 expected rows at rate 1e-3. The table does not name its optimiser. Adam divides the clip
 norm out again; the path of plain SGD is, noise apart, at most steps · rate · clip norm long: 1.2, .12 and .012 where
-weights have a norm of about 20. Both are run, and the start itself is asked. Genes are standardised by the training rows' own
-means and deviations, which ε does not cover, as was published; a row is a unit. Batches are Poisson samples here, as ε
-presumes; the published code, like most, shuffled.
+weights have a norm of about 20. Both are run, and the start itself is asked. Genes are standardised by the training
+rows' own means and deviations, which ε does not cover, as was published; a row is a unit. Batches are Poisson samples
+here, as ε presumes; the published code, like most, shuffled.
 """
 
 from __future__ import annotations
