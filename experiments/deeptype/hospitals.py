@@ -2,9 +2,9 @@
 
 Forty hospitals as sites; a fifth of the patients are left out by chance. One trusted server (exact sums, noise in
 floating point) beside ``distributed`` noise of three parties with t = 0 and 1 colluding, and ``local`` noise that every
-hospital adds at home. Options are those tuned for one trusted server; at ε = 10 with t = 0 the library refuses the
-study, as two who collude would see ε = 28, at which too little of δ is left for the noise. It is one split: a check of what the protocol
-computes, not a comparison, as chance moves an accuracy by three points there.
+hospital adds at home. Options are those tuned for one trusted server. At ε = 10 with t = 0 the library refuses the
+study: two who collude would see ε = 28, at which too little of δ is left for the noise. It is one split, a check of
+what the protocol computes and no comparison: chance moves an accuracy by three points there.
 """
 
 from __future__ import annotations
