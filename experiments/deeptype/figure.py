@@ -57,7 +57,7 @@ def draw(rows: Sequence[Row], colours: Sequence[str]) -> Figure:
     return figure
 
 
-def _points(axes: Axes, rows: Sequence[Row], what: str, style: Mapping[str, str]) -> None:
+def _points(axes: Axes, rows: Sequence[Row], what: str, style: Mapping[str, Any]) -> None:
     rows = [row for row in rows if what in row]
     if not rows:
         return
