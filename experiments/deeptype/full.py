@@ -23,7 +23,7 @@ from fedgenome.study import Sanitize
 
 EPOCHS = 100
 WIDTHS = training.PUBLISHED.hidden
-EPSILONS = (3.0, 46.0)
+EPSILONS = (3.0,)
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
