@@ -18,15 +18,14 @@ from matplotlib.figure import Figure
 
 from experiments.afml import figure as masked
 from experiments.deeptype import figure as studied
-from experiments.deeptype import figure_distances
 from experiments.memorization import figure as memorized
+from experiments.sanitized_rows import figure as sanitized
 from experiments.synthesis import arms, chosen
 from experiments.synthesis.study import REAL
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / "docs" / "figures"
 _COLOURS = ("#1b6ca8", "#4f9bd0", "#9cc9e8", "#c8553d", "#222222", "#8a8a8a")
-_ELSEWHERE = {"deeptype_rows": HERE / "deeptype" / "rows.results.json"}
 Row = Mapping[str, Any]
 
 
@@ -78,19 +77,17 @@ def deeptype() -> str:
         return _text(studied.draw(rows, ("#222222", _COLOURS[3], _COLOURS[0], "#7a9a3a", "#c9a227", "#8a5a9a")))
 
 
-def deeptype_rows() -> str:
-    """Return the figure of :mod:`experiments.deeptype.rows`: distances of sanitized rows, and who is recognised."""
+def sanitized_rows() -> str:
+    """Return the figure of :mod:`experiments.sanitized_rows.run`: how far rows lie, and who is recognised."""
     with _same():
-        return _text(
-            figure_distances.draw(_rows("deeptype_rows"), (_COLOURS[0], "#7a9a3a", _COLOURS[3], *_COLOURS[4:]))
-        )
+        return _text(sanitized.draw(_rows("sanitized_rows"), (_COLOURS[0], "#7a9a3a", _COLOURS[3], *_COLOURS[4:])))
 
 
 FIGURES: Mapping[str, Callable[[], str]] = {
     "afml": afml,
     "brca_pam50": brca_pam50,
     "deeptype": deeptype,
-    "deeptype_rows": deeptype_rows,
+    "sanitized_rows": sanitized_rows,
     "memorization": memorization,
     "synthesis": synthesis,
 }
@@ -98,7 +95,7 @@ FIGURES: Mapping[str, Callable[[], str]] = {
 
 def results(experiment: str) -> Path:
     """Return where an experiment's results are, once it was run."""
-    return _ELSEWHERE.get(experiment, HERE / experiment / "results.json")
+    return HERE / experiment / "results.json"
 
 
 def _rows(experiment: str) -> list[Row]:

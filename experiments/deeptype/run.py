@@ -5,8 +5,8 @@ shape (1,000 genes). Five models leave out a fifth of the people each: accuracy 
 members and controls of the attacks are the five's. Attacks and their thresholds are chosen on other groups of five
 models, which are also the shadows. Ends of intervals are 95 %, by person. A gate's verdict is of each of the five.
 "Table I" and "tuned" have ε of a person or row; "Table II" has a sanitizer's ε, of a record, in proportion to distance:
-the two are never compared. Sanitized rows themselves are ``experiments.deeptype.rows``; options of "tuned" were chosen
-by ``experiments.deeptype.choosing``, on simulated people.
+the two are never compared. Sanitized rows themselves are ``experiments.sanitized_rows.run``; options of "tuned" were
+chosen by ``experiments.deeptype.choosing``, on simulated people.
 Run: ``python -m experiments.deeptype.run --cache FOLDER`` (what is in the folder is not run again, and several
 processes may fill it; ``--only "table 1;tuned"`` runs parts and writes no results; ``--quick``: few made people).
 """

@@ -5,8 +5,9 @@ import pytest
 from scipy import stats
 
 from experiments.cells import Cache
-from experiments.deeptype import distances, exactness, figure_distances, nearest, people, sanitizers
-from experiments.deeptype.distances import EACH, EQUAL, METRIC
+from experiments.deeptype import people, sanitizers
+from experiments.sanitized_rows import distances, exactness, figure, nearest
+from experiments.sanitized_rows.distances import EACH, EQUAL, METRIC
 from fedgenome.study import Sanitize
 
 K = 12
@@ -111,5 +112,5 @@ def test_exact_noise_lies_as_far_as_simulated_and_no_further(who, kind):
 
 
 def test_the_figure_shows_every_cohort(rows):
-    figure = figure_distances.draw(rows, ["#000000"] * 5)
-    assert len(figure.axes) == 3 and all(axes.lines for axes in figure.axes)
+    drawn = figure.draw(rows, ["#000000"] * 5)
+    assert len(drawn.axes) == 3 and all(axes.lines for axes in drawn.axes)

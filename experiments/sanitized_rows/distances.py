@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.cells import Cache
-from experiments.deeptype import exactness, nearest, people, sanitizers, worlds
+from experiments.deeptype import people, sanitizers, worlds
 from experiments.harness import Target
+from experiments.sanitized_rows import exactness, nearest
 from fedgenome.sanitize.bases import BASES
 from fedgenome.study import Sanitize
 

@@ -6,8 +6,8 @@ the cohort: by whole rows, by the K kept coefficients, and by likelihood where n
 a 95 % interval over people. "AUC, nearest" and "ratio" attack a table of half of the people: who is in it, by the
 nearest sanitized row and by the likelihood ratio. Truncation and noise are orthogonal. Bases: public components are of
 half of the same cohort; accuracy is a ridge classifier's of the other half's sanitized rows, on rows as they are.
-Run: ``python -m experiments.deeptype.rows --cache FOLDER`` (40 minutes, most for 20,000 genes; what is in the folder is
-not run again; ``--quick``: few made people).
+Run: ``python -m experiments.sanitized_rows.run --cache FOLDER`` (40 minutes, most for 20,000 genes; what is in the
+folder is not run again; ``--quick``: few made people).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 
 from experiments import harness
 from experiments.cells import Cache
-from experiments.deeptype import components, distances, people
+from experiments.deeptype import people
 from experiments.harness import Result
+from experiments.sanitized_rows import components, distances
 
 SEEDS = range(5)
 _SMALL = 60, 1000  # genes and people of the quick form

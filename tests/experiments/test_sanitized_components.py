@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-
-from experiments.deeptype import components, people
 from experiments.deeptype.components import PCA, Cell
+
+from experiments.deeptype import people
+from experiments.sanitized_rows import components
 
 GENES, K = 40, 12
 

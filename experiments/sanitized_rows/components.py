@@ -22,8 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from experiments.cells import Cache
-from experiments.deeptype import nearest, people, sanitizers
+from experiments.deeptype import people, sanitizers
 from experiments.harness import Target
+from experiments.sanitized_rows import nearest
 from experiments.synthesis.judge import interval
 from fedgenome.sanitize.bases import BASES, Basis
 from fedgenome.study import Sanitize

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.deeptype.distances import EACH, EPSILONS, EQUAL, KEPT, METRIC, RANGE
+from experiments.sanitized_rows.distances import EACH, EPSILONS, EQUAL, KEPT, METRIC, RANGE
 
 Row = Mapping[str, Any]
 
