@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from experiments.deeptype.components import PCA, Cell
 
 from experiments.deeptype import people
 from experiments.sanitized_rows import components
+from experiments.sanitized_rows.components import PCA, Cell
 
 GENES, K = 40, 12
 
