@@ -65,4 +65,4 @@ def _points(axes: Axes, rows: Sequence[Row], what: str, style: Mapping[str, Any]
     reach = [[row[what] - row[f"{what} low"] for row in rows], [row[f"{what} high"] - row[what] for row in rows]]
     axes.errorbar(x, y, xerr=reach, markersize=4, linewidth=0.8, **style)
     for row in rows:
-        axes.annotate(row["point"], (row[what], row["accuracy"]), (3, 3), textcoords="offset points", fontsize=6)
+        axes.annotate(row["point"], (row[what], row["accuracy"]), (3, 3), textcoords="offset points", fontsize=5)

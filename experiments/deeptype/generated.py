@@ -68,7 +68,7 @@ def rows(say: Callable[[str], None], kept: Cache[Row]) -> list[Row]:
     for cell in (Cell(method=method, epsilon=epsilon) for method in METHODS for epsilon in EPSILONS):
         if cell.key not in kept.known:
             say(f"{TCGA}: {cell.method}, epsilon {cell.epsilon:g}")
-        point = {"family": "generated", "point": f"{cell.method}, {cell.epsilon:g}"}
+        point = {"family": "generated", "point": f"{cell.method.removeprefix('gaussian, ')}, {cell.epsilon:g}"}
         found.append({**point, **kept.get(cell, functools.partial(run, cell))})
     return found
 
