@@ -10,6 +10,7 @@ A gene that stands twice is read once, where it stands first, as in cBioPortal's
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,7 +84,7 @@ def _read(path: str) -> Mapping[str, Any]:
         raise SpecError(f"{path}: expected a MATLAB file up to version 7, got 7.3: save it with '-v7'") from None
     except OSError as fault:
         raise SpecError(f"{path}: expected a MATLAB file, got {fault.strerror or fault}") from None
-    except (ValueError, TypeError, KeyError, io.matlab.MatReadError) as fault:
+    except (ValueError, TypeError, KeyError, zlib.error, io.matlab.MatReadError) as fault:
         raise SpecError(f"{path}: expected a MATLAB file, got {type(fault).__name__}: {fault}") from None
     return {name: np.asarray(value) for name, value in found.items() if not name.startswith("__")}
 

@@ -95,3 +95,13 @@ def test_names_of_variables_go_with_such_a_file_alone():
     told = {"label": "targets", "labels": ("1",), "scale": "log", "high": 15.0}
     with pytest.raises(ValueError, match=r"expected matlab only with a \.mat source"):
         CohortSpec(source="brca.h5ad", matlab={"data": "X"}, **told)
+
+
+def test_a_damaged_file_is_named_in_one_line(tmp_path):
+    path = tmp_path / "damaged.mat"
+    savemat(path, {"data": np.arange(2000.0).reshape(50, 40)}, do_compression=True)
+    damaged = bytearray(path.read_bytes())
+    damaged[300] ^= 255
+    path.write_bytes(damaged)
+    with pytest.raises(SpecError, match=r"damaged\.mat: expected a MATLAB file, got error"):
+        open_matlab(str(path), Variables())
