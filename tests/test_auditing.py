@@ -164,18 +164,18 @@ def subtypes(path, n, seed):
     frame.to_csv(path)
 
 
+def of_release(folder):
+    """What asks for the audit of a release, with cohorts beside it."""
+    members, controls = (folder.parent / name for name in ("members.csv", "controls.csv"))
+    subtypes(members, 60, 1)
+    subtypes(controls, 60, 2)
+    return auditing.Asked(target=folder, members=members, controls=controls, how=Reading(label="type"), samples=300)
+
+
 def test_a_release_is_verified_and_what_its_generator_draws_is_attacked_too(tmp_path):
     """The cohorts have a gene more than the release, and in another order."""
     folder = make(tmp_path / "release")
-    for name, n, seed in (("members.csv", 60, 1), ("controls.csv", 60, 2)):
-        subtypes(tmp_path / name, n, seed)
-    asked = auditing.Asked(
-        target=folder,
-        members=tmp_path / "members.csv",
-        controls=tmp_path / "controls.csv",
-        how=Reading(label="type"),
-        samples=300,
-    )
+    asked = of_release(folder)
     found = auditing.run(asked)
     assert (found.audit.rows, found.audit.samples, found.genes, found.low, found.high) == (5, 300, 2, 0, 6)
     assert {each.name for each in found.audit.attacks} == {
@@ -190,14 +190,7 @@ def test_a_release_is_verified_and_what_its_generator_draws_is_attacked_too(tmp_
 
 def test_a_release_of_models_alone_is_attacked_by_their_losses(tmp_path):
     folder = make(tmp_path / "release", rows=False)
-    for name, n, seed in (("members.csv", 60, 1), ("controls.csv", 60, 2)):
-        subtypes(tmp_path / name, n, seed)
-    asked = auditing.Asked(
-        target=folder,
-        members=tmp_path / "members.csv",
-        controls=tmp_path / "controls.csv",
-        how=Reading(label="type"),
-    )
+    asked = of_release(folder)
     found = auditing.run(asked)
     assert {each.name for each in found.audit.attacks} == {f"linear: {name}" for name in STANDARD_ON_MODEL}
     assert (found.genes, found.audit.rows, found.audit.near_copies) == (2, 0, ())

@@ -45,13 +45,7 @@ class Cell:
 
     def head(self, arm: str) -> Row:
         """Return what a line says before its figures."""
-        row: Row = {
-            "cohort": self.cohort,
-            "arm": arm,
-            "epsilon": self.epsilon,
-            "delta": learned.DELTA,
-            "unit": "person",
-        }
+        row = learned.head(self.cohort, arm, self.epsilon)
         return row | {"everything paid": "no", "seeds": GROUP, "groups": 1}
 
     def run(self) -> Figures:

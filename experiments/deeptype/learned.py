@@ -52,6 +52,11 @@ def _level(kind: str, options: str, facts: Facts, epsilon: float) -> float:
     return accounting.calibrate(lambda noise: Plan(mechanisms=made.plan(noise)), epsilon, DELTA)
 
 
+def head(cohort: str, arm: str, epsilon: float) -> dict[str, Any]:
+    """Return what a line of any such classifier says first."""
+    return {"cohort": cohort, "arm": arm, "epsilon": epsilon, "delta": DELTA, "unit": "person"}
+
+
 def shard(who: People, rows: npt.NDArray[np.bool_]) -> Shard:
     """Return the people of some rows as a site's, in the schema's units."""
     owners, owner = np.unique(who.owner[rows], return_inverse=True)

@@ -107,13 +107,7 @@ class Cell:
 
     def head(self, arm: str) -> Row:
         """Return what a line says before its figures."""
-        row: Row = {
-            "cohort": self.cohort,
-            "arm": arm,
-            "epsilon": self.epsilon,
-            "delta": learned.DELTA,
-            "unit": "person",
-        }
+        row = learned.head(self.cohort, arm, self.epsilon)
         told = {
             "options": json.dumps(dict(self.options), sort_keys=True),
             "everything paid": "yes" if self.paid else "no",
